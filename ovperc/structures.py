@@ -39,7 +39,7 @@ class Tap:
     @classmethod
     def parse(cls, text: str) -> Tap:
         """Reads ``"-1.v"`` as block -1, point ``v``."""
-        layer, dot, point = text.partition(".")
+        layer, _, point = text.partition(".")
         try:
             return cls(int(layer), point)
         except ValueError as error:
