@@ -1,0 +1,9 @@
+"""Affinities: which tokens a patch gathers its value from."""
+
+from __future__ import annotations
+
+from ovperc.affinity.base import Affinity, AttentionInputs, Identity
+from ovperc.affinity.neighbour import NeighbourAttention
+from ovperc.affinity.self_attention import SelfAttention
+
+__all__ = ["Affinity", "AttentionInputs", "Identity", "NeighbourAttention", "SelfAttention"]

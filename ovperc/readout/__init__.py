@@ -1,0 +1,9 @@
+"""Readouts: where a method applies its affinity, and what it keeps of the blocks around it."""
+
+from __future__ import annotations
+
+from ovperc.readout.base import Readout
+from ovperc.readout.block import BlockReadout
+from ovperc.readout.stream import StreamReadout
+
+__all__ = ["BlockReadout", "Readout", "StreamReadout"]

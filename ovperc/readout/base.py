@@ -1,0 +1,109 @@
+"""The readout contract: from the taps of a tower to patch embeddings in the joint image-text space."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ovperc.affinity.base import Affinity, AttentionInputs
+from ovperc.backbones.base import AttentionBlock, DenseBackbone
+from ovperc.structures import DenseEmbeddings, DenseFeatures, Tap
+
+
+class Readout(nn.Module, ABC):
+    """Names the taps it reads and turns them into :class:`DenseEmbeddings`; subclasses write two methods.
+
+    A readout owns no parameter of the tower: it is handed the backbone at every call.
+    """
+
+    @abstractmethod
+    def own_taps(self, backbone: DenseBackbone) -> list[Tap]:
+        """What :meth:`tokens` reads."""
+
+    @abstractmethod
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: DenseFeatures | None) -> Tensor:
+        """Patch tokens as the last block would give them, ``(B, n, D)``, before the final norm and projection."""
+
+    def taps(self, backbone: DenseBackbone, *, with_keys: bool = False) -> list[Tap]:
+        """Everything to ask of ``backbone.forward_dense``, resolved and without repeats.
+
+        Args:
+            backbone: the tower that will be read.
+            with_keys: also the keys that :meth:`forward` returns when asked.
+        """
+        wanted = [*self.own_taps(backbone), *([Tap(-1, "k")] if with_keys else [])]
+        return sorted({tap.resolve(backbone.depth) for tap in wanted})
+
+    def forward(
+        self,
+        backbone: DenseBackbone,
+        features: DenseFeatures,
+        proxy: DenseFeatures | None = None,
+        *,
+        with_keys: bool = False,
+    ) -> DenseEmbeddings:
+        """Reads patch embeddings out of the taps.
+
+        Args:
+            backbone: the tower that made ``features``.
+            features: its taps, as named by :meth:`taps`.
+            proxy: taps of a second tower, for affinities that use one.
+            with_keys: also return the last block's keys.
+
+        Returns:
+            ``patches`` ``(B, E, h, w)`` float32 with unit norm over ``E``; ``keys`` ``(B, n, D)`` or None.
+        """
+        embeddings = backbone.project(self.tokens(backbone, features, proxy))
+        unit = F.normalize(embeddings.float(), dim=-1)
+        patches = unit.transpose(1, 2).unflatten(2, features.grid_hw)
+        return DenseEmbeddings(patches, keys=projected_keys(backbone, features) if with_keys else None)
+
+
+def projected_keys(backbone: DenseBackbone, features: DenseFeatures) -> Tensor:
+    """Keys of the last block's patches, pushed through its output projection, ``(B, n, D)``.
+
+    MaskCLIP's key smoothing compares these. An attention pool projects into the joint space instead of
+    back to its tokens, so its keys are taken as they are.
+    """
+    block = backbone.block(-1)
+    keys = features.patches(Tap(-1, "k"))
+    return block.project_out(keys) if block.has_residual else keys
+
+
+def block_taps(layer: int, affinity: Affinity) -> list[Tap]:
+    """Taps of one block that an affinity over its values reads."""
+    return [Tap(layer, point) for point in ("v", *affinity.needs)]
+
+
+def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
+    """``(B, n, a * d) -> (B, a, n, d)``."""
+    return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(heads: Tensor) -> Tensor:
+    """``(B, a, n, d) -> (B, n, a * d)``."""
+    return heads.transpose(1, 2).flatten(2)
+
+
+def attend_block(
+    block: AttentionBlock, layer: int, affinity: Affinity, features: DenseFeatures, proxy: DenseFeatures | None = None
+) -> Tensor:
+    """One block's attention branch with another affinity: ``W_o (A v) + b_o`` on patch rows.
+
+    Args:
+        block: the block's parameters.
+        layer: its index, as in ``features``.
+        affinity: what replaces the block's own attention.
+        features: taps that hold ``v`` and what the affinity needs.
+        proxy: taps of a second tower.
+
+    Returns:
+        ``(B, n, D)``.
+    """
+    points: Iterable[str] = ("v", *affinity.needs)
+    heads = {point: split_heads(features[Tap(layer, point)], block.num_heads) for point in points}
+    inputs = AttentionInputs(heads, features.grid_hw, features.num_prefix, proxy)
+    return block.project_out(merge_heads(affinity.aggregate(inputs, heads["v"])))

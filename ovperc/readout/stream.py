@@ -1,0 +1,56 @@
+"""Readout over several blocks: a side stream that gathers each block's attention branch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ovperc.affinity.base import Affinity
+from ovperc.backbones.base import DenseBackbone
+from ovperc.readout.base import Readout, attend_block, block_taps
+from ovperc.registry import AFFINITIES, READOUTS
+from ovperc.structures import DenseFeatures, Tap
+
+
+@READOUTS.register_module()
+class StreamReadout(Readout):
+    """The second path of CLIP Surgery (Li et al., 2023, eq. 6): ``x = x_in(L - m) + sum_l W_o (A_l v_l) + b_o``.
+
+    Every block of the sum reads the original stream, and nothing flows back into it, so the tower runs
+    unmodified and the sum is a side branch of its taps. There is no feed-forward part on this path.
+
+    Args:
+        affinity: an affinity, or ``dict(type=NAME, ...)``; v-v attention in the paper.
+        layers: number ``m`` of last blocks that are summed; at most all of them. An attention pool has no
+            stream, so only its own output is read.
+    """
+
+    def __init__(self, affinity: Affinity | dict[str, Any], layers: int = 6) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ValueError(f"layers counts the blocks to sum and must be at least 1; got {layers}")
+        self.affinity: Affinity = AFFINITIES.build(affinity)
+        self.layers = layers
+
+    def own_taps(self, backbone: DenseBackbone) -> list[Tap]:
+        """The stream that enters the first summed block, and what the affinity reads in each."""
+        layers = self._summed(backbone)
+        stream = [Tap(layers[0], "in")] if backbone.block(-1).has_residual else []
+        return stream + [tap for layer in layers for tap in block_taps(layer, self.affinity)]
+
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: DenseFeatures | None) -> Tensor:
+        """The side stream's patch tokens, ``(B, n, D)``."""
+        layers = self._summed(backbone)
+        branches = [attend_block(backbone.block(layer), layer, self.affinity, features, proxy) for layer in layers]
+        if backbone.block(-1).has_residual:
+            branches.append(features.patches(Tap(layers[0], "in")))
+        return sum(branches[1:], start=branches[0])
+
+    def _summed(self, backbone: DenseBackbone) -> range:
+        count = self.layers if backbone.block(-1).has_residual else 1
+        return range(max(0, backbone.depth - count), backbone.depth)
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        return f"layers={self.layers}"
