@@ -1,0 +1,101 @@
+"""The doctor finds what is missing, names the command that mends it, and answers by exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ovperc import doctor
+from ovperc.doctor import Finding
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_requirements_are_read_from_setup_py_without_running_it(tmp_path: Path) -> None:
+    (tmp_path / "setup.py").write_text('CORE = ["torch>=2"]\nEXTRAS = {"x": ["y"]}\nraise SystemExit(9)\n')
+    assert doctor.declared_requirements(tmp_path) == (["torch>=2"], {"x": ["y"]})
+
+
+def test_requirements_outside_a_checkout_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise doctor.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "metadata", absent)
+    with pytest.raises(ValueError, match="pip install -e"):
+        doctor.declared_requirements(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "reason"),
+    [
+        ("pytest", None),
+        ("pytest>=1", None),
+        ("pytest>=999", "pytest>=999 is asked for"),
+        ("no-such-package-of-ours>=1", "no-such-package-of-ours>=1 is not installed"),
+    ],
+)
+def test_unmet(requirement: str, reason: str | None) -> None:
+    answer = doctor.unmet(requirement)
+    assert answer is None if reason is None else reason in answer
+
+
+def test_missing_requirement_is_a_fault_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        doctor, "declared_requirements", lambda: (["pytest", "absent-thing>=3"], {"web": ["other-thing"]})
+    )
+    by_name = {finding.name: finding for finding in [*doctor.check_requirements(), *doctor.check_extras()]}
+    assert by_name["pytest"].status == "ok"
+    assert by_name["absent-thing"].status == "fault"
+    assert by_name["absent-thing"].mend == "pip install 'absent-thing>=3'"
+    assert by_name["web"].status == "note"
+    assert "[web]" in by_name["web"].mend
+
+
+def test_a_check_that_crashes_does_not_stop_the_others() -> None:
+    def check_broken() -> list[Finding]:
+        raise OSError("no such library")
+
+    findings = doctor.examine([check_broken, doctor.check_python])
+    assert [(finding.section, finding.status) for finding in findings] == [("broken", "fault"), ("python", "ok")]
+    assert "no such library" in doctor.render(findings)
+    assert not doctor.as_json(findings)["ok"]
+
+
+def test_environment_of_another_checkout_does_not_satisfy(tmp_path: Path) -> None:
+    (tmp_path / "setup.py").write_text("CORE = []\nEXTRAS = {}\n")
+    assert not doctor.satisfies([], tmp_path)
+
+
+def test_exit_status_follows_faults(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [Finding("a", "b", "note", "absent")])
+    assert doctor.main([]) == 0
+    monkeypatch.setattr(doctor, "examine", lambda: [Finding("a", "b", "fault", "absent", "mend it")])
+    assert doctor.main([]) == 1
+    assert "mend: mend it" in capsys.readouterr().out
+
+
+def test_tool_prints_json_from_any_directory(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "doctor.py"), "--json", "-"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    report = json.loads(done.stdout)
+    assert done.returncode == (0 if report["ok"] else 1)
+    assert {"python", "requirements", "extras", "torch", "opencv"} <= {
+        finding["section"] for finding in report["findings"]
+    }
+
+
+def test_help_needs_no_torch() -> None:
+    code = """
+import sys
+from ovperc import doctor
+try:
+    doctor.main(["--help"])
+except SystemExit:
+    pass
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
