@@ -158,9 +158,7 @@ def check_extras() -> list[Finding]:
         findings.append(
             Finding("extras", extra, "note", "; ".join(reasons), f"pip install {here.format(extra)}")
             if reasons
-            else Finding(
-                "extras", extra, "ok", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in present)
-            )
+            else Finding("extras", extra, "ok", versions)
         )
     return findings
 
