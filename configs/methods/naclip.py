@@ -1,0 +1,18 @@
+"""NACLIP (Hajimiri et al., WACV 2025): k-k attention with a Gaussian preference for near patches, reduced last block.
+
+Windows of 224 px with stride 112 at short side 336 (Cityscapes 560); VOC runs on the whole image. Background threshold
+0.1 on benchmarks with a background class. The paper reports it with and without PAMR: ``naclip_pamr`` is the former.
+"""
+
+method = dict(
+    pos_embed="scale",
+    readout=dict(
+        type="BlockReadout",
+        affinity=dict(type="NeighbourAttention", pairs=("kk",), sigma=5.0),
+        residual=False,
+        ffn=False,
+    ),
+    tiler=dict(type="Tiler", short_side_px=336, crop_px=224, stride_px=112),
+    templates="openai80",
+    classifier=dict(logit_scale=40.0),
+)

@@ -1,0 +1,135 @@
+"""Method configs: a published method as a choice of parts and numbers, read from ``configs/methods/``."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ovperc.engine.configs import config_root, find_config, parse_overrides
+from ovperc.registry import suggest
+
+NATIVE_PX = 224
+"""Image size of the towers that the sizes in method configs are written for."""
+_VIEW_SIZES = ("short_side_px", "max_long_side_px", "crop_px", "stride_px")
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """One method.
+
+    Attributes:
+        name: stem of its file.
+        title: first line of the file's docstring: paper and idea.
+        readout: ``dict(type=NAME, ...)`` of a readout, its affinity inside.
+        tiler: ``dict(type="Tiler", ...)``; sizes in pixels, as published for towers trained at 224 px or more.
+        pos_embed: how position tables are resized (a mode of ``load_clip``).
+        templates: name of a prompt set, or own patterns.
+        classifier: keywords of the streaming classifier.
+        score_rule: ``dict(type=NAME, ...)`` or None.
+        refiner: ``dict(type=NAME, ...)`` or None.
+        preprocess: replaces fields of the tower's own preprocessing (``mean``, ``std``); empty in most methods.
+    """
+
+    name: str
+    readout: Mapping[str, Any]
+    tiler: Mapping[str, Any]
+    title: str = ""
+    pos_embed: str = "size"
+    templates: str | tuple[str, ...] = "openai80"
+    classifier: Mapping[str, Any] = field(default_factory=dict)
+    score_rule: Mapping[str, Any] | None = None
+    refiner: Mapping[str, Any] | None = None
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for part in ("readout", "tiler", "score_rule", "refiner"):
+            value = getattr(self, part)
+            if value is None and part in ("score_rule", "refiner"):
+                continue
+            if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
+                raise ValueError(f"method {self.name!r}: {part} must be dict(type=NAME, ...); got {value!r}")
+        for part in ("classifier", "preprocess"):
+            if not isinstance(getattr(self, part), Mapping):
+                raise ValueError(f"method {self.name!r}: {part} must be a dict; got {getattr(self, part)!r}")
+        if not isinstance(self.pos_embed, str):
+            raise ValueError(f"method {self.name!r}: pos_embed must name a mode; got {self.pos_embed!r}")
+
+    def replace(self, **fields: Any) -> MethodConfig:
+        """The same method with other parts.
+
+        Raises:
+            ValueError: a field that methods do not have; near matches are offered.
+        """
+        _check_fields(self.name, fields)
+        return dataclasses.replace(self, **fields)
+
+    def view(self, native_px: int, patch_px: int) -> dict[str, Any]:
+        """The tiler's settings for a tower.
+
+        Published sizes hold for towers trained at 224 px and more. For a smaller one every size shrinks by
+        ``native_px / 224``, in whole patches, so that the grids of patches keep their shape: 336 px in windows of
+        224 become 168 px in windows of 112 for a tower trained at 112 px.
+
+        Args:
+            native_px: image side that the tower was trained at.
+            patch_px: its stride.
+        """
+        factor = min(1.0, native_px / NATIVE_PX)
+        settings = dict(self.tiler)
+        if factor < 1:
+            for key in _VIEW_SIZES:
+                if settings.get(key):
+                    settings[key] = max(1, math.floor(settings[key] * factor / patch_px + 0.5)) * patch_px
+        return settings
+
+
+def list_methods() -> tuple[str, ...]:
+    """Names of the shipped methods."""
+    return tuple(sorted(file.stem for file in (config_root() / "methods").glob("*.py")))
+
+
+def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | None = None) -> MethodConfig:
+    """Reads a method config.
+
+    Args:
+        name: a shipped method (``"sclip"``), or a path to a ``.py`` file that sets ``method = dict(...)``.
+        options: overrides by dotted key, such as ``{"readout.residual": False, "tiler.crop_px": 448}``, or
+            texts ``"readout.residual=False"``.
+
+    Raises:
+        FileNotFoundError: no such method or file; near matches are offered.
+        ValueError: a field is missing, unknown or of a wrong kind.
+    """
+    from mmengine.config import Config
+
+    path = find_config(name, "methods")
+    config = Config.fromfile(path)
+    if options:
+        config.merge_from_dict({f"method.{key}": value for key, value in parse_overrides(options).items()})
+    if not isinstance(config.get("method"), dict):
+        raise ValueError(f"{path} is no method config: it must set method = dict(readout=..., tiler=..., ...)")
+    fields = config.method.to_dict()
+    _check_fields(path.stem, fields)
+    missing = [part for part in ("readout", "tiler") if part not in fields]
+    if missing:
+        raise ValueError(f"method {path.stem!r} must set {' and '.join(missing)}")
+    if isinstance(fields.get("templates"), list):
+        fields["templates"] = tuple(fields["templates"])
+    return MethodConfig(name=path.stem, title=_title(path), **fields)
+
+
+def _check_fields(name: str, fields: Mapping[str, Any]) -> None:
+    known = {entry.name for entry in dataclasses.fields(MethodConfig)} - {"name", "title"}
+    for key in fields:
+        if key not in known:
+            raise ValueError(f"method {name!r} has an unknown field {key!r}; {suggest(key, known)}")
+
+
+def _title(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
