@@ -1,0 +1,134 @@
+"""Label maps: from the numbers an annotation file holds to the labels that are evaluated."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from ovperc.registry import suggest
+
+_FORBIDDEN = -1
+_RAW_VALUES = 1 << 16
+
+
+class LabelRangeError(ValueError):
+    """An annotation holds a number that its data set does not define."""
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """What each raw number of an annotation stands for.
+
+    Attributes:
+        name: of the map, for messages.
+        num_labels: labels are ``0 .. num_labels - 1``.
+        ignore_index: what pixels that are not evaluated become; outside the labels.
+        table: ``(65536,)`` int32, raw number -> label, ``ignore_index``, or -1 where the number is an error.
+    """
+
+    name: str
+    num_labels: int
+    ignore_index: int
+    table: np.ndarray = field(repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        raw_ids: list[int | None],
+        void: list[int],
+        others: str = "error",
+        ignore_index: int = 255,
+    ) -> LabelMap:
+        """Builds a map.
+
+        Args:
+            name: for messages.
+            raw_ids: label -> raw number; ``None`` for a label that no raw number of its own has.
+            void: raw numbers of pixels that are not evaluated.
+            others: what any other raw number is: ``error``, ``void`` or ``background`` (label 0).
+            ignore_index: what void becomes; not below the number of labels.
+        """
+        fill = {"error": _FORBIDDEN, "void": ignore_index, "background": 0}
+        if others not in fill:
+            raise ValueError(f"others must be one of {', '.join(fill)}; got {others!r}")
+        if not len(raw_ids) <= ignore_index < _RAW_VALUES:
+            raise ValueError(
+                f"label map {name!r}: ignore_index must lie outside its {len(raw_ids)} labels; got {ignore_index}"
+            )
+        table = np.full(_RAW_VALUES, fill[others], dtype=np.int32)
+        table[np.asarray(void, dtype=np.int64)] = ignore_index
+        for label, raw in enumerate(raw_ids):
+            if raw is not None:
+                table[raw] = label
+        table.flags.writeable = False
+        return cls(name, len(raw_ids), ignore_index, table)
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """The narrowest type that holds every label and ``ignore_index``."""
+        return np.uint8 if self.ignore_index < 256 else np.uint16
+
+    def apply(self, raw: np.ndarray, source: object = "the annotation") -> np.ndarray:
+        """Labels of an annotation.
+
+        Args:
+            raw: ``(H, W)`` integers as read from the file.
+            source: the file, for messages.
+
+        Returns:
+            ``(H, W)`` of :attr:`dtype`.
+
+        Raises:
+            LabelRangeError: a number that the data set does not define.
+        """
+        if raw.ndim != 2 or not np.issubdtype(raw.dtype, np.integer):
+            raise LabelRangeError(
+                f"{source}: expected one channel of integers (an index image); found shape {raw.shape} of {raw.dtype}. "
+                "Colour-coded copies cannot be used; take the index images of the original download"
+            )
+        wide = raw.dtype.itemsize > 2 or np.issubdtype(raw.dtype, np.signedinteger)
+        if wide and raw.size and not 0 <= int(raw.min()) <= int(raw.max()) < _RAW_VALUES:
+            raise LabelRangeError(
+                f"{source}: numbers {int(raw.min())}..{int(raw.max())} are no labels of {self.name!r}"
+            )
+        labels = self.table[raw]
+        if labels.size and int(labels.min()) == _FORBIDDEN:
+            wrong = np.unique(raw[labels == _FORBIDDEN])
+            raise LabelRangeError(
+                f"{source}: found {', '.join(map(str, wrong[:5].tolist()))}{', ...' if wrong.size > 5 else ''}, "
+                f"which label map {self.name!r} does not define (expected {self._expected()}). "
+                "Is this the annotation of another data set, or one that was already converted?"
+            )
+        return labels.astype(self.dtype)
+
+    def _expected(self) -> str:
+        known = np.flatnonzero(self.table >= 0)
+        return f"{known.size} numbers from {known[0]} to {known[-1]}"
+
+
+def _folder() -> resources.abc.Traversable:
+    return resources.files("ovperc") / "assets" / "label_maps"
+
+
+def list_label_maps() -> tuple[str, ...]:
+    """Names of all shipped label maps."""
+    return tuple(sorted(entry.name.removesuffix(".json") for entry in _folder().iterdir()))
+
+
+@cache
+def load_label_map(name: str) -> LabelMap:
+    """A shipped label map.
+
+    Raises:
+        ValueError: no map of that name.
+    """
+    path = _folder() / f"{name}.json"
+    if not path.is_file():
+        raise ValueError(f"unknown label map {name!r}; {suggest(name, list_label_maps())}")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return LabelMap.of(name, content["raw_ids"], content["void"], content["others"], content["ignore_index"])
