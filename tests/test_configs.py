@@ -44,7 +44,7 @@ def test_published_settings():
         "sclip": (336, 224, 112, "openai80", "scale"),
         "clearclip": (448, 448, 224, "openai80", "scale"),
         "naclip": (336, 224, 112, "openai80", "scale"),
-        "clip_surgery": (512, None, None, "openai85", "bilinear"),
+        "clip_surgery": (512, None, None, "openai85", "bilinear_square"),
     }
     for name, settings in expected.items():
         method = load_method(name)

@@ -5,7 +5,7 @@ the pristine parameter at every call (the reference writes the resized table bac
 """
 
 method = dict(
-    pos_embed="bilinear",
+    pos_embed="bilinear_square",
     readout=dict(type="StreamReadout", affinity=dict(type="SelfAttention", pairs=("vv",)), layers=6),
     tiler=dict(type="Tiler", short_side_px=512),
     templates="openai85",
