@@ -1,0 +1,169 @@
+"""Mean intersection over union from one streaming confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from ovperc.registry import METRICS
+
+Absent = Literal["skip", "zero"]
+ABSENT: tuple[str, ...] = ("skip", "zero")
+
+
+class ConfusionMatrix:
+    """Counts of (true class, predicted class) over any number of label maps; exact, in memory ``C * (C + 1)``.
+
+    Args:
+        num_classes: ``C``.
+        ignore_index: true label of pixels that do not count.
+        absent: a class without a true or predicted pixel is left out of the means (``skip``, mmseg's default) or
+            counts as 0 (``zero``, mmseg's ``nan_to_num=0``).
+
+    Attributes:
+        counts: ``(C, C + 1)`` int64, true by predicted class; the last column: predictions outside ``0..C-1``.
+        images: number of label maps counted.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255, absent: Absent = "skip") -> None:
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1; got {num_classes}")
+        if absent not in ABSENT:
+            raise ValueError(f"absent must be 'skip' or 'zero'; got {absent!r}")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.absent = absent
+        self.counts = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
+        self.images = 0
+
+    def update(self, prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> None:
+        """Counts one label map.
+
+        Args:
+            prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` are always wrong.
+            target: ``(H, W)`` integer labels in ``0..C-1``, or ``ignore_index``.
+
+        Raises:
+            ValueError: the sizes differ, or a target label is neither a class nor ``ignore_index``.
+        """
+        predicted, true = (self._integers(values) for values in (prediction, target))
+        if predicted.shape != true.shape:
+            raise ValueError(f"prediction {tuple(predicted.shape)} and target {tuple(true.shape)} differ in size")
+        counted = true != self.ignore_index
+        predicted, true = predicted[counted], true[counted]
+        if true.numel() and not 0 <= int(true.min()) <= int(true.max()) < self.num_classes:
+            raise ValueError(
+                f"target labels must lie in 0..{self.num_classes - 1} or be {self.ignore_index} (ignored); "
+                f"got {int(true.min())}..{int(true.max())}"
+            )
+        known = (predicted >= 0) & (predicted < self.num_classes)
+        columns = torch.where(known, predicted, self.num_classes)
+        cells = torch.bincount(true * (self.num_classes + 1) + columns, minlength=self.counts.numel())
+        self.counts += cells.view_as(self.counts)
+        self.images += 1
+
+    @staticmethod
+    def _integers(values: Tensor | np.ndarray) -> Tensor:
+        if isinstance(values, np.ndarray):
+            values = torch.from_numpy(values.astype(np.int64))
+        return values.detach().to(device="cpu", dtype=torch.int64)
+
+    @property
+    def target_pixels(self) -> Tensor:
+        """``(C,)`` int64."""
+        return self.counts.sum(dim=1)
+
+    def iou(self) -> Tensor:
+        """Intersection over union by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class never occurs."""
+        hits = self.counts.diagonal().double()
+        return hits / (self.target_pixels + self.counts[:, : self.num_classes].sum(dim=0) - hits)
+
+    def accuracy(self) -> Tensor:
+        """Recall by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class has no true pixel."""
+        return self.counts.diagonal().double() / self.target_pixels
+
+    def scores(self) -> dict[str, float]:
+        """``mIoU``, ``mAcc``, ``aAcc`` (all pixels) and ``fwIoU`` (weighted by true pixels), in percent."""
+        pixels = self.target_pixels.double()
+        weighted = (pixels * self.iou().nan_to_num(0.0)).sum() / pixels.sum()
+        values = {
+            "mIoU": self._mean(self.iou()),
+            "mAcc": self._mean(self.accuracy()),
+            "aAcc": float(self.counts.diagonal().sum() / pixels.sum()),
+            "fwIoU": float(weighted),
+        }
+        return {name: 100.0 * value for name, value in values.items()}
+
+    def _mean(self, values: Tensor) -> float:
+        return float(values.nan_to_num(0.0).mean() if self.absent == "zero" else values.nanmean())
+
+
+@METRICS.register_module()
+class StreamingIoU(BaseMetric):
+    """``ConfusionMatrix`` as an mmengine metric: nothing is kept by image, processes are summed at the end.
+
+    The dataset's ``metainfo`` gives ``classes``. Data samples are mmseg's, with ``pred_sem_seg`` and ``gt_sem_seg``.
+    Under several processes the test sampler must not repeat samples to even them out:
+    ``sampler=dict(type="DefaultSampler", shuffle=False, round_up=False)``.
+
+    Args:
+        ignore_index: as for ``ConfusionMatrix``.
+        absent: as for ``ConfusionMatrix``.
+        per_class: also returns ``IoU.NAME`` and ``Acc.NAME`` for every class.
+        **settings: as for mmengine's ``BaseMetric``.
+    """
+
+    def __init__(
+        self, ignore_index: int = 255, absent: Absent = "skip", per_class: bool = False, **settings: Any
+    ) -> None:
+        super().__init__(**{"prefix": "seg", **settings})
+        self.ignore_index = ignore_index
+        self.absent: Absent = absent
+        self.per_class = per_class
+        self._matrix: ConfusionMatrix | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the dataset's classes."""
+        classes = (self.dataset_meta or {}).get("classes")
+        if not classes:
+            raise ValueError("StreamingIoU needs a dataset whose metainfo names its classes: dict(classes=...)")
+        return tuple(classes)
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Counts one batch; ``data_batch`` is not looked at."""
+        if self._matrix is None:
+            self._matrix = ConfusionMatrix(len(self.classes), self.ignore_index, self.absent)
+        for sample in data_samples:
+            prediction, target = (sample[key]["data"].squeeze(0) for key in ("pred_sem_seg", "gt_sem_seg"))
+            self._matrix.update(prediction, target)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Sums over processes and returns the scores; ``size`` is the number of samples in the dataset."""
+        matrix = self._matrix or ConfusionMatrix(len(self.classes), self.ignore_index, self.absent)
+        images = torch.tensor([matrix.images])
+        all_reduce(matrix.counts)
+        all_reduce(images)
+        self._matrix = None
+        if int(images) != size:
+            raise ValueError(
+                f"{int(images)} label maps were counted for {size} samples; "
+                "use sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)"
+            )
+        scores = self.compute_metrics([matrix])
+        return {f"{self.prefix}/{name}": value for name, value in scores.items()}
+
+    def compute_metrics(self, results: list[ConfusionMatrix]) -> dict[str, float]:
+        """Scores of one matrix, in percent."""
+        (matrix,) = results
+        scores = matrix.scores()
+        if self.per_class:
+            for kind, values in (("IoU", matrix.iou()), ("Acc", matrix.accuracy())):
+                scores |= {f"{kind}.{name}": 100.0 * float(v) for name, v in zip(self.classes, values, strict=True)}
+        return scores
