@@ -1,0 +1,9 @@
+"""Geometry: from image pixels to windows of a tower, and from window grids back to image pixels."""
+
+from __future__ import annotations
+
+from ovperc.tiling.pixels import normalize, resize_image
+from ovperc.tiling.stitcher import OutputTile, Stitcher
+from ovperc.tiling.tiler import Geometry, Tiler, window_starts
+
+__all__ = ["Geometry", "OutputTile", "Stitcher", "Tiler", "normalize", "resize_image", "window_starts"]
