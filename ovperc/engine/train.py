@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,7 @@ def read_run_config(
     """Reads a Runner config and settles what the command line decides; arguments as for ``train``."""
     if launcher not in LAUNCHERS:
         raise ValueError(f"launcher must be one of {', '.join(LAUNCHERS)}; got {launcher!r}")
-    settings = config if isinstance(config, Config) else Config.fromfile(find_config(config, folder))
+    settings = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(find_config(config, folder))
     settings.merge_from_dict(parse_overrides(overrides))
     if work_dir is not None:
         settings.work_dir = str(work_dir)
@@ -90,6 +92,10 @@ def read_run_config(
         settings.work_dir = str(Path("work_dirs") / Path(settings.filename or "run").stem)
     if seed is not None:
         settings.merge_from_dict({"randomness.seed": seed})
+    # mmengine keeps loggers and logged values by experiment name and second; runs of one process must not share them
+    settings.experiment_name = (
+        f"{settings.get('experiment_name') or Path(settings.work_dir).name}_{uuid.uuid4().hex[:6]}"
+    )
     settings.launcher = launcher
     prepare_launcher(settings)
     return settings

@@ -14,4 +14,5 @@ train_cfg = {"type": "ResumableTrainLoop", "max_iters": 20}
 optim_wrapper = {"optimizer": {"type": "AdamW", "lr": 0.01}}
 param_scheduler = [{"type": "CosineAnnealingLR", "by_epoch": False, "T_max": 20}]
 default_hooks = {"checkpoint": {"type": "ResumableCheckpointHook", "interval": 5, "by_epoch": False}}
+log_processor = {"by_epoch": False}
 randomness = {"seed": 0}
