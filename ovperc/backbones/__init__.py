@@ -1,0 +1,1 @@
+"""Image and text towers of stock libraries behind one contract, and how their weights are read."""

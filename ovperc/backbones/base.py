@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from ovperc.structures import DenseFeatures, Tap
@@ -53,7 +54,8 @@ class DenseBackbone(nn.Module, ABC):
         Args:
             images: ``(B, 3, H, W)`` float, normalised as the weights ask; any ``H, W >= stride_px``.
                 Pixels beyond a whole number of patches are ignored, as a strided convolution does.
-            taps: what to return, such as ``["-1.in", "-1.v"]``.
+            taps: what to return, such as ``["-1.in", "-1.v"]``. ``q`` and ``k`` are what enters the dot
+                product: after query/key norms and rotary positions, where a tower has them.
         """
 
     @abstractmethod
@@ -70,3 +72,40 @@ class DenseBackbone(nn.Module, ABC):
     @abstractmethod
     def encode_pooled(self, images: Tensor) -> Tensor:
         """The tower's own image embedding ``(B, E)``, not normalised, at any image size."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the tower's weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the tower's weights."""
+        return next(self.parameters()).device
+
+    def _whole_patches(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Images cut to a whole number of patches, in the tower's dtype, and the patch grid ``(h, w)``."""
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(
+                f"images must be a normalised float tensor (B, 3, H, W); got {tuple(images.shape)} {images.dtype}"
+            )
+        height, width = images.shape[-2:]
+        grid_hw = (height // self.stride_px, width // self.stride_px)
+        if min(grid_hw) < 1:
+            raise ValueError(
+                f"an image side must hold at least one patch of {self.stride_px} px; got {height} x {width} px: "
+                "enlarge the image"
+            )
+        images = images[..., : grid_hw[0] * self.stride_px, : grid_hw[1] * self.stride_px]
+        return images.to(self.dtype), grid_hw
+
+    def _resolve_layer(self, layer: int) -> int:
+        return Tap(layer, "in").resolve(self.depth).layer
+
+
+def resolve_taps(taps: Sequence[Tap | str], depth: int) -> frozenset[Tap]:
+    """Taps with layers counted from 0; raises ValueError where none is asked for."""
+    resolved = frozenset((Tap.parse(tap) if isinstance(tap, str) else tap).resolve(depth) for tap in taps)
+    if not resolved:
+        raise ValueError("forward_dense needs at least one tap, such as '-1.v'")
+    return resolved

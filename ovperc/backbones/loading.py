@@ -1,0 +1,284 @@
+"""One call from names or files to a dual encoder with dense image features."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from open_clip.transformer import VisionTransformer
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
+from torch import Tensor, nn
+
+from ovperc.backbones import mini_archs
+from ovperc.backbones.architectures import (
+    QUICK_SUFFIX,
+    ModelConfig,
+    arch_config,
+    build_model,
+    check_activation,
+    infer_arch,
+    with_quick_gelu,
+)
+from ovperc.backbones.base import DenseBackbone
+from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
+from ovperc.backbones.clip_convnext import ClipConvNet
+from ovperc.backbones.clip_resnet import ClipResNet
+from ovperc.backbones.clip_timm import TimmTransformer
+from ovperc.backbones.clip_vit import ClipViT
+from ovperc.backbones.layouts import is_hugging_face, is_openai, load_into, to_openclip
+from ovperc.backbones.pos_embed import check_mode
+from ovperc.backbones.sources import WeightsSource, locate
+from ovperc.backbones.text_tower import TextTower, Tokenizer, tokenizer_name
+from ovperc.weights import MissingWeightsError
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image is normalised before the tower.
+
+    Attributes:
+        mean, std: per channel, RGB in 0..1.
+        image_size_px: side of the square that the tower was trained on.
+        interpolation: resize rule of the weights, ``bicubic`` or ``bilinear``.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    image_size_px: int
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """A dual encoder.
+
+    Attributes:
+        backbone: the image tower.
+        text: the text tower.
+        preprocess: what the weights ask of an image.
+        fingerprint: of the text weights and the tokenizer, whatever the dtype; text banks carry it.
+        arch: architecture name.
+        source: where the weights came from, in words.
+    """
+
+    backbone: DenseBackbone
+    text: TextTower
+    preprocess: Preprocess
+    fingerprint: str
+    arch: str
+    source: str
+
+
+def load_clip(
+    arch: str | None = None,
+    weights: str | Path | None = None,
+    *,
+    pos_embed: str = "size",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> ClipModel:
+    """Loads a dual encoder, offline first and without running anything that a file brings along.
+
+    Args:
+        arch: open_clip architecture, ``hf-hub:OWNER/NAME``, a JSON model config, or ``"clip-mini"``. May be left
+            out where the weights tell: names of the catalogue, and CLIP ViT or ResNet files (by their shapes).
+        weights: name of the catalogue (``"ViT-B-16/openai"``), a tag of ``arch`` (``"openai"``), ``hf-hub:`` name,
+            a file (OpenAI archive, OpenCLIP ``.pt`` or ``.safetensors``, Hugging Face ``CLIPModel``), a folder with
+            such a file, or ``"random"``: seeded weights for benchmarks and tests. Both left out: clip-mini.
+        pos_embed: how position tables are resized, see :func:`ovperc.backbones.pos_embed.resize_pos_embed`.
+        device: where the towers go.
+        dtype: of all weights; norms and softmax stay in float32 inside.
+
+    Raises:
+        ValueError: unknown names, or weights that do not fit the architecture or its activation.
+        FileNotFoundError: no such file; ``MissingWeightsError`` says what to get, where from and where to put it.
+    """
+    check_mode(pos_embed)
+    source = locate(arch, weights)
+    if source.arch == mini_archs.ARCH:
+        arch, model, config = source.arch, _load_mini(source), mini_archs.architecture()
+    elif source.path is None:
+        arch, config = str(source.arch), arch_config(str(source.arch))
+        model = _build_random(config)
+    else:
+        arch, model, config = _load_file(source)
+    return wrap_open_clip(
+        model,
+        arch=arch,
+        source=source.label,
+        pos_embed=pos_embed,
+        tokenizer=_tokenizer(arch, config, source),
+        preprocess=_preprocess(model, arch, source),
+        device=device,
+        dtype=dtype,
+    )
+
+
+def wrap_open_clip(
+    model: nn.Module,
+    *,
+    arch: str,
+    source: str,
+    pos_embed: str = "size",
+    tokenizer: Tokenizer | None = None,
+    preprocess: Preprocess | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> ClipModel:
+    """Puts an open_clip model that is already built behind the contracts.
+
+    Args:
+        model: ``CLIP``, ``CustomTextCLIP`` or ``CoCa``; its modules are shared, not copied.
+        tokenizer: left out, CLIP's.
+        preprocess: left out, CLIP's constants at the model's image size.
+    """
+    model = model.eval()
+    tokenizer = tokenizer or SimpleTokenizer(context_length=getattr(model, "context_length", 77))
+    text = TextTower(model, tokenizer)
+    fingerprint = text_fingerprint(text)
+    model.to(device=device, dtype=dtype)
+    return ClipModel(
+        backbone=build_backbone(model.visual, pos_embed),
+        text=text.to(device=device, dtype=dtype),
+        preprocess=preprocess or _preprocess(model, arch, WeightsSource(source)),
+        fingerprint=fingerprint,
+        arch=arch,
+        source=source,
+    )
+
+
+def build_backbone(visual: nn.Module, pos_embed: str = "size") -> DenseBackbone:
+    """The dense tower that fits an open_clip vision tower, or a bare timm ViT or Eva.
+
+    Raises:
+        ValueError: for a tower that has no dense form here.
+    """
+    if isinstance(visual, VisionTransformer):
+        return ClipViT(visual, pos_embed)
+    if isinstance(visual, ModifiedResNet):
+        return ClipResNet(visual, pos_embed)
+    trunk = visual.trunk if isinstance(visual, TimmModel) else visual
+    if isinstance(trunk, TimmVisionTransformer | Eva):
+        return TimmTransformer(visual, pos_embed)
+    if isinstance(visual, TimmModel):
+        return ClipConvNet(visual)
+    raise ValueError(f"image tower {type(visual).__name__} is not supported")
+
+
+def text_fingerprint(text: TextTower) -> str:
+    """BLAKE2b over the text tower's tensors and its tokenizer's name, 32 hex digits."""
+    digest = hashlib.blake2b(tokenizer_name(text.tokenizer).encode(), digest_size=16)
+    for name, value in sorted(text.tower.state_dict().items()):
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(_bytes_of(value))
+    return digest.hexdigest()
+
+
+def _bytes_of(value: Tensor) -> memoryview:
+    return memoryview(value.detach().float().cpu().contiguous().numpy()).cast("B")
+
+
+def _build_random(config: ModelConfig) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_model(config)
+
+
+def _load_mini(source: WeightsSource) -> nn.Module:
+    """clip-mini from its packed file, or from a plain table of the same model."""
+    if source.path is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return mini_archs.build_clip_mini(None)
+    model = mini_archs.build_clip_mini(None)
+    state = read_checkpoint(source.path)
+    if mini_archs.TOKEN_ROWS in state:
+        state = mini_archs.unpack_state_dict(state, model.vocab_size)
+    load_into(model, state, mini_archs.ARCH, source.label)
+    return model
+
+
+def _load_file(source: WeightsSource) -> tuple[str, nn.Module, ModelConfig]:
+    """Reads a checkpoint, settles architecture and activation, builds and fills the model."""
+    raw = read_checkpoint(source.path)
+    state = to_openclip(raw)
+    arch = source.arch or ("hub config" if source.config else infer_arch(state))
+    config = source.config or arch_config(arch)
+    quick_gelu = True if is_openai(raw) else source.quick_gelu
+    if quick_gelu is None and source.arch is None and source.config is None:
+        quick_gelu = _guess_activation(source, is_hugging_face(raw))
+    if quick_gelu and not config.get("quick_gelu", False):
+        arch, config = with_quick_gelu(arch, config)
+    model = build_model(config)
+    if quick_gelu is not None:
+        check_activation(model, quick_gelu, arch, source.label)
+    if not source.config:
+        state = open_clip.factory.convert_state_dict(model, state)
+    load_into(model, state, arch, source.label)
+    return arch, model, config
+
+
+def _guess_activation(source: WeightsSource, hugging_face: bool) -> bool:
+    """GELU or QuickGELU where neither names nor neighbours tell; shapes cannot."""
+    name = str(source.path).lower()
+    if "quickgelu" in name or "openai" in name:
+        return True
+    if hugging_face:
+        raise CheckpointError(
+            f"{source.label} does not tell its activation; put its config.json beside it, or pass arch: with "
+            f"{QUICK_SUFFIX} for OpenAI's weights, without for LAION's"
+        )
+    warnings.warn(
+        f"{source.label} does not tell its activation; taking GELU, as OpenCLIP trains. Pass arch with {QUICK_SUFFIX} "
+        "for weights that were trained from OpenAI's",
+        stacklevel=3,
+    )
+    return False
+
+
+def _tokenizer(arch: str, config: ModelConfig, source: WeightsSource) -> Tokenizer:
+    text = config["text_cfg"]
+    length = text.get("context_length", 77)
+    settings = text.get("tokenizer_kwargs") or {}
+    name = text.get("hf_tokenizer_name")
+    if not name:
+        return SimpleTokenizer(context_length=length, **settings)
+    beside = source.path.parent if source.path is not None else None
+    if beside is not None and (beside / "tokenizer_config.json").is_file():
+        name = str(beside)
+    try:
+        return HFTokenizer(name, context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **settings)
+    except (OSError, ValueError, ImportError) as error:
+        raise MissingWeightsError(
+            f"the tokenizer {name} of {arch} is not on this machine and could not be fetched: get it from "
+            f"https://huggingface.co/{name} and put its files beside the weights (needs: pip install ovperc[siglip])"
+        ) from error
+
+
+def _preprocess(model: nn.Module, arch: str, source: WeightsSource) -> Preprocess:
+    """What the weights' own config says; else what all published weights of the arch agree on; else CLIP's."""
+    known: dict[str, Any] = dict(_agreed_preprocess(arch))
+    known.update(source.preprocess)
+    size = model.visual.image_size
+    return Preprocess(
+        mean=tuple(known.get("mean", OPENAI_DATASET_MEAN)),
+        std=tuple(known.get("std", OPENAI_DATASET_STD)),
+        image_size_px=int(size[0] if isinstance(size, tuple | list) else size),
+        interpolation=known.get("interpolation", "bicubic"),
+    )
+
+
+def _agreed_preprocess(arch: str) -> dict[str, Any]:
+    rows = [open_clip.get_pretrained_cfg(arch, tag) for tag in open_clip.list_pretrained_tags_by_model(arch)]
+    keys = ("mean", "std", "interpolation")
+    return {key: rows[0][key] for key in keys if rows and len({str(row.get(key)) for row in rows}) == 1}
