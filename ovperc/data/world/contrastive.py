@@ -1,0 +1,190 @@
+"""Training batches for image-text contrast: tight windows round objects, and whole scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ovperc.data.world.captions import Caption, View, caption_words, describe, look_at, openai_templates, truth_table
+from ovperc.data.world.scene import Scene, SceneStyle, make_scene
+from ovperc.registry import DATASETS, FUNCTIONS
+
+Window = tuple[int, int, int, int]
+
+
+class CompactTokenizer:
+    """CLIP's tokenizer with the tokens of the world's captions renumbered 0, 1, 2, ...
+
+    Attributes:
+        ids: ``(V,)`` int64, sorted token numbers of CLIP's vocabulary; position = compact number.
+            The end token comes last, so that it is still the largest number of a prompt.
+    """
+
+    def __init__(self, context_length: int = 77) -> None:
+        from open_clip.tokenizer import SimpleTokenizer
+
+        self._bpe = SimpleTokenizer()
+        self._start, self._end = self._bpe.sot_token_id, self._bpe.eot_token_id
+        self.context_length = context_length
+        words = " ".join(caption_words()).replace("{}", " ").split()
+        used = {token for word in words for token in self._bpe.encode(word)}
+        self.ids = torch.tensor(sorted(used | {self._start, self._end}))
+        self._compact = {int(token): index for index, token in enumerate(self.ids)}
+        self._words: dict[str, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """``(Q, L)`` int64 compact tokens, padded with 0 to the longest text."""
+        rows = [self._encode(text) for text in texts]
+        table = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
+        for index, row in enumerate(rows):
+            table[index, : len(row)] = torch.tensor(row)
+        return table
+
+    def _encode(self, text: str) -> list[int]:
+        tokens = [self._compact[self._start]]
+        for word in text.split():
+            if word not in self._words:
+                self._words[word] = [self._compact[token] for token in self._bpe.encode(word)]
+            tokens += self._words[word]
+        return [*tokens[: self.context_length - 1], self._compact[self._end]]
+
+
+@dataclass(frozen=True)
+class ContrastiveBatch:
+    """Images and captions of one training step.
+
+    Attributes:
+        images: groups of ``(n_g, 3, S_g, S_g)`` uint8 RGB, one group per image size.
+        texts: the captions.
+        tokens: ``(Q, L)`` int64 compact tokens of ``texts``.
+        owners: ``(Q,)`` int64, image of each caption, counted through the groups.
+        true: ``(Q, B)`` bool, which captions are true of which images.
+    """
+
+    images: tuple[Tensor, ...]
+    texts: tuple[str, ...]
+    tokens: Tensor
+    owners: Tensor
+    true: Tensor
+
+
+@DATASETS.register_module()
+class WorldCaptions(Dataset):
+    """Endless supply of training batches; item ``i`` depends on the seed and ``i`` only.
+
+    Args:
+        length: number of steps of the training run.
+        seed: decides everything.
+        windows: tight windows in a batch.
+        scenes: whole scenes in a batch.
+        scene_warmup: share of the run in which only every fourth batch has whole scenes, for speed:
+            words are learnt faster from windows.
+        captions: captions per image.
+        window_px: side of a window after resizing.
+        style: changes of the default `SceneStyle`.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        seed: int = 0,
+        windows: int = 64,
+        scenes: int = 12,
+        scene_warmup: float = 0.3,
+        captions: int = 2,
+        window_px: int = 48,
+        style: dict[str, Any] | None = None,
+    ) -> None:
+        self.length = length
+        self.seed = seed
+        self.windows = windows
+        self.scenes = scenes
+        self.scene_warmup = scene_warmup
+        self.captions = captions
+        self.window_px = window_px
+        self.style = replace(SceneStyle(), **{"grey_share": 0.12, **(style or {})})
+        self.tokenizer = CompactTokenizer()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> ContrastiveBatch:
+        rng = np.random.default_rng((self.seed, index, 1))
+        crops, views = self._windows(rng, index)
+        groups = [crops]
+        if index >= self.scene_warmup * self.length or index % 4 == 0:
+            scenes = [make_scene((self.seed, index, 2, number), self.style) for number in range(self.scenes)]
+            groups.append([scene.image for scene in scenes])
+            views = views + [look_at(scene) for scene in scenes]
+        said = [describe(view, rng, openai_templates()) for view in views for _ in range(self.captions)]
+        return self._batch(groups, views, said)
+
+    def _windows(self, rng: np.random.Generator, index: int) -> tuple[list[np.ndarray], list[View]]:
+        crops: list[np.ndarray] = []
+        views: list[View] = []
+        number = 0
+        while len(crops) < self.windows:
+            scene = make_scene((self.seed, index, 3, number), self.style)
+            number += 1
+            for window in pick_windows(scene, rng)[: self.windows - len(crops)]:
+                crops.append(_crop(scene.image, window, self.window_px))
+                views.append(look_at(scene, window))
+        return crops, views
+
+    def _batch(self, groups: list[list[np.ndarray]], views: list[View], said: list[Caption]) -> ContrastiveBatch:
+        images = tuple(torch.from_numpy(np.stack(group)).permute(0, 3, 1, 2).contiguous() for group in groups)
+        texts = tuple(caption.text for caption in said)
+        return ContrastiveBatch(
+            images,
+            texts,
+            self.tokenizer(texts),
+            torch.arange(len(views)).repeat_interleave(self.captions),
+            torch.from_numpy(truth_table(said, views)),
+        )
+
+
+def pick_windows(scene: Scene, rng: np.random.Generator, most: int = 3) -> list[Window]:
+    """Square windows ``(x0, y0, x1, y1)``: tight round up to ``most`` objects, and now and then anywhere."""
+    size = len(scene.image)
+    seen = [item for item in scene.objects if item.area_px >= 80 * (size / 112) ** 2]
+    rng.shuffle(seen)
+    windows = []
+    for item in seen[:most]:
+        x0, y0, x1, y1 = item.box
+        side = max(x1 - x0, y1 - y0) * rng.uniform(1.05, 1.75)
+        centre = (x0 + x1) / 2, (y0 + y1) / 2
+        windows.append(_square(centre, side, 0.12, size, rng))
+    if not windows or rng.random() < 0.25:
+        place = rng.uniform(0, size, 2).tolist()
+        windows.append(_square((place[0], place[1]), size * rng.uniform(0.25, 0.8), 0.0, size, rng))
+    return windows
+
+
+def _square(centre: tuple[float, float], side: float, jitter: float, size: int, rng: np.random.Generator) -> Window:
+    side = int(np.clip(side, 0.2 * size, size))
+    x, y = (round(c - side / 2 + side * rng.uniform(-jitter, jitter)) for c in centre)
+    x, y = min(max(x, 0), size - side), min(max(y, 0), size - side)
+    return x, y, x + side, y + side
+
+
+def _crop(image: np.ndarray, window: Window, size_px: int) -> np.ndarray:
+    x0, y0, x1, y1 = window
+    interpolation = cv2.INTER_AREA if x1 - x0 > size_px else cv2.INTER_CUBIC
+    return cv2.resize(image[y0:y1, x0:x1], (size_px, size_px), interpolation=interpolation)
+
+
+@FUNCTIONS.register_module()
+def only_item(items: list[ContrastiveBatch]) -> ContrastiveBatch:
+    """Collate function of a loader whose dataset makes whole batches."""
+    (item,) = items
+    return item
