@@ -7,7 +7,7 @@ Windows of 448 px with stride 224 at short side 448 (Cityscapes: windows of 224)
 method = dict(
     pos_embed="scale",
     readout=dict(type="BlockReadout", affinity=dict(type="SelfAttention", pairs=("qq",)), residual=False, ffn=False),
-    tiler=dict(type="Tiler", short_side_px=448, crop_px=448, stride_px=224),
+    tiler=dict(type="Tiler", short_side_px=448, crop_px=448, stride_px=224, pad="symmetric"),
     templates="openai80",
     classifier=dict(logit_scale=50.0),
 )

@@ -10,7 +10,7 @@ readable. Official views: short side 512; Pascal Context 520; Cityscapes 1024 x 
 method = dict(
     pos_embed="size",
     readout=dict(type="BlockReadout", affinity=dict(type="Identity"), residual=True, ffn=True),
-    tiler=dict(type="Tiler", short_side_px=512),
+    tiler=dict(type="Tiler", short_side_px=512, pad="end"),
     templates="openai85",
     classifier=dict(logit_scale=100.0),
 )
