@@ -1,0 +1,8 @@
+"""Segments images with the words you type: ``python demo/image_demo.py photo.jpg --words "red star, grass"``."""
+
+import sys
+
+from ovperc.cli_predict import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The ``predict`` verb: images and words in; overlay, label map and legend of each image out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovperc.cli_common import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    add_model_arguments,
+    complain,
+    model_options,
+    progress_bar,
+    staged_directory,
+    stop_on_terminate,
+)
+
+if TYPE_CHECKING:
+    from ovperc.predictor import Outcome
+
+EXAMPLE = 'example: python demo/image_demo.py photo.jpg folder/ --words "red star, grass|lawn" --out out'
+OUTPUTS = "STEM_overlay.png (to look at), STEM.png (16-bit labels) and STEM.json (legend)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, addresses or folders")
+    parser.add_argument(
+        "--words",
+        required=True,
+        metavar="WORDS",
+        help="classes with commas between, synonyms with | between; or a .json, .yaml or .txt file",
+    )
+    parser.add_argument(
+        "--background",
+        metavar="POLICY",
+        help="words of an explicit background, or the confidence below which a pixel is background, or both: "
+        "'0.3, sky, wall' (default: every pixel gets one of the words)",
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help=f"receives {OUTPUTS} of each image")
+    parser.add_argument("--recursive", action="store_true", help="also the folders inside folders")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line for each image")
+    add_model_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segments the images; 0: all are written, 1: some failed (each is named on stderr), 2: nothing could start."""
+    from ovperc.predictor import load
+
+    try:
+        predictor = load(**model_options(arguments), background=arguments.background)
+        vocabulary = predictor.vocabulary(arguments.words)
+        predictor.bank(vocabulary)  # words that do not fit the model are found before the first image
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        complain(error)
+        return EXIT_USAGE
+    paths, failed = _readable(arguments.images, arguments.recursive)
+    with stop_on_terminate(), progress_bar(arguments.quiet) as bar:
+        task = bar.add_task("segmenting", total=len(paths))
+        for outcome in predictor.predict_each(paths, vocabulary):
+            try:
+                files = _write(outcome, arguments.out)
+            except (ValueError, OSError) as error:
+                failed += 1
+                complain(f"{outcome.source.name}: {error}")
+            else:
+                if not arguments.quiet:
+                    print(f"{outcome.source.name} -> {', '.join(map(str, files))}")
+            bar.advance(task)
+    return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _readable(images: Sequence[str], recursive: bool) -> tuple[list[str | Path], int]:
+    """Files and addresses of all arguments, and how many folders failed (each is named on stderr)."""
+    from ovperc.data.images import ImageError, list_images
+
+    paths: list[str | Path] = []
+    failed = 0
+    for image in images:
+        folder = Path(image).expanduser()
+        try:
+            paths += list_images(folder, recursive) if folder.is_dir() else [image]
+        except ImageError as error:
+            failed += 1
+            complain(error)
+    return paths, failed
+
+
+def _write(outcome: Outcome, out: Path) -> list[Path]:
+    """Writes what belongs to one image, all of it or nothing."""
+    if outcome.error is not None:
+        raise outcome.error
+    stem = outcome.source.stem
+    with staged_directory(out) as folder:
+        outcome.prediction.save(folder / f"{stem}.png")
+        outcome.prediction.draw(outcome.image).save(folder / f"{stem}_overlay.png")
+        names = sorted(file.name for file in folder.iterdir())
+    return [out / name for name in names]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the verb by itself, as ``demo/image_demo.py``."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
+    add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        complain("interrupted; what is complete is kept, nothing partial is left")
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

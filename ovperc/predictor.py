@@ -1,0 +1,287 @@
+"""One object between a user and the parts: images and words in, predictions out."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovperc import __version__
+from ovperc.backbones.loading import load_clip
+from ovperc.configs import load_method
+from ovperc.data.images import ImageSource, expand_sources, read_image
+from ovperc.predictions import SegPrediction
+from ovperc.registry import suggest
+from ovperc.structures import TextBank
+from ovperc.tasks.segmentation import DenseSegmenter, EncodedImage, build_segmenter
+from ovperc.text.coverage import UnseenWordsWarning, unseen_words
+from ovperc.text.encoder import TextEncoder
+from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
+from ovperc.weights import home
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_BANKS_KEPT = 8
+_WORDS_LISTED = 6
+
+
+@dataclass(frozen=True)
+class PredictorInfo:
+    """What a predictor is made of; its predictions carry it.
+
+    Attributes:
+        method: name of the method.
+        weights: where the weights came from.
+        arch: architecture of the towers.
+        fingerprint: of the text encoder.
+        device: where it computes.
+        dtype: of the towers' weights.
+    """
+
+    method: str
+    weights: str
+    arch: str
+    fingerprint: str
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image of several.
+
+    Attributes:
+        source: the image.
+        image: its pixels, ``(H, W, 3)`` uint8 RGB; None if it could not be read.
+        prediction: the answer; None where ``error`` tells why not.
+        error: what went wrong.
+    """
+
+    source: ImageSource
+    image: np.ndarray | None = None
+    prediction: SegPrediction | None = None
+    error: Exception | None = None
+
+
+class Predictor:
+    """Segments images with words.
+
+    Everything left of the words depends on the image only, everything in a text bank on the words only, so
+    both are kept apart: :meth:`encode` an image once and :meth:`predict_encoded` any number of vocabularies.
+
+    Args:
+        segmenter: the method on an image tower.
+        text_encoder: makes text banks with the text tower of the same weights.
+        info: what predictions say they were made with.
+        background: policy for words that bring none of their own.
+    """
+
+    def __init__(
+        self,
+        segmenter: DenseSegmenter,
+        text_encoder: TextEncoder,
+        info: PredictorInfo,
+        background: BackgroundLike = None,
+    ) -> None:
+        self.segmenter = segmenter
+        self.text_encoder = text_encoder
+        self.info = info
+        self.background = background
+        self._banks: OrderedDict[Vocabulary, TextBank] = OrderedDict()
+
+    def vocabulary(self, words: Words, background: BackgroundLike = None) -> Vocabulary:
+        """Reads words; without a background of their own they get the predictor's."""
+        if background is None and not isinstance(words, Vocabulary):
+            background = self.background
+        return Vocabulary.parse(words, background)
+
+    def bank(self, words: Words, background: BackgroundLike = None) -> TextBank:
+        """The embedded words. The last few vocabularies stay in memory, single words also on disk."""
+        vocabulary = self.vocabulary(words, background)
+        if vocabulary not in self._banks:
+            self._banks[vocabulary] = self.text_encoder(vocabulary)
+            self._warn_of_unseen(vocabulary)
+        self._banks.move_to_end(vocabulary)
+        while len(self._banks) > _BANKS_KEPT:
+            self._banks.popitem(last=False)
+        return self._banks[vocabulary]
+
+    def _warn_of_unseen(self, vocabulary: Vocabulary) -> None:
+        unseen = unseen_words(self.text_encoder.text_tower, vocabulary.prompts)
+        if unseen:
+            listed = ", ".join(map(repr, unseen[:_WORDS_LISTED])) + (", ..." if len(unseen) > _WORDS_LISTED else "")
+            warnings.warn(
+                f"{self.info.weights} has never met {listed}: what it marks so is chance; "
+                "use words it knows, or weights that know more",
+                UnseenWordsWarning,
+                stacklevel=4,
+            )
+
+    def predict(
+        self, images: Any, words: Words, background: BackgroundLike = None
+    ) -> SegPrediction | list[SegPrediction]:
+        """Segments one image or several.
+
+        Args:
+            images: path, address, PIL image, array ``(H, W[, C])`` or tensor ``(C, H, W)`` for one image;
+                a folder, a list or a batch of four axes for several.
+            words: list, ``"red star, grass|lawn"``, ``{"grass": ["lawn"]}``, a file, or a vocabulary.
+            background: None, a confidence threshold, words of an explicit background, or both.
+
+        Returns:
+            One :class:`SegPrediction`, or a list of them in the order of the images.
+
+        Raises:
+            ImageError: an image cannot be read; :meth:`predict_each` goes on with the others.
+            ValueError: the words are empty or too long, or an option does not fit.
+        """
+        vocabulary = self.vocabulary(words, background)
+        self.bank(vocabulary)  # before any image, so that words that do not fit cost no time
+        answers = [self._segment(source, source.load(), vocabulary) for source in expand_sources(images)]
+        return answers if _is_several(images) else answers[0]
+
+    def predict_each(self, images: Any, words: Words, background: BackgroundLike = None) -> Iterator[Outcome]:
+        """Segments images one after the other; an image that fails is reported and the rest go on.
+
+        Args:
+            images: as for :meth:`predict`, also a generator.
+            words: as for :meth:`predict`.
+            background: as for :meth:`predict`.
+        """
+        vocabulary = self.vocabulary(words, background)
+        self.bank(vocabulary)
+        for source in expand_sources(images):
+            yield self._outcome(source, vocabulary)
+
+    def _outcome(self, source: ImageSource, vocabulary: Vocabulary) -> Outcome:
+        try:
+            image = source.load()
+            return Outcome(source, image, self._segment(source, image, vocabulary))
+        except (ValueError, TypeError, OSError) as error:
+            return Outcome(source, error=error)
+
+    def _segment(self, source: ImageSource, image: np.ndarray, vocabulary: Vocabulary) -> SegPrediction:
+        return self.predict_encoded(self.encode(image), vocabulary, source=source.name)
+
+    def encode(self, image: Any) -> EncodedImage:
+        """The half of the work that depends on the image only."""
+        return self.segmenter.encode(read_image(image))
+
+    def predict_encoded(
+        self, encoded: EncodedImage, words: Words, background: BackgroundLike = None, source: str | None = None
+    ) -> SegPrediction:
+        """Asks words of an encoded image; costs one matrix product, no pass through the image tower.
+
+        Args:
+            encoded: from :meth:`encode`.
+            words: as for :meth:`predict`.
+            background: as for :meth:`predict`.
+            source: name of the image, for the prediction to carry.
+        """
+        bank = self.bank(words, background)
+        answer = self.segmenter.segment(encoded, bank)
+        geometry = encoded.stitcher.geometry
+        sizes = {"resized_hw": geometry.resized_hw, "window_hw": geometry.crop_hw, "windows": geometry.num_tiles}
+        return SegPrediction(
+            labels=answer.labels.cpu().numpy(),
+            confidence=answer.confidence.cpu().numpy(),
+            names=bank.names,
+            source=source,
+            method=self.info.method,
+            metadata={**asdict(self.info), **sizes, "background": asdict(bank.background), "ovperc": __version__},
+        )
+
+    def scores(self, image: Any, words: Words, background: BackgroundLike = None, *, raw: bool = False) -> Tensor:
+        """Dense class scores: as large as it says, made only on request.
+
+        Args:
+            image: one image as for :meth:`predict`, or an encoded one.
+            words: as for :meth:`predict`.
+            background: as for :meth:`predict`.
+            raw: True for cosines, False for softmax probabilities over all prompts.
+
+        Returns:
+            ``(C, H, W)`` float32 in label order, background included, at the size of the image.
+        """
+        encoded = image if isinstance(image, EncodedImage) else self.encode(image)
+        return self.segmenter.scores(encoded, self.bank(words, background), raw=raw)
+
+
+def load(
+    name: str | Path = "maskclip",
+    weights: str | Path | None = None,
+    arch: str | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "float32",
+    background: BackgroundLike = None,
+    **overrides: Any,
+) -> Predictor:
+    """Loads a method on the weights of a dual encoder.
+
+    Args:
+        name: a method of :func:`ovperc.list_methods`, or a path to a method config.
+        weights: a name of :func:`ovperc.list_weights`, an ``hf-hub:`` name, a checkpoint file, or
+            ``"random"``; left out, the shipped clip-mini.
+        arch: open_clip architecture, where the weights do not tell it.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"`` for a GPU where there is one.
+        dtype: of the towers' weights: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        background: policy for words that bring none of their own; see :meth:`Predictor.predict`.
+        **overrides: fields of the method, or their parts by dotted key:
+            ``load("sclip", templates="none", **{"tiler.crop_px": 448})``.
+
+    Raises:
+        FileNotFoundError: no such method, or weights that are not here; the message says how to get them.
+        ValueError: an unknown name or an option of a wrong kind; near matches are offered.
+    """
+    method = load_method(name, overrides)
+    device, dtype = _device(device), _dtype(dtype)
+    clip = load_clip(arch, weights, pos_embed=method.pos_embed, device=device, dtype=dtype)
+    return Predictor(
+        segmenter=build_segmenter(method, clip),
+        text_encoder=TextEncoder(clip.text, clip.fingerprint, method.templates, cache_dir=home() / "text"),
+        info=PredictorInfo(
+            method=method.name,
+            weights=clip.source,
+            arch=clip.arch,
+            fingerprint=clip.fingerprint,
+            device=str(device),
+            dtype=str(dtype).removeprefix("torch."),
+        ),
+        background=background,
+    )
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:1' or 'auto'; got {device!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {str(device)!r} is asked for, but torch sees no GPU; use device='cpu' or 'auto'")
+    return device
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if dtype in DTYPES.values():
+        return dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}; {suggest(str(dtype), DTYPES)}")
+    return DTYPES[dtype]
+
+
+def _is_several(images: Any) -> bool:
+    """Whether the answer is a list: for lists, folders and batches, whatever they hold."""
+    if isinstance(images, (str, Path)):
+        return not str(images).lower().startswith(("http://", "https://")) and Path(images).expanduser().is_dir()
+    if hasattr(images, "ndim"):
+        return images.ndim == 4
+    return hasattr(images, "__iter__") and not hasattr(images, "convert")
