@@ -12,15 +12,11 @@ import torch
 from mmengine.fileio.backends import LocalBackend
 from mmengine.logging.history_buffer import HistoryBuffer
 
+from ovperc.backbones.checkpoints import read_checkpoint
 from ovperc.io.atomic import atomic_write
 
-LFS_HEADER = b"version https://git-lfs"
 STEP_FILE = re.compile(r"^(?:iter|epoch)_(\d+)\.pth$")
 LEFTOVER_FILE = re.compile(r"^\..*-[0-9a-f]{32}\.pth$")  # the temporary names of ``atomic_write``
-
-
-class CheckpointError(ValueError):
-    """A checkpoint file that cannot be used; the message says which, why and what to do."""
 
 
 def _history_attribute(owner: object, name: str) -> Any:
@@ -40,51 +36,31 @@ def _safe_globals() -> list[Any]:
     return pairs
 
 
-def _reject_non_checkpoints(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint not found: {path}")
-    with path.open("rb") as stream:
-        head = stream.read(len(LFS_HEADER))
-    if not head:
-        raise CheckpointError(f"checkpoint {path} is empty; it was not downloaded or written fully, fetch it again")
-    if head == LFS_HEADER:
-        raise CheckpointError(f"checkpoint {path} is a git-lfs pointer, not the weights; run 'git lfs pull'")
-
-
-def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Reads a checkpoint without running any code it may hold.
+def read_run_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Reads a checkpoint of a training run, or a file of weights, without running any code it may hold.
 
     Args:
-        path: ``.safetensors``, or a ``torch.save`` file of tensors and plain values.
-        map_location: as in ``torch.load``.
+        path: what the Runner wrote; or weights in any format that ``ovperc.backbones.checkpoints`` reads.
+        map_location: as in ``torch.load``; weights go to the CPU.
 
     Returns:
-        The stored mapping; a ``.safetensors`` file gives ``{"state_dict": ...}``.
+        The run's checkpoint; a file of weights gives ``{"state_dict": ...}``.
 
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: empty, truncated, a git-lfs pointer, or holding more than tensors and plain values.
     """
     path = Path(path).expanduser()
-    _reject_non_checkpoints(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint file {path}")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return {"state_dict": load_file(path, device=str(map_location or "cpu"))}
         with torch.serialization.safe_globals(_safe_globals()):
-            return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"checkpoint {path} was refused: it is damaged or holds more than tensors and plain values "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-    except (EOFError, OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read, it is probably truncated ({error})") from error
-    except Exception as error:
-        if type(error).__name__ == "SafetensorError":
-            raise CheckpointError(f"checkpoint {path} is not a whole safetensors file ({error})") from error
-        raise
+            stored = torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError):
+        return {"state_dict": read_checkpoint(path)}  # other formats; explains what is wrong with a bad file
+    if isinstance(stored, dict) and "state_dict" in stored:
+        return stored
+    return {"state_dict": read_checkpoint(path)}
 
 
 class AtomicLocalBackend(LocalBackend):

@@ -24,7 +24,7 @@ def prepare_mmengine() -> None:
 
 
 def install_checkpoint_reader() -> None:
-    """Makes every checkpoint that mmengine opens go through ``read_checkpoint``.
+    """Makes every checkpoint that mmengine opens go through ``read_run_checkpoint``.
 
     Why: torch >= 2.6 loads with ``weights_only=True`` and then refuses mmengine's own Runner checkpoints (log buffers,
     numpy scalars), while mmengine's downloads still unpickle anything. Goes when mmengine loads its checkpoints with
@@ -32,10 +32,10 @@ def install_checkpoint_reader() -> None:
     """
     from mmengine.runner.checkpoint import CheckpointLoader
 
-    from ovperc.engine.checkpoint import read_checkpoint
+    from ovperc.engine.checkpoint import read_run_checkpoint
 
     def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
-        return read_checkpoint(filename, map_location)
+        return read_run_checkpoint(filename, map_location)
 
     def load_from_remote(filename: str, map_location: Any = None) -> NoReturn:
         raise ValueError(f"weights are not fetched while a run starts: download {filename!r} and pass the file's path")

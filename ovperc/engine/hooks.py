@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_rank, is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 
+from ovperc.cli_common import progress_bar
 from ovperc.engine.checkpoint import remove_leftovers
 from ovperc.engine.compat import ATOMIC_BACKEND
 from ovperc.engine.random_state import RandomState
@@ -53,3 +54,22 @@ class ResumableCheckpointHook(CheckpointHook):
         # gathered here because mmengine calls before_save_checkpoint on the main process alone
         self._random_states = all_gather_object(RandomState.capture().to_plain())
         super()._save_checkpoint_with_step(runner, step, meta)
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """A progress bar on the terminal while a test runs."""
+
+    def before_test_epoch(self, runner: Any) -> None:
+        """Shows the bar on the main process."""
+        self._bar = progress_bar(quiet=not is_main_process())
+        self._task = self._bar.add_task("testing", total=len(runner.test_dataloader))
+        self._bar.start()
+
+    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Moves the bar by one batch."""
+        self._bar.advance(self._task)
+
+    def after_test_epoch(self, runner: Any, metrics: Any = None) -> None:
+        """Clears the bar."""
+        self._bar.stop()

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ovperc.engine.checkpoint import latest_checkpoint, read_checkpoint
+from ovperc.engine.checkpoint import latest_checkpoint, read_run_checkpoint
 from ovperc.engine.train import train
 
 ROOT = Path(__file__).parents[2]
 
 
 def weights(work_dir: Path, iteration: int = 20) -> dict[str, torch.Tensor]:
-    return read_checkpoint(work_dir / f"iter_{iteration}.pth")["state_dict"]
+    return read_run_checkpoint(work_dir / f"iter_{iteration}.pth")["state_dict"]
 
 
 def assert_same_weights(first: Path, second: Path) -> None:

@@ -1,0 +1,101 @@
+"""Labelled images as mmsegmentation's data samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+ChannelOrder = Literal["rgb", "bgr"]
+CHANNEL_ORDERS: tuple[str, ...] = ("rgb", "bgr")
+
+
+class LabelledImage(Protocol):
+    """One annotated image.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8 RGB.
+        labels: ``(H, W)`` integers, index into the source's classes, or the ignore index.
+        name: unique in its source.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    name: str
+
+
+class LabelledImages(Protocol):
+    """A test set: named classes and annotated images.
+
+    Attributes:
+        classes: label -> name, background included where label 0 is one.
+    """
+
+    classes: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> LabelledImage: ...
+
+
+class SegmentationDataset(Dataset):
+    """Labelled images as what mmseg's models and metrics read.
+
+    An item is ``{"inputs": (3, H, W) uint8, "data_samples": SegDataSample}``: the sample has the truth in
+    ``gt_sem_seg`` ``(1, H, W)`` int64, and ``img_path``, ``ori_shape``, ``img_shape`` and ``channel_order`` as
+    metainfo.
+
+    Args:
+        source: the images.
+        limit: only the first ``limit`` images; ``None`` for all.
+        channel_order: of ``inputs``; ``bgr`` is what mmseg's own pipelines give.
+    """
+
+    def __init__(self, source: LabelledImages, limit: int | None = None, channel_order: ChannelOrder = "rgb") -> None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, or None for all images; got {limit}")
+        if channel_order not in CHANNEL_ORDERS:
+            raise ValueError(f"channel_order must be 'rgb' or 'bgr'; got {channel_order!r}")
+        self.source = source
+        self.channel_order = channel_order
+        self.size = len(source) if limit is None else min(limit, len(source))
+        if self.size == 0:
+            raise ValueError("the test set is empty; it needs at least one labelled image")
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Names of the classes, as mmengine's metrics read them."""
+        return {"classes": tuple(self.source.classes)}
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < self.size:
+            raise IndexError(f"image {index} of a test set of {self.size}")
+        return to_data_sample(self.source[index], self.channel_order)
+
+
+def to_data_sample(item: LabelledImage, channel_order: ChannelOrder = "rgb") -> dict[str, Any]:
+    """One labelled image in mmseg's form; see ``SegmentationDataset``.
+
+    Raises:
+        ValueError: image and label map do not fit each other.
+    """
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    if item.image.ndim != 3 or item.image.shape[2] != 3 or item.image.dtype != np.uint8:
+        raise ValueError(f"{item.name}: expected an image (H, W, 3) uint8; got {item.image.shape} {item.image.dtype}")
+    if item.labels.shape != item.image.shape[:2]:
+        raise ValueError(f"{item.name}: label map {item.labels.shape} does not fit the image {item.image.shape[:2]}")
+    pixels = item.image if channel_order == "rgb" else item.image[..., ::-1]
+    size = item.labels.shape
+    sample = SegDataSample(
+        metainfo={"img_path": item.name, "ori_shape": size, "img_shape": size, "channel_order": channel_order}
+    )
+    sample.gt_sem_seg = PixelData(data=torch.from_numpy(item.labels.astype(np.int64))[None])
+    return {"inputs": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), "data_samples": sample}
