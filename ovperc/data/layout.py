@@ -1,0 +1,207 @@
+"""How a data set lies on disk, and what is missing from it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+ROOT_VARIABLE = "OVPERC_DATA"
+
+
+class LayoutError(ValueError):
+    """A folder does not hold the data set that was asked for."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its annotation.
+
+    Attributes:
+        name: path below the image folder without suffix, such as ``"frankfurt/frankfurt_000000_000294"``.
+        image, annotation: files.
+    """
+
+    name: str
+    image: Path
+    annotation: Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where images and annotations of one split lie below a data set's root.
+
+    Where several places are in use, the first that exists is taken.
+
+    Attributes:
+        images, annotations: folders.
+        image_suffix, annotation_suffix: what follows a sample's name.
+        lists: files that name the samples of the split; without them every file of the image folder counts.
+        count: samples in the full split.
+        names_sha256: digest of the split's sorted file names, see :func:`names_digest`; empty where unknown.
+    """
+
+    images: tuple[str, ...]
+    annotations: tuple[str, ...]
+    image_suffix: str
+    annotation_suffix: str
+    count: int
+    lists: tuple[str, ...] = ()
+    names_sha256: str = ""
+
+    def image_folder(self, root: Path) -> Path:
+        """The folder of images below ``root``."""
+        return _first(root, self.images) or root / self.images[0]
+
+    def annotation_folder(self, root: Path) -> Path:
+        """The folder of annotations below ``root``."""
+        return _first(root, self.annotations) or root / self.annotations[0]
+
+    def list_file(self, root: Path) -> Path | None:
+        """The file that names the samples, if the layout has one and it is there."""
+        return _first(root, self.lists)
+
+    def names(self, root: Path) -> tuple[str, ...]:
+        """Sorted names of the split's samples.
+
+        Raises:
+            LayoutError: the list file or the image folder is missing or empty.
+        """
+        if self.lists:
+            listing = self.list_file(root)
+            if listing is None:
+                raise LayoutError(f"{root}: expected {' or '.join(self.lists)}, found {_contents(root)}")
+            names = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+            where = listing
+        else:
+            where = self.image_folder(root)
+            suffix = self.image_suffix
+            found = where.rglob(f"*{suffix}") if where.is_dir() else ()
+            names = [path.relative_to(where).as_posix().removesuffix(suffix) for path in found]
+        if not names:
+            raise LayoutError(f"{where}: expected {self.count} samples *{self.image_suffix}, found none")
+        return tuple(sorted(names))
+
+    def sample(self, root: Path, name: str) -> Sample:
+        """The files of one sample."""
+        image = self.image_folder(root) / f"{name}{self.image_suffix}"
+        return Sample(name, image, self.annotation_folder(root) / f"{name}{self.annotation_suffix}")
+
+    def samples(self, root: Path) -> tuple[Sample, ...]:
+        """All samples of the split in order of name, whether or not their files exist."""
+        return tuple(self.sample(root, name) for name in self.names(root))
+
+
+@dataclass(frozen=True)
+class LayoutReport:
+    """What a look at the files of a split found.
+
+    Attributes:
+        root: that was looked at.
+        expected: samples in the full split.
+        named: samples that the list or the image folder names.
+        found: samples with both files.
+        missing_images, missing_annotations: files of named samples that are not there.
+        names_match: whether the names are those of the official split; ``None`` where their digest is unknown.
+    """
+
+    root: Path
+    expected: int
+    named: int
+    found: int
+    missing_images: tuple[Path, ...]
+    missing_annotations: tuple[Path, ...]
+    names_match: bool | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample of the official split is there."""
+        return self.found == self.expected and self.names_match is not False
+
+    def problems(self) -> tuple[str, ...]:
+        """One sentence for each thing that is wrong."""
+        found = []
+        for kind, missing in (("images", self.missing_images), ("annotations", self.missing_annotations)):
+            if missing:
+                found.append(f"{len(missing)} {kind} are missing: {_some(missing, self.root)}")
+        if self.named != self.expected:
+            found.append(
+                f"expected {self.expected} samples, found {self.named}: the copy is not complete, or not this split"
+            )
+        elif self.names_match is False:
+            found.append("the file names are not those of the official split (same count, other digest)")
+        return tuple(found)
+
+
+def check_layout(layout: Layout, root: Path) -> LayoutReport:
+    """Compares the files below ``root`` with a layout; reads no image.
+
+    Raises:
+        LayoutError: nothing of the data set is there.
+    """
+    if not root.is_dir():
+        raise LayoutError(f"{root}: no such folder; pass the folder that holds {layout.images[0]}")
+    if _first(root, layout.images) is None:
+        raise LayoutError(
+            f"{root}: expected a folder {' or '.join(layout.images)}, found {_contents(root)}; "
+            "pass the folder that holds it"
+        )
+    samples = layout.samples(root)
+    there = _existing_files(layout.image_folder(root)) | _existing_files(layout.annotation_folder(root))
+    images = tuple(sample.image for sample in samples if sample.image not in there)
+    annotations = tuple(sample.annotation for sample in samples if sample.annotation not in there)
+    whole = sum(sample.image in there and sample.annotation in there for sample in samples)
+    digest = names_digest(sample.name for sample in samples) if layout.names_sha256 else ""
+    match = digest == layout.names_sha256 if layout.names_sha256 else None
+    return LayoutReport(root, layout.count, len(samples), whole, images, annotations, match)
+
+
+def names_digest(names: Iterable[str]) -> str:
+    """SHA-256 of the sorted last parts of the names, one a line."""
+    stems = sorted(PurePosixPath(name).name for name in names)
+    return hashlib.sha256("\n".join(stems).encode()).hexdigest()
+
+
+def resolve_root(given: str | Path | None, folder: str) -> Path:
+    """The root of a data set.
+
+    Args:
+        given: the data set's own root, or a folder that holds many data sets; ``None`` takes the environment
+            variable ``OVPERC_DATA``.
+        folder: where the data set usually lies in such a folder, as ``"VOCdevkit/VOC2012"``.
+
+    Raises:
+        LayoutError: neither a root nor the variable is given.
+    """
+    given = given or os.environ.get(ROOT_VARIABLE)
+    if not given:
+        raise LayoutError(
+            f"where is {folder}? pass --data-root, or set {ROOT_VARIABLE} to the folder of your data sets"
+        )
+    root = Path(given).expanduser()
+    parts = PurePosixPath(folder).parts
+    inner = [root.joinpath(*parts[skip:]) for skip in range(len(parts))]
+    return next((path for path in inner if path.is_dir()), root)
+
+
+def _first(root: Path, places: tuple[str, ...]) -> Path | None:
+    return next((root / place for place in places if (root / place).exists()), None)
+
+
+def _existing_files(folder: Path) -> set[Path]:
+    """All files below a folder in one walk: asking for each by name takes minutes on network disks."""
+    return {Path(base, name) for base, _, files in os.walk(folder, followlinks=True) for name in files}
+
+
+def _contents(root: Path, limit: int = 8) -> str:
+    names = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
+    if not names:
+        return "nothing"
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _some(paths: tuple[Path, ...], root: Path, limit: int = 5) -> str:
+    shown = ", ".join(path.relative_to(root).as_posix() for path in paths[:limit])
+    return shown + (f" and {len(paths) - limit} more" if len(paths) > limit else "")

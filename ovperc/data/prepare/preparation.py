@@ -1,0 +1,177 @@
+"""From a download to a benchmark that can be trusted: check, convert, verify."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovperc.data.annotations import AnnotationError, read_annotation
+from ovperc.data.label_map import LabelRangeError, load_label_map
+from ovperc.data.layout import LayoutError, check_layout
+from ovperc.data.prepare import CONVERSIONS
+from ovperc.data.prepare.conversion import conversion_state, read_manifest, run_conversion
+from ovperc.data.sources import Archive, Source
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The outcome of preparing a source.
+
+    Attributes:
+        source: that was prepared.
+        root: where.
+        notes: what was found and done, one sentence each.
+        problems: what is missing or wrong, one sentence each; empty means ready.
+    """
+
+    source: Source
+    root: Path
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether benchmarks can be run."""
+        return not self.problems
+
+
+def prepare(
+    source: Source,
+    root: Path,
+    *,
+    check_only: bool = False,
+    read_all: bool = False,
+    workers: int = 0,
+    progress: bool = True,
+) -> Preparation:
+    """Checks a source, converts what needs converting, and verifies counts and hashes.
+
+    Args:
+        source: what to prepare.
+        root: its root folder.
+        check_only: writes nothing.
+        read_all: also reads every annotation and compares converted files with the manifest's hashes.
+        workers: threads of the conversion.
+        progress: show a bar.
+
+    Raises:
+        LayoutError: nothing of the data set is there.
+        ConversionError: the conversion stopped; finished files are kept.
+    """
+    notes, problems = [], []
+    if source.conversion:
+        converting = _convert if not check_only else _look
+        note, problem = converting(source, root, workers, progress)
+        notes += note
+        problems += problem
+    if problems:
+        return Preparation(source, root, tuple(notes), tuple(problems))
+    try:
+        report = check_layout(source.layout, root)
+    except LayoutError as error:
+        return Preparation(source, root, tuple(notes), (str(error),))
+    problems += report.problems()
+    notes.append(f"{report.found} of {report.expected} samples have an image and an annotation")
+    if report.names_match:
+        notes.append("the file names are those of the official split (SHA-256)")
+    if read_all:
+        problems += _read_all(source, root, progress)
+        problems += _changed(source, root)
+        notes.append(f"read {report.named} annotations")
+    return Preparation(source, root, tuple(notes), tuple(problems))
+
+
+def _convert(source: Source, root: Path, workers: int, progress: bool) -> tuple[list[str], list[str]]:
+    if _made_elsewhere(source, root):
+        return [f"annotations of {source.title} are there, made by another tool"], []
+    conversion = CONVERSIONS[source.conversion](root)
+    manifest = read_manifest(root, source.conversion)
+    if manifest is not None and manifest.version == conversion.version and not manifest.changed(root):
+        return [f"converted before: {len(manifest.records)} files, digest {manifest.digest}"], []
+    manifest = run_conversion(conversion, workers, progress)
+    return [f"converted {len(manifest.records)} files, digest {manifest.digest}"], []
+
+
+def _look(source: Source, root: Path, *_: object) -> tuple[list[str], list[str]]:
+    state = conversion_state(root, source.conversion)
+    if state == "unfinished":
+        return [], [f"the conversion of {source.title} is not finished; run it again without --check"]
+    if state == "done":
+        manifest = read_manifest(root, source.conversion)
+        assert manifest is not None
+        gone = [record.path for record in manifest.records if not (root / record.path).is_file()]
+        if gone:
+            return [], [
+                f"{len(gone)} of {len(manifest.records)} converted files are gone, such as {gone[0]}; "
+                "run it again without --check"
+            ]
+        return [f"converted: {len(manifest.records)} files, digest {manifest.digest}"], []
+    if _made_elsewhere(source, root):
+        return [f"annotations of {source.title} are there, made by another tool"], []
+    CONVERSIONS[source.conversion](root).jobs()
+    return [], [f"the download is there, but {source.title} is not converted; run it again without --check"]
+
+
+def _made_elsewhere(source: Source, root: Path) -> bool:
+    """Whether all annotations are there without a trace of our conversion."""
+    if conversion_state(root, source.conversion) != "absent":
+        return False
+    try:
+        return check_layout(source.layout, root).complete
+    except LayoutError:
+        return False
+
+
+def _read_all(source: Source, root: Path, progress: bool) -> Iterator[str]:
+    """One sentence for each annotation that cannot be used."""
+    table = load_label_map(source.label_map)
+    for sample in _track(source.layout.samples(root), progress):
+        if not sample.annotation.is_file():
+            continue
+        try:
+            table.apply(read_annotation(sample.annotation), sample.annotation)
+        except (AnnotationError, LabelRangeError) as error:
+            yield str(error)
+
+
+def _track(samples: tuple, progress: bool) -> Iterator:
+    if not progress:
+        yield from samples
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(samples, "reading", console=Console(stderr=True))
+
+
+def _changed(source: Source, root: Path) -> Iterator[str]:
+    manifest = read_manifest(root, source.conversion) if source.conversion else None
+    changed = manifest.changed(root) if manifest else ()
+    if changed:
+        yield f"{len(changed)} converted files are not as they were made, such as {changed[0]}; convert again"
+
+
+def check_archives(source: Source, folder: Path) -> Iterator[str]:
+    """One sentence for each archive of a source: there or not, and whether its digest is the published one."""
+    for archive in source.archives:
+        path = folder / archive.name
+        if not path.is_file():
+            yield f"{archive.name}: not in {folder}; {archive.url}{f' ({archive.note})' if archive.note else ''}"
+        elif not archive.digest:
+            yield f"{archive.name}: there, {path.stat().st_size} bytes; no digest is published"
+        else:
+            yield _compare(archive, path)
+
+
+def _compare(archive: Archive, path: Path) -> str:
+    kind, expected = archive.digest.split(":")
+    digest = hashlib.new(kind)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    found = digest.hexdigest()
+    if found == expected:
+        return f"{archive.name}: {kind} as published"
+    return f"{archive.name}: wrong {kind}, expected {expected}, found {found}; download it again"
