@@ -5,8 +5,8 @@ import pytest
 from ovperc.text.class_names import ClassNames, list_class_names, list_variants, load_class_names
 
 COUNTS = {
-    "voc21": 21, "voc20": 20, "context60": 60, "context59": 59, "coco_object": 81, "coco_stuff171": 171, "cityscapes": 19,
-    "ade150": 150, "ade847": 847, "pc459": 459,
+    "voc21": 21, "voc20": 20, "context60": 60, "context59": 59, "coco_object": 81, "coco_stuff171": 171,
+    "cityscapes": 19, "ade150": 150, "ade847": 847, "pc459": 459,
 }  # fmt: skip
 
 
