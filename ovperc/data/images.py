@@ -90,7 +90,8 @@ def expand_sources(sources: Any, recursive: bool = False) -> Iterator[ImageSourc
 
     Args:
         sources: whatever :func:`read_image` takes, a folder, a batch ``(B, H, W, C)`` as array or tensor,
-            or an iterable of all these. A path that does not exist fails at its ``load``.
+            an :class:`ImageSource`, which passes through, or an iterable of all these. A path that
+            does not exist fails at its ``load``.
         recursive: whether folders are searched with all they hold.
 
     Raises:
@@ -99,6 +100,9 @@ def expand_sources(sources: Any, recursive: bool = False) -> Iterator[ImageSourc
     stems: dict[str, int] = {}
     arrays = 0
     for item in _flatten(sources, recursive):
+        if isinstance(item, ImageSource):
+            yield item
+            continue
         if isinstance(item, (str, Path)):
             name = str(item)
             stem = re.sub(r"[^\w.-]+", "_", Path(name.split("?")[0]).stem) or "image"

@@ -27,7 +27,7 @@ class Advance(Protocol):
 
 
 class PromptEncoder(Protocol):
-    """What the encoder needs of a text tower (:class:`ovperc.backbones.text.TextTower` is one)."""
+    """What the encoder needs of a text tower (:class:`ovperc.backbones.text_tower.TextTower` is one)."""
 
     def tokenize(self, prompts: list[str]) -> Tensor:
         """``(Q, L)`` int64; raises ValueError for a prompt that does not fit."""
@@ -67,9 +67,6 @@ class TextEncoder:
         self.templates = get_templates(templates)
         self.batch_size = batch_size
         self.progress = progress
-        parameter = next(text_tower.parameters(), None) if isinstance(text_tower, torch.nn.Module) else None
-        self._dtype = torch.float32 if parameter is None else parameter.dtype
-        self._device = torch.device("cpu") if parameter is None else parameter.device
         self._store = BankStore(cache_dir, fingerprint, self.templates.digest)
 
     def __call__(self, vocabulary: Vocabulary) -> TextBank:
@@ -78,9 +75,10 @@ class TextEncoder:
         Raises:
             ValueError: a word does not fit the tower's context; the error names it.
         """
+        embeddings = self.encode_words(vocabulary.prompts)
         return TextBank(
-            embeddings=self.encode_words(vocabulary.prompts),
-            owners=torch.tensor(vocabulary.owners, dtype=torch.int64, device=self._device),
+            embeddings=embeddings,
+            owners=torch.tensor(vocabulary.owners, dtype=torch.int64, device=embeddings.device),
             names=vocabulary.names,
             fingerprint=self.fingerprint,
             background=vocabulary.background,
@@ -88,11 +86,18 @@ class TextEncoder:
 
     def encode_words(self, words: Sequence[str]) -> Tensor:
         """Words to unit rows ``(len(words), E)`` float32, on the tower's device."""
-        keys = [word_key(self.templates.expand(word), self._dtype) for word in words]
+        dtype, device = self._precision_and_device()
+        keys = [word_key(self.templates.expand(word), dtype) for word in words]
         missing = {key: word for key, word in zip(keys, words, strict=True) if key not in self._store}
         if missing:
             self._encode_missing(missing)
-        return torch.stack([self._store[key] for key in keys]).to(self._device)
+        return torch.stack([self._store[key] for key in keys]).to(device)
+
+    def _precision_and_device(self) -> tuple[torch.dtype, torch.device]:
+        """Those of the tower's weights as it stands now; it may have been moved."""
+        parameters = self.text_tower.parameters() if isinstance(self.text_tower, torch.nn.Module) else iter(())
+        first = next(parameters, None)
+        return (torch.float32, torch.device("cpu")) if first is None else (first.dtype, first.device)
 
     def _encode_missing(self, missing: dict[bytes, str]) -> None:
         """Embeds words that are not in the store; what is done stays there if a later one fails."""
@@ -122,7 +127,8 @@ class TextEncoder:
         return F.normalize(mean, dim=-1)
 
     def _encode(self, tokens: Tensor) -> Tensor:
-        return F.normalize(self.text_tower.encode_tokens(tokens.to(self._device)).float(), dim=-1)
+        _, device = self._precision_and_device()
+        return F.normalize(self.text_tower.encode_tokens(tokens.to(device)).float(), dim=-1)
 
     def _tokenize(self, sentences: list[str], words: list[str]) -> Tensor:
         try:

@@ -262,6 +262,11 @@ def test_sources_expand_to_named_images_that_are_read_later(tmp_path):
                 sources[index].load()
 
 
+def test_sources_pass_through():
+    (source,) = expand_sources(RGB)
+    assert next(expand_sources([source, RGB])) is source
+
+
 @pytest.mark.parametrize("single", [RGB, Image.fromarray(RGB), torch.from_numpy(RGB)])
 def test_one_image_is_one_source(single):
     (source,) = expand_sources(single)
