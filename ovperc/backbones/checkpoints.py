@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -26,6 +27,10 @@ _STORAGE_DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+
+_BROKEN = (EOFError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, struct.error)
+"""What readers of a damaged file raise, in the end: their unpicklers trust what they read."""
 
 
 class CheckpointError(ValueError):
@@ -97,12 +102,12 @@ def _torch_load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) and "GLOBAL" in str(error):
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise CheckpointError(
                 f"{path} holds objects other than tensors, which are not loaded; save its state dict alone"
             ) from error
-        raise CheckpointError(f"{path} is not a checkpoint, or a damaged one") from error
-    except (EOFError, OSError, RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is truncated, damaged or not a checkpoint") from error
+    except _BROKEN as error:
         raise CheckpointError(f"{path} is truncated, damaged or not a checkpoint: {error}") from error
 
 
@@ -157,7 +162,7 @@ def _read_torchscript(archive: zipfile.ZipFile, path: Path) -> dict[str, Tensor]
     root = archive.namelist()[0].split("/", 1)[0]
     try:
         script = _ArchiveUnpickler(archive, root).load()
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+    except (pickle.UnpicklingError, *_BROKEN) as error:
         raise CheckpointError(f"the TorchScript archive {path} could not be read: {error}") from error
     table: dict[str, Tensor] = {}
     _collect(script, "", table)

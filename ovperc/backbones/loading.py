@@ -148,8 +148,8 @@ def wrap_open_clip(
     fingerprint = text_fingerprint(text)
     model.to(device=device, dtype=dtype)
     return ClipModel(
-        backbone=build_backbone(model.visual, pos_embed),
-        text=text.to(device=device, dtype=dtype),
+        backbone=build_backbone(model.visual, pos_embed).eval(),
+        text=text.to(device=device, dtype=dtype).eval(),
         preprocess=preprocess or _preprocess(model, arch, WeightsSource(source)),
         fingerprint=fingerprint,
         arch=arch,
@@ -212,11 +212,11 @@ def _load_file(source: WeightsSource) -> tuple[str, nn.Module, ModelConfig]:
     """Reads a checkpoint, settles architecture and activation, builds and fills the model."""
     raw = read_checkpoint(source.path)
     state = to_openclip(raw)
-    arch = source.arch or ("hub config" if source.config else infer_arch(state))
-    config = source.config or arch_config(arch)
     quick_gelu = True if is_openai(raw) else source.quick_gelu
     if quick_gelu is None and source.arch is None and source.config is None:
         quick_gelu = _guess_activation(source, is_hugging_face(raw))
+    arch = source.arch or (source.label if source.config else infer_arch(state))
+    config = source.config or arch_config(arch)
     if quick_gelu and not config.get("quick_gelu", False):
         arch, config = with_quick_gelu(arch, config)
     model = build_model(config)

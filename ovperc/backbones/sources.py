@@ -25,6 +25,7 @@ _WEIGHT_FILES = (
     "pytorch_model.bin",
 )
 _SIDE_FILES = ("open_clip_config.json", "config.json", "preprocessor_config.json")
+_TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,16 @@ def _from_hub(repo: str, arch: str | None) -> WeightsSource:
 
 
 def _fetch_repo(repo: str) -> str:
-    from huggingface_hub import snapshot_download
+    """Fetches one weights file and the small files that explain it, into the hub's cache."""
+    from huggingface_hub import hf_hub_download, list_repo_files
 
-    folder = Path(snapshot_download(repo, allow_patterns=[*_SIDE_FILES]))
-    listed = snapshot_download(repo, allow_patterns=[*_SIDE_FILES, *_WEIGHT_FILES[:2]])
-    if not any((Path(listed) / name).is_file() for name in _WEIGHT_FILES):
-        listed = snapshot_download(repo, allow_patterns=[*_SIDE_FILES, *_WEIGHT_FILES[2:]])
-    return str(_weights_in(Path(listed or folder)))
+    listed = set(list_repo_files(repo))
+    name = next((name for name in _WEIGHT_FILES if name in listed), None)
+    if name is None:
+        raise FileNotFoundError(f"the repository holds none of {', '.join(_WEIGHT_FILES)}")
+    for side in listed.intersection((*_SIDE_FILES, *_TOKENIZER_FILES)):
+        hf_hub_download(repo, side)
+    return hf_hub_download(repo, name)
 
 
 def _weights_in(folder: Path) -> Path:
