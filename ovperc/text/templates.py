@@ -19,11 +19,11 @@ _IN_SCENE = (
 _DETERMINERS = frozenset({"a", "an", "the", "some", "any", "one", "two", "three", "many", "several"})
 # fmt: off
 _MASS_NOUNS = frozenset({
-    "asphalt", "background", "bark", "brick", "carpet", "cement", "clay", "cloth", "cobblestone",
+    "asphalt", "background", "bark", "boards", "brick", "bricks", "carpet", "cement", "clay", "cloth", "cobblestone",
     "concrete", "cork", "cotton", "denim", "dirt", "earth", "fabric", "foam", "foliage", "fur", "glass",
     "grass", "gravel", "ground", "hair", "ice", "lava", "lawn", "leather", "leaves", "linen", "marble",
-    "metal", "moss", "mud", "paper", "pebbles", "plaster", "plastic", "rock", "rust", "sand", "sandstone",
-    "sky", "smoke", "snow", "soil", "steel", "stone", "straw", "tarmac", "texture", "tiles", "velvet",
+    "metal", "moss", "mud", "paper", "pavement", "pebbles", "plaster", "plastic", "rock", "rust", "sand", "sandstone",
+    "sky", "smoke", "snow", "soil", "steel", "stone", "stones", "straw", "tarmac", "texture", "tiles", "velvet",
     "water", "wicker", "wood", "wool",
 })
 # fmt: on
@@ -117,7 +117,8 @@ def _openai85() -> TemplateSet:
 
 
 def _world() -> TemplateSet:
-    return TemplateSet("world", ("{a}", "a photo of {a}", "an image of {a}", "a picture of {a}"), _MASS_NOUNS)
+    frames = ("{}", "{a}", "a photo of {a}", "an image of {a}", "a picture of {a}", "a close-up photo of {a}")
+    return TemplateSet("world", frames, _MASS_NOUNS)
 
 
 _SETS: dict[str, Callable[[], TemplateSet]] = {

@@ -3,6 +3,7 @@
 import open_clip
 import pytest
 
+from ovperc.data.world.vocabulary import MATERIALS, SHAPES
 from ovperc.text.templates import TemplateSet, get_templates, list_templates
 
 
@@ -33,8 +34,16 @@ def test_openai_sets_equal_the_published_sentences():
 )
 def test_world_sentences_use_articles_as_captions_do(word, phrase):
     sentences = get_templates("world").expand(word)
-    assert sentences[0] == phrase
+    assert sentences[:2] == (word, phrase)
     assert f"a photo of {phrase}" in sentences
+
+
+def test_materials_of_the_world_take_no_article():
+    templates = get_templates("world")
+    for material in MATERIALS:
+        assert templates.expand(material)[1] == material
+    for shape in SHAPES:
+        assert templates.expand(f"red {shape}")[1] == f"a red {shape}"
 
 
 def test_every_set_puts_the_word_into_every_sentence():
