@@ -18,7 +18,8 @@ class AttentionInputs:
     """What one attention layer offers an affinity; axes ``a`` heads of width ``d``.
 
     Attributes:
-        heads: point (``q``, ``k`` or ``v``) -> ``(B, a, p + n, d)``, prefix tokens first.
+        heads: point (``q``, ``k``, ``v``; any other tap that an affinity needs, cut into heads too) ->
+            ``(B, a, p + n, d)``, prefix tokens first.
         grid_hw: patch grid ``(h, w)``, ``n = h * w``.
         num_prefix: number ``p`` of prefix tokens.
         proxy: taps of a second backbone, for methods that take their affinity from elsewhere.

@@ -9,7 +9,7 @@ import types
 import pytest
 import torch
 
-from ovperc.affinity import AttentionInputs, Identity, NeighbourAttention, SelfAttention
+from ovperc.affinity import AttentionInputs, EnsembleAttention, Identity, NeighbourAttention, SelfAttention
 from ovperc.affinity import backend as attention_backend
 from ovperc.affinity.neighbour import gaussian_prior
 
@@ -94,6 +94,27 @@ def test_neighbourhood_alone_ignores_the_content_but_not_its_size():
     assert torch.allclose(affinity.aggregate(inputs, inputs["v"]), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("iterations", [0, 1, 2])
+def test_ensemble_attention_written_out(iterations: int):
+    inputs = make_inputs()
+    inputs = AttentionInputs({**inputs.heads, "ln_1": 3 * inputs["q"] + inputs["k"]}, GRID, 1)
+    affinity = EnsembleAttention(iterations=iterations)
+    assert set(affinity.needs) == {"q", "k", "ln_1"}
+    expected = torch.zeros(2, 4, 15, 8)
+    for image in range(2):
+        tokens = inputs["ln_1"][image].permute(1, 0, 2).reshape(16, 32)
+        inverse = tokens.norm(dim=1).mean() / math.sqrt(8)
+        for point in "qkv":
+            unit = inputs[point][image] / inputs[point][image].norm(dim=-1, keepdim=True)
+            for _ in range(iterations):
+                unit = torch.softmax(unit @ unit.transpose(1, 2) * inverse, dim=-1) @ unit
+                unit = unit / unit.norm(dim=-1, keepdim=True)
+            matrix = torch.softmax(unit @ unit.transpose(1, 2) * inverse, dim=-1)
+            expected[image] += (matrix @ inputs["v"][image])[:, 1:] / 3
+    assert torch.allclose(affinity.aggregate(inputs, inputs["v"]), expected, atol=1e-5)
+    assert torch.allclose(affinity.weights(inputs) @ inputs["v"], expected, atol=1e-5)
+
+
 def test_wrong_settings_say_what_is_right():
     with pytest.raises(ValueError, match="two by two"):
         SelfAttention(("qx",))
@@ -101,6 +122,10 @@ def test_wrong_settings_say_what_is_right():
         SelfAttention(())
     with pytest.raises(ValueError, match="sigma"):
         NeighbourAttention(sigma=0)
+    with pytest.raises(ValueError, match="two by two"):
+        EnsembleAttention(points=("x",))
+    with pytest.raises(ValueError, match="iterations"):
+        EnsembleAttention(iterations=-1)
     with pytest.raises(ValueError, match="sdpa"):
         SelfAttention(backend="flash")
     with pytest.raises(KeyError, match="present: v"):

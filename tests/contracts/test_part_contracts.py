@@ -15,6 +15,7 @@ from ovperc.registry import AFFINITIES, READOUTS
 from tests.helpers.tiny_models import tiny_clip
 
 GRID = (4, 7)
+POINTS = ("q", "k", "v", "ln_1")
 
 
 def variants(name: str) -> list[dict]:
@@ -38,7 +39,7 @@ def identify(config: dict) -> str:
 def make_inputs(batch: int = 3, prefix: int = 1) -> AttentionInputs:
     generator = torch.Generator().manual_seed(0)
     shape = (batch, 2, prefix + GRID[0] * GRID[1], 8)
-    return AttentionInputs({point: torch.randn(shape, generator=generator) for point in "qkv"}, GRID, prefix)
+    return AttentionInputs({point: torch.randn(shape, generator=generator) for point in POINTS}, GRID, prefix)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,13 @@
+"""GEM (Bousselham et al., CVPR 2024): self-self attention of q, k and v on unit vectors, last seven blocks summed.
+
+The view and scale are those of its row in ClearCLIP's comparison (Lan et al., ECCV 2024): windows of 448 px with
+stride 224 at short side 448.
+"""
+
+method = dict(
+    pos_embed="size_aa",
+    readout=dict(type="StreamReadout", affinity=dict(type="EnsembleAttention"), layers=7),
+    tiler=dict(type="Tiler", short_side_px=448, crop_px=448, stride_px=224),
+    templates="openai80",
+    classifier=dict(logit_scale=50.0),
+)
