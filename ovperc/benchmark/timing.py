@@ -28,6 +28,10 @@ class Ratio:
     high: float
     runs: int
 
+    def __str__(self) -> str:
+        times = f"{self.ours_s * 1e3:.1f} ms over {self.base_s * 1e3:.1f} ms"
+        return f"{times}, pairs {self.low:.3f}-{self.high:.3f}"
+
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
