@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
                 files = _write(outcome, arguments.out)
             except (ValueError, OSError) as error:
                 failed += 1
-                complain(f"{outcome.source.name}: {error}")
+                complain(error if outcome.source.name in str(error) else f"{outcome.source.name}: {error}")
             else:
                 if not arguments.quiet:
                     print(f"{outcome.source.name} -> {', '.join(map(str, files))}")
@@ -107,7 +107,7 @@ def _write(outcome: Outcome, out: Path) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the verb by itself, as ``demo/image_demo.py``."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
+    parser = argparse.ArgumentParser(description="Segments images with the words you type.", epilog=EXAMPLE)
     add_arguments(parser)
     arguments = parser.parse_args(argv)
     try:
