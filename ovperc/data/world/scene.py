@@ -118,17 +118,22 @@ def _ground(rng: np.random.Generator, style: SceneStyle) -> tuple[np.ndarray, np
     chosen = rng.choice(len(MATERIALS), count, replace=False)
     image = bank.sample(int(chosen[0]), rng, style.size_px)
     materials = np.full(image.shape[:2], chosen[0], np.uint8)
-    y, x = _axes(style.size_px)
     for material in chosen[1:]:
-        angle = rng.uniform(0, 2 * np.pi)
-        along, across = x - 56, y - 56
-        distance = along * np.cos(angle) + across * np.sin(angle)
-        track = across * np.cos(angle) - along * np.sin(angle)
-        border = rng.uniform(-18, 24) + rng.uniform(1, 7) * np.sin(track * rng.uniform(0.03, 0.12) + rng.uniform(0, 6))
-        region = distance > border
+        region = wavy_half(rng, style.size_px)
         image[region] = bank.sample(int(material), rng, style.size_px)[region]
         materials[region] = material
     return image, materials
+
+
+def wavy_half(rng: np.random.Generator, size_px: int) -> np.ndarray:
+    """One side of a random wavy border through the picture; ``(S, S)`` bool."""
+    y, x = _axes(size_px)
+    angle = rng.uniform(0, 2 * np.pi)
+    along, across = x - 56, y - 56
+    distance = along * np.cos(angle) + across * np.sin(angle)
+    track = across * np.cos(angle) - along * np.sin(angle)
+    border = rng.uniform(-18, 24) + rng.uniform(1, 7) * np.sin(track * rng.uniform(0.03, 0.12) + rng.uniform(0, 6))
+    return distance > border
 
 
 def _draw_objects(

@@ -32,7 +32,7 @@ def _crescent() -> np.ndarray:
     stop = np.arctan2(outer[0, 1], outer[0, 0] - shift)
     inner_angle = np.linspace(start, stop, 24)
     inner = np.stack([shift + radius * np.cos(inner_angle), radius * np.sin(inner_angle)], 1)
-    return np.concatenate([outer, inner]) + [0.15, 0]
+    return np.concatenate([outer, inner]) + np.array([0.15, 0])
 
 
 def _heart() -> np.ndarray:
@@ -53,7 +53,7 @@ def outlines() -> tuple[tuple[np.ndarray, ...], ...]:
     table = {
         "circle": (_disc(0.92),),
         "square": (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.8,),
-        "triangle": (_spokes(np.full(3, 1.1)) + [0, 0.2],),
+        "triangle": (_spokes(np.full(3, 1.1)) + np.array([0, 0.2]),),
         "star": (_spokes(np.where(np.arange(10) % 2 == 0, 1.1, 0.46)),),
         "ring": (_disc(), _disc(0.5)),
         "cross": (_cross(),),
