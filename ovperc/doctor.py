@@ -1,16 +1,15 @@
 """What is installed, which weights are there, what is missing, and the command that mends each.
 
-Uses the standard library (and the ``packaging`` that pip carries) until a check needs more, so that it
-answers in a broken or empty environment too.
+Imports what a check needs only inside it, so that it answers in a broken or empty environment too.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -18,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ovperc.requirements import INSTALL_HINT, ROOT, declared_requirements, project_name, satisfies, unmet
+
 Status = Literal["ok", "note", "fault"]
-ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_PYTHON = (3, 10)
-INSTALL_HINT = "in a checkout of ovperc run: pip install -e ."
 
 
 @dataclass(frozen=True)
@@ -41,74 +40,6 @@ class Finding:
     status: Status
     detail: str
     mend: str = ""
-
-
-def declared_requirements(root: Path = ROOT) -> tuple[list[str], dict[str, list[str]]]:
-    """Requirements of ovperc, and those of each extra.
-
-    In a checkout they are read from the literals ``CORE`` and ``EXTRAS`` of ``setup.py``, without running
-    it; elsewhere from the metadata of the installed package.
-
-    Raises:
-        ValueError: neither is there.
-    """
-    script = root / "setup.py"
-    if script.is_file():
-        tree = ast.parse(script.read_text(encoding="utf-8"))
-        literals = {
-            node.targets[0].id: ast.literal_eval(node.value)
-            for node in tree.body
-            if isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id in ("CORE", "EXTRAS")
-        }
-        return literals["CORE"], literals["EXTRAS"]
-    try:
-        metadata = importlib.metadata.metadata("ovperc")
-    except importlib.metadata.PackageNotFoundError:
-        raise ValueError(f"no setup.py in {root}, and ovperc is not installed; {INSTALL_HINT}") from None
-    core: list[str] = []
-    extras: dict[str, list[str]] = {name: [] for name in metadata.get_all("Provides-Extra") or [] if name != "all"}
-    for line in importlib.metadata.requires("ovperc") or []:
-        requirement, _, marker = line.partition(";")
-        owners = [name for name in extras if f'extra == "{name}"' in marker.replace("'", '"')]
-        for target in [extras[name] for name in owners] if "extra" in marker else [core]:
-            target.append(requirement.strip())
-    return core, extras
-
-
-def unmet(requirement: str) -> str | None:
-    """Why the environment does not meet a requirement, or None where it does."""
-    try:
-        from packaging.requirements import Requirement
-    except ImportError:
-        from pip._vendor.packaging.requirements import Requirement
-    wanted = Requirement(requirement)
-    try:
-        installed = importlib.metadata.version(wanted.name)
-    except importlib.metadata.PackageNotFoundError:
-        return f"{requirement} is not installed"
-    if not wanted.specifier.contains(installed, prereleases=True):
-        return f"{requirement} is asked for, {installed} is installed"
-    return None
-
-
-def satisfies(extras: Iterable[str], root: Path = ROOT) -> bool:
-    """Whether ovperc and its requirements, with those of ``extras``, are installed here.
-
-    An installation of another checkout does not count.
-    """
-    core, known = declared_requirements(root)
-    wanted = [*core, *(line for extra in extras for line in known[extra])]
-    return _installed_from(root) and all(unmet(line) is None for line in wanted)
-
-
-def _installed_from(root: Path) -> bool:
-    try:
-        origin = importlib.metadata.distribution("ovperc").read_text("direct_url.json")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return origin is not None and json.loads(origin).get("url") == root.as_uri()
 
 
 def check_python() -> list[Finding]:
@@ -137,7 +68,7 @@ def check_requirements() -> list[Finding]:
     ]
     for line in core:
         reason = unmet(line)
-        name = _project(line)
+        name = project_name(line)
         findings.append(
             Finding("requirements", name, "fault", reason, f"pip install '{line}'")
             if reason
@@ -153,7 +84,7 @@ def check_extras() -> list[Finding]:
     findings = []
     for extra, lines in extras.items():
         reasons = [reason for reason in map(unmet, lines) if reason]
-        present = {_project(line) for line in lines if not unmet(line)}
+        present = {project_name(line) for line in lines if not unmet(line)}
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(present))
         findings.append(
             Finding("extras", extra, "note", "; ".join(reasons), f"pip install {here.format(extra)}")
@@ -161,10 +92,6 @@ def check_extras() -> list[Finding]:
             else Finding("extras", extra, "ok", versions)
         )
     return findings
-
-
-def _project(requirement: str) -> str:
-    return requirement.split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip()
 
 
 def check_torch() -> list[Finding]:
@@ -211,12 +138,41 @@ def check_opencv() -> list[Finding]:
     return [*findings, Finding("opencv", "cv2", "ok", f"{cv2.__version__} encodes and decodes")]
 
 
+def check_weights() -> list[Finding]:
+    """ovperc's folder, the shipped weights, and which of the catalogue are on this machine."""
+    from ovperc.weights import CATALOGUE, home, local_file
+
+    folder = home()
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    named = "OVPERC_HOME is set" if os.environ.get("OVPERC_HOME") else "the default; OVPERC_HOME moves it"
+    writable = os.access(nearest, os.W_OK)
+    findings = [
+        Finding("weights", "folder", "ok", f"{folder} ({named})")
+        if writable
+        else Finding(
+            "weights", "folder", "note", f"{folder} cannot be written", "export OVPERC_HOME=/a/folder/of/yours"
+        )
+    ]
+    for entry in CATALOGUE:
+        file = local_file(entry)
+        if file is not None:
+            findings.append(Finding("weights", entry.name, "ok", f"{file} ({file.stat().st_size / 1e6:.1f} MB)"))
+        elif entry.url is None:
+            train = "python tools/train.py configs/train/clip_mini.py, or install ovperc again"
+            findings.append(Finding("weights", entry.name, "fault", "should ship with ovperc, but is missing", train))
+        else:
+            get = f"python tools/download.py {entry.name}"
+            findings.append(Finding("weights", entry.name, "note", f"not here ({entry.size_mb} MB)", get))
+    return findings
+
+
 CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     check_python,
     check_requirements,
     check_extras,
     check_torch,
     check_opencv,
+    check_weights,
 )
 
 
@@ -240,7 +196,7 @@ def render(findings: Sequence[Finding]) -> str:
         lines.append(section)
         for finding in findings:
             if finding.section == section:
-                lines.append(f"{marks[finding.status]} {finding.name:<18} {finding.detail}")
+                lines.append(f"{marks[finding.status]} {finding.name:<24} {finding.detail}")
                 lines += [f"           mend: {finding.mend}"] if finding.mend else []
     faults = sum(finding.status == "fault" for finding in findings)
     lines.append(f"\n{faults} fault{'s' * (faults != 1)}" if faults else "\nno faults: ovperc can run here")

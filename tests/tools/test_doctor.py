@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ovperc import doctor
+from ovperc import doctor, requirements
 from ovperc.doctor import Finding
 
 ROOT = Path(__file__).parents[2]
@@ -17,16 +17,16 @@ ROOT = Path(__file__).parents[2]
 
 def test_requirements_are_read_from_setup_py_without_running_it(tmp_path: Path) -> None:
     (tmp_path / "setup.py").write_text('CORE = ["torch>=2"]\nEXTRAS = {"x": ["y"]}\nraise SystemExit(9)\n')
-    assert doctor.declared_requirements(tmp_path) == (["torch>=2"], {"x": ["y"]})
+    assert requirements.declared_requirements(tmp_path) == (["torch>=2"], {"x": ["y"]})
 
 
 def test_requirements_outside_a_checkout_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
-        raise doctor.importlib.metadata.PackageNotFoundError(name)
+        raise requirements.importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.importlib.metadata, "metadata", absent)
+    monkeypatch.setattr(requirements.importlib.metadata, "metadata", absent)
     with pytest.raises(ValueError, match="pip install -e"):
-        doctor.declared_requirements(tmp_path)
+        requirements.declared_requirements(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_requirements_outside_a_checkout_name_the_remedy(tmp_path: Path, monkeyp
     ],
 )
 def test_unmet(requirement: str, reason: str | None) -> None:
-    answer = doctor.unmet(requirement)
+    answer = requirements.unmet(requirement)
     assert answer is None if reason is None else reason in answer
 
 
@@ -65,9 +65,28 @@ def test_a_check_that_crashes_does_not_stop_the_others() -> None:
     assert not doctor.as_json(findings)["ok"]
 
 
+def test_weights_say_where_they_are_or_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVPERC_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "ViT-B-16.pt").write_bytes(bytes(1000))
+    by_name = {finding.name: finding for finding in doctor.check_weights()}
+    assert str(tmp_path) in by_name["folder"].detail
+    assert by_name["ViT-B-16/openai"].status == "ok"
+    assert str(tmp_path / "weights" / "ViT-B-16.pt") in by_name["ViT-B-16/openai"].detail
+    assert by_name["RN50/openai"].status == "note"
+    assert by_name["RN50/openai"].mend == "python tools/download.py RN50/openai"
+
+
+def test_shipped_weights_that_are_missing_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ovperc.weights._ASSETS", tmp_path)
+    monkeypatch.setenv("OVPERC_HOME", str(tmp_path))
+    assert {finding.name: finding.status for finding in doctor.check_weights()}["clip-mini"] == "fault"
+
+
 def test_environment_of_another_checkout_does_not_satisfy(tmp_path: Path) -> None:
     (tmp_path / "setup.py").write_text("CORE = []\nEXTRAS = {}\n")
-    assert not doctor.satisfies([], tmp_path)
+    assert not requirements.satisfies([], tmp_path)
 
 
 def test_exit_status_follows_faults(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +102,7 @@ def test_tool_prints_json_from_any_directory(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     report = json.loads(done.stdout)
     assert done.returncode == (0 if report["ok"] else 1)
-    assert {"python", "requirements", "extras", "torch", "opencv"} <= {
+    assert {"python", "requirements", "extras", "torch", "opencv", "weights"} <= {
         finding["section"] for finding in report["findings"]
     }
 
@@ -91,7 +110,7 @@ def test_tool_prints_json_from_any_directory(tmp_path: Path) -> None:
 def test_help_needs_no_torch() -> None:
     code = """
 import sys
-from ovperc import doctor
+from ovperc import doctor, requirements
 try:
     doctor.main(["--help"])
 except SystemExit:
