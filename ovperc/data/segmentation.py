@@ -32,6 +32,8 @@ class LabelledImages(Protocol):
 
     Attributes:
         classes: label -> name, background included where label 0 is one.
+
+    Optional: ``groups``, name of a subset -> its labels, to be scored apart.
     """
 
     classes: Sequence[str]
@@ -67,8 +69,9 @@ class SegmentationDataset(Dataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Names of the classes, as mmengine's metrics read them."""
-        return {"classes": tuple(self.source.classes)}
+        """Names of the classes, and groups of labels that are scored apart, as metrics read them."""
+        groups = {name: tuple(labels) for name, labels in getattr(self.source, "groups", {}).items()}
+        return {"classes": tuple(self.source.classes), "groups": groups}
 
     def __len__(self) -> int:
         return self.size

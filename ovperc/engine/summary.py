@@ -102,3 +102,9 @@ class RunSummary:
         text = json.dumps(plain(self), indent=2, ensure_ascii=False) + "\n"
         with atomic_write(path) as (temporary,):
             temporary.write_text(text, encoding="utf-8")
+
+    def write_all(self, *paths: str | Path | None) -> None:
+        """Writes the summary to each path that is given."""
+        for path in paths:
+            if path is not None:
+                self.write(path)

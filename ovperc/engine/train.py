@@ -67,8 +67,7 @@ def train(
         seconds=time.perf_counter() - started,
     )
     if is_main_process():
-        for path in {Path(runner.work_dir) / "summary.json", Path(summary_file or runner.work_dir + "/summary.json")}:
-            summary.write(path)
+        summary.write_all(Path(runner.work_dir) / "summary.json", summary_file)
     return summary
 
 
@@ -92,13 +91,15 @@ def read_run_config(
         settings.work_dir = str(Path("work_dirs") / Path(settings.filename or "run").stem)
     if seed is not None:
         settings.merge_from_dict({"randomness.seed": seed})
-    # mmengine keeps loggers and logged values by experiment name and second; runs of one process must not share them
-    settings.experiment_name = (
-        f"{settings.get('experiment_name') or Path(settings.work_dir).name}_{uuid.uuid4().hex[:6]}"
-    )
+    settings.experiment_name = run_name(settings.get("experiment_name") or Path(settings.work_dir).name)
     settings.launcher = launcher
     prepare_launcher(settings)
     return settings
+
+
+def run_name(name: str) -> str:
+    """A name of its own for each run: mmengine shares loggers and logged values between runs of one name and second."""
+    return f"{name}_{uuid.uuid4().hex[:6]}"
 
 
 def prepare_launcher(settings: Config) -> None:

@@ -93,14 +93,15 @@ class ConfusionMatrix:
         pixels = self.target_pixels.double()
         weighted = (pixels * self.iou().nan_to_num(0.0)).sum() / pixels.sum()
         values = {
-            "mIoU": self._mean(self.iou()),
-            "mAcc": self._mean(self.accuracy()),
+            "mIoU": self.mean(self.iou()),
+            "mAcc": self.mean(self.accuracy()),
             "aAcc": float(self.counts.diagonal().sum() / pixels.sum()),
             "fwIoU": float(weighted),
         }
         return {name: 100.0 * value for name, value in values.items()}
 
-    def _mean(self, values: Tensor) -> float:
+    def mean(self, values: Tensor) -> float:
+        """Mean over classes, by the rule for absent ones."""
         return float(values.nan_to_num(0.0).mean() if self.absent == "zero" else values.nanmean())
 
 
@@ -108,7 +109,8 @@ class ConfusionMatrix:
 class StreamingIoU(BaseMetric):
     """``ConfusionMatrix`` as an mmengine metric: nothing is kept by image, processes are summed at the end.
 
-    The dataset's ``metainfo`` gives ``classes``. Data samples are mmseg's, with ``pred_sem_seg`` and ``gt_sem_seg``.
+    The dataset's ``metainfo`` gives ``classes``, and may give ``groups`` (name -> labels), each scored as
+    ``mIoU.NAME``. Data samples are mmseg's, with ``pred_sem_seg`` and ``gt_sem_seg``.
     Under several processes the test sampler must not repeat samples to even them out:
     ``sampler=dict(type="DefaultSampler", shuffle=False, round_up=False)``.
 
@@ -163,6 +165,8 @@ class StreamingIoU(BaseMetric):
         """Scores of one matrix, in percent."""
         (matrix,) = results
         scores = matrix.scores()
+        for name, labels in (self.dataset_meta or {}).get("groups", {}).items():
+            scores[f"mIoU.{name}"] = 100.0 * matrix.mean(matrix.iou()[list(labels)])
         if self.per_class:
             for kind, values in (("IoU", matrix.iou()), ("Acc", matrix.accuracy())):
                 scores |= {f"{kind}.{name}": 100.0 * float(v) for name, v in zip(self.classes, values, strict=True)}

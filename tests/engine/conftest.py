@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-HELPERS = Path(__file__).parents[1] / "helpers"
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def tiny_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def tiny_run(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Path of the tiny config, with its helpers importable here and in processes started by the test."""
-    root = HELPERS.parents[1]
-    monkeypatch.syspath_prepend(str(HELPERS))
-    monkeypatch.setenv("PYTHONPATH", f"{root}:{HELPERS}")
-    yield HELPERS / "tiny_run.py"
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS.parent}:{TESTS}")
+    return TESTS / "helpers" / "tiny_run.py"

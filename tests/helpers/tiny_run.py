@@ -1,6 +1,6 @@
 """A Runner config that trains in a second: random augmentation, dropout, momentum, a schedule."""
 
-custom_imports = {"imports": ["tiny_training"]}
+custom_imports = {"imports": ["helpers.tiny_training"]}
 default_scope = "ovperc"
 model = {"type": "DropoutRegressor"}
 train_dataloader = {

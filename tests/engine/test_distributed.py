@@ -1,0 +1,90 @@
+"""Two processes over gloo: scores equal those of one process, and training resumes as it does in one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
+
+from ovperc.data.benchmarks import Benchmark
+from ovperc.engine.checkpoint import read_run_checkpoint
+from ovperc.engine.evaluate import run_test
+from ovperc.engine.train import train
+
+
+def in_two_processes(work: Callable[[], Any]) -> list[Any]:
+    """Runs ``work`` as torchrun would and returns what each process returned, by rank."""
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def run(rank: int) -> None:
+        os.environ.update(
+            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+        )
+        try:
+            answers.put((rank, work()))
+        except BaseException as error:
+            answers.put((rank, error))
+            raise
+
+    processes = [context.Process(target=run, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = dict(answers.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join(timeout=30)
+    for answer in found.values():
+        if isinstance(answer, BaseException):
+            raise answer
+    return [found[0], found[1]]
+
+
+def test_scores_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:
+    row = Benchmark("small", "three classes", "unused:unused")
+    dataset = SmallImages.dataset(count=5)  # odd, so that an evened-out sampler would count one image twice
+
+    def score(launcher: str) -> dict[str, float]:
+        return run_test(ThresholdSegmenter(), small_bank(), dataset, row, work_dir=tmp_path, launcher=launcher)
+
+    alone = score("none")
+    first, second = in_two_processes(lambda: score("pytorch"))
+    assert first == second == alone
+    assert 0 < alone["mIoU"] < 100
+
+
+def test_two_processes_resume_to_the_same_weights(tiny_run: Path, tmp_path: Path) -> None:
+    overrides = {"default_hooks.checkpoint.max_keep_ckpts": -1}
+
+    def run(name: str, resume: bool = False) -> str:
+        summary = train(tiny_run, work_dir=tmp_path / name, overrides=overrides, launcher="pytorch", resume=resume)
+        return str(summary.settings["processes"])
+
+    assert in_two_processes(lambda: run("whole")) == ["2", "2"]
+    in_two_processes(lambda: run("broken"))
+    for step in (15, 20):
+        (tmp_path / "broken" / f"iter_{step}.pth").unlink()
+    in_two_processes(lambda: run("broken", resume=True))
+    whole, broken = (read_run_checkpoint(tmp_path / name / "iter_20.pth") for name in ("whole", "broken"))
+    assert len(whole["random_states"]) == 2
+    assert all(torch.equal(value, broken["state_dict"][name]) for name, value in whole["state_dict"].items())
+
+
+def test_launcher_without_torchrun_says_how_to_start(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    if torch.cuda.is_available():
+        pytest.skip("on GPUs mmengine starts the processes")
+    with pytest.raises(ValueError, match="torchrun --nproc-per-node"):
+        train(tiny_run, work_dir=tmp_path, launcher="pytorch")

@@ -1,0 +1,65 @@
+"""A three-class test set of odd sizes, and a segmenter without a tower, for tests of evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ovperc.data.segmentation import SegmentationDataset
+from ovperc.structures import Labels, TextBank
+
+CLASSES = ("dark", "middle", "bright")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled image."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    name: str
+
+
+class SmallImages:
+    """Images whose red channel tells the class, mostly; item ``i`` depends on ``i`` only."""
+
+    classes = CLASSES
+    groups = {"ends": (0, 2)}  # noqa: RUF012
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Item:
+        rng = np.random.default_rng(index)
+        size = (9 + index, 14)
+        labels = rng.integers(0, 3, size).astype(np.uint8)
+        red = labels * 85 + rng.integers(0, 120, size)
+        image = np.stack([np.minimum(red, 255), rng.integers(0, 256, size), np.zeros(size)], axis=-1).astype(np.uint8)
+        labels[0, :3] = 255
+        return Item(image, labels, f"small-{index}")
+
+    @classmethod
+    def dataset(cls, count: int) -> SegmentationDataset:
+        """The images as mmseg's data samples."""
+        return SegmentationDataset(cls(count))
+
+
+class ThresholdSegmenter:
+    """Labels by the red channel; stands for ``DenseSegmenter``."""
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        return image
+
+    def segment(self, encoded: np.ndarray, bank: TextBank) -> Labels:
+        labels = torch.from_numpy(np.minimum(encoded[..., 0] // 85, 2).astype(np.int32))
+        return Labels(labels, torch.ones(labels.shape))
+
+
+def small_bank() -> TextBank:
+    """Three words."""
+    return TextBank(torch.eye(3), torch.arange(3), CLASSES, "none")
