@@ -1,0 +1,1 @@
+"""Tables made of finished runs: the model table, and published figures beside ours."""

@@ -1,0 +1,135 @@
+"""Finished test runs, read back from their JSON summaries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ResultError(ValueError):
+    """A file is not the summary of a test run."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One method on one benchmark.
+
+    Attributes:
+        method, benchmark, weights, arch: what was run.
+        metrics: name -> value in percent.
+        images: how many were scored.
+        complete: whether these were all images of the benchmark.
+        config: first digits of the SHA-256 of the resolved settings; empty where a summary has none.
+        commit: of the code.
+        device: that computed.
+        versions: package -> version.
+        command: that makes the row again.
+        seconds: wall time.
+        path: the summary.
+    """
+
+    method: str
+    benchmark: str
+    weights: str
+    arch: str
+    metrics: Mapping[str, float | None]
+    images: int
+    complete: bool
+    config: str
+    commit: str
+    device: str
+    versions: Mapping[str, str]
+    command: str
+    seconds: float
+    path: Path
+
+    @property
+    def backbone(self) -> str:
+        """Tower and training set in the form of published tables, such as ``"ViT-B/16 openai"``."""
+        return backbone_name(self.arch, self.weights)
+
+
+def backbone_name(arch: str, weights: str) -> str:
+    """``"ViT-B/16 openai"`` from ``"ViT-B-16-quickgelu"`` and a tag, file or hub name that tells the training set."""
+    tower = arch.removesuffix("-quickgelu")
+    if tower.startswith("ViT-") and tower.count("-") >= 2:
+        head, _, patch = tower.rpartition("-")
+        tower = f"{head}/{patch}" if patch.isdigit() else tower
+    low = weights.lower()
+    data = next((tag for tag in ("openai", "laion2b", "metaclip", "datacomp", "dfn2b") if tag in low), "")
+    return f"{tower} {data}".strip()
+
+
+def read_result(path: Path) -> Result:
+    """The result in a summary of ``tools/test.py``.
+
+    Raises:
+        ResultError: not JSON, or not the summary of a test run.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["kind"] != "test":
+            raise ResultError(f"{path}: expected the summary of a test run, found one of kind {content['kind']!r}")
+        return _result(content, path)
+    except ResultError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ResultError(f"{path}: not the summary of a test run ({type(error).__name__}: {error})") from error
+
+
+def _result(content: Mapping[str, Any], path: Path) -> Result:
+    settings = content["settings"]
+    return Result(
+        method=settings["method"],
+        benchmark=settings["benchmark"],
+        weights=str(settings["weights"]),
+        arch=str(settings["arch"]),
+        metrics=dict(content["metrics"]),
+        images=int(settings["images"]),
+        complete=bool(settings.get("complete", True)),
+        config=str(settings.get("config", "")),
+        commit=content.get("commit") or "",
+        device=content.get("device", ""),
+        versions=content.get("versions", {}),
+        command=" ".join(content.get("command", ())),
+        seconds=float(content.get("seconds") or 0.0),
+        path=path,
+    )
+
+
+def read_results(places: Iterable[str | Path]) -> tuple[Result, ...]:
+    """All results in files and below folders; JSON files of other kinds in folders are passed over.
+
+    Of several runs of the same method, weights and benchmark the newest file counts, a complete one before a
+    partial one.
+
+    Raises:
+        ResultError: a place does not exist, or a file that was named is not a summary.
+    """
+    best: dict[tuple[str, str, str, str], Result] = {}
+    for result in _each(places):
+        key = (result.method, result.arch, result.weights, result.benchmark)
+        if key not in best or _rank(result) >= _rank(best[key]):
+            best[key] = result
+    return tuple(best[key] for key in sorted(best))
+
+
+def _each(places: Iterable[str | Path]) -> Iterator[Result]:
+    for place in map(Path, places):
+        if place.is_file():
+            yield read_result(place)
+        elif place.is_dir():
+            for path in sorted(place.rglob("*.json")):
+                try:
+                    yield read_result(path)
+                except ResultError:
+                    continue
+        else:
+            raise ResultError(f"{place}: no such file or folder; pass summaries of tools/test.py, or folders of them")
+
+
+def _rank(result: Result) -> tuple[bool, float]:
+    return result.complete, result.path.stat().st_mtime
