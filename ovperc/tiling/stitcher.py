@@ -93,6 +93,11 @@ class OutputTile:
     _vertical: _Band
     _horizontal: _Band
 
+    @property
+    def pixels(self) -> int:
+        """Number of output pixels."""
+        return len(self._vertical.weights) * len(self._horizontal.weights)
+
     def interpolate(self, grid: Tensor, buffer: Tensor) -> Tensor:
         """Fills the rectangle for ``K`` channels.
 

@@ -1,0 +1,216 @@
+"""Streaming classification: labels and confidence for any number of words in bounded memory.
+
+Resizing and window averaging act on space, the text product on channels, so they commute: cosines are
+taken on the patch grid and interpolated to pixels in chunks of queries, with a running maximum and sum
+of exponentials. No ``(classes, H, W)`` tensor exists, yet the result equals the dense softmax.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ovperc.refine.base import Refiner
+from ovperc.structures import DenseEmbeddings, Labels, TextBank
+from ovperc.text.owners import max_by_owner_
+from ovperc.text.patch_scores import CosineScores, PatchScores
+from ovperc.text.score_rules import ScoreRule
+from ovperc.text.streaming import Progress, ScoreBlock, ScoreStream
+from ovperc.tiling.stitcher import Stitcher
+
+# On a CPU a block of pixel scores (1 M floats, 4 MB) stays in cache while eight passes run over it.
+_CPU_BLOCK = 1_000_000
+_CPU_CHUNK, _ACCELERATOR_CHUNK = 256, 1024
+_BYTES_PER_MB, _BYTES_PER_FLOAT = 2**20, 4
+_UNDERFLOW = 1e-30
+
+
+def check_bank(bank: TextBank, fingerprint: str, embed_dim: int) -> None:
+    """Refuses a text bank that another encoder made.
+
+    Args:
+        bank: the bank to be asked.
+        fingerprint: of the encoder that embeds the image.
+        embed_dim: channels ``E`` of its joint space.
+
+    Raises:
+        ValueError: naming both encoders.
+    """
+    if bank.fingerprint != fingerprint:
+        raise ValueError(
+            f"the text bank was made by encoder {bank.fingerprint!r}, the image by {fingerprint!r}; "
+            "encode the words again with the image's encoder"
+        )
+    if bank.embeddings.shape[1] != embed_dim:
+        raise ValueError(f"the text bank has {bank.embeddings.shape[1]} channels, the image encoder {embed_dim}")
+
+
+class _Running:
+    """State per pixel: best score so far, the class code of its query, sum over queries.
+
+    A code is ``C - class`` as float32: its maximum over tied queries is the lowest class.
+    """
+
+    def __init__(self, bank: TextBank, size_hw: tuple[int, int], device: torch.device) -> None:
+        self._classes = bank.num_classes
+        self._codes = (bank.num_classes - bank.owners).to(torch.float32)
+        self._best = torch.full(size_hw, -math.inf, device=device)
+        self._code = torch.zeros(size_hw, device=device)
+        self.total = torch.zeros(size_hw, device=device)
+
+    def add(self, block: ScoreBlock) -> None:
+        """Takes in a block; writes over its values."""
+        values, place = block.values, (block.rows, block.cols)
+        peak = values.amax(dim=1)
+        self.total[place] += values.sum(dim=1)
+        better = peak > self._best[place]
+        if not better.any():
+            return
+        winners = values.ge_(peak[:, None]).mul_(self._codes[block.queries][:, None]).amax(dim=1)
+        self._code[place] = torch.where(better, winners, self._code[place])
+        self._best[place] = torch.where(better, peak, self._best[place])
+
+    def labels(self, threshold: float) -> Labels:
+        """The answer; confidences below ``threshold`` become label 0."""
+        confidence = (self._best / self.total).clamp_(0.0, 1.0)
+        labels = (self._classes - self._code).to(torch.int32)
+        if threshold > 0:
+            labels.masked_fill_(confidence < threshold, 0)
+        return Labels(labels, confidence)
+
+
+class StreamingClassifier:
+    """Label = owner of the best prompt; confidence = its softmax probability over all prompts.
+
+    ``max_c max_{q in c} P_q = 1 / sum_q exp(s (l_q - l_max))``: the merged softmax of the published
+    methods, without softmax or merge.
+
+    Args:
+        logit_scale: ``s``, factor of the cosines inside the softmax.
+        chunk_queries: prompts scored at a time; ``None`` chooses.
+        max_buffer_mb: limit of each scratch buffer (patch scores of a chunk; a block of pixel scores;
+            full-size maps of a chunk where a refiner is on).
+    """
+
+    def __init__(
+        self, logit_scale: float = 40.0, chunk_queries: int | None = None, max_buffer_mb: float = 64.0
+    ) -> None:
+        if logit_scale <= 0 or max_buffer_mb <= 0 or (chunk_queries is not None and chunk_queries < 1):
+            raise ValueError(
+                f"logit_scale, max_buffer_mb and chunk_queries must be positive; got {logit_scale}, "
+                f"{max_buffer_mb} and {chunk_queries}"
+            )
+        self.logit_scale = logit_scale
+        self.chunk_queries = chunk_queries
+        self.max_buffer_mb = max_buffer_mb
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        embeddings: DenseEmbeddings,
+        bank: TextBank,
+        stitcher: Stitcher,
+        *,
+        rule: ScoreRule | None = None,
+        refiner: Refiner | None = None,
+        guide: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Labels:
+        """Labels one image.
+
+        Args:
+            embeddings: of all ``T`` windows of the image.
+            bank: embedded words, on the same device.
+            stitcher: of the geometry the windows were cut by.
+            rule: changes the patch scores before they are resized.
+            refiner: smooths full-size maps of the scores before the softmax.
+            guide: ``(3, H, W)`` float image at the original size, for the refiner.
+            progress: called with prompts done and prompts in all.
+
+        Returns:
+            Labels and confidence at the original size. Pixels below the bank's background threshold are 0.
+        """
+        stream = self._stream(embeddings, bank, stitcher, rule, refiner, guide, progress)
+        running = self._run(stream, bank, None)
+        if not stream.scores.probabilities and not bool((running.total > _UNDERFLOW).all()):
+            running = self._run(stream, bank, stream.peak(self.logit_scale))
+        return running.labels(bank.background.threshold)
+
+    @torch.no_grad()
+    def scores(
+        self,
+        embeddings: DenseEmbeddings,
+        bank: TextBank,
+        stitcher: Stitcher,
+        *,
+        raw: bool = False,
+        rule: ScoreRule | None = None,
+        refiner: Refiner | None = None,
+        guide: Tensor | None = None,
+    ) -> Tensor:
+        """Dense class scores, ``(C, H, W)`` float32: as large as it says, made only on request.
+
+        Args:
+            embeddings: as for a call.
+            bank: as for a call.
+            stitcher: as for a call.
+            raw: False for softmax probabilities over all prompts, the best prompt of each class; True for
+                the scores before the softmax. Without a rule those are cosines, and those of a class do not
+                depend on which other classes are asked.
+            rule: as for a call.
+            refiner: as for a call.
+            guide: as for a call.
+
+        Returns:
+            Classes without a prompt (a background that is a threshold only) score 0, or -1 with ``raw``.
+        """
+        stream = self._stream(embeddings, bank, stitcher, rule, refiner, guide, None)
+        peak = None if raw or stream.scores.probabilities else stream.peak(self.logit_scale)
+        device = bank.embeddings.device
+        best = torch.full((bank.num_classes, *stitcher.output_hw), -math.inf, device=device)
+        total = torch.zeros(stitcher.output_hw, device=device)
+        for block in stream.blocks() if raw else stream.likelihoods(self.logit_scale, peak):
+            total[block.rows, block.cols] += block.values.sum(dim=1)
+            region = best[:, block.rows, block.cols]
+            max_by_owner_(region, block.values.transpose(0, 1), bank.owners[block.queries])
+        best[torch.bincount(bank.owners, minlength=bank.num_classes) == 0] = -1.0 if raw else 0.0
+        return best if raw else best.div_(total)
+
+    def _run(self, stream: ScoreStream, bank: TextBank, peak: Tensor | None) -> _Running:
+        running = _Running(bank, stream.output_hw, bank.embeddings.device)
+        for block in stream.likelihoods(self.logit_scale, peak):
+            running.add(block)
+        return running
+
+    def _stream(
+        self,
+        embeddings: DenseEmbeddings,
+        bank: TextBank,
+        stitcher: Stitcher,
+        rule: ScoreRule | None,
+        refiner: Refiner | None,
+        guide: Tensor | None,
+        progress: Progress | None,
+    ) -> ScoreStream:
+        patches = embeddings.patches.to(torch.float32).flatten(2)
+        if patches.shape[1] != bank.embeddings.shape[1]:
+            raise ValueError(
+                f"patch embeddings have {patches.shape[1]} channels, the text bank {bank.embeddings.shape[1]}; "
+                "encode image and words with one model"
+            )
+        if not torch.isfinite(patches.sum()):
+            raise ValueError("patch embeddings hold values that are not finite; try float32 for the image tower")
+        on_cpu = patches.device.type == "cpu"
+        limit = max(int(self.max_buffer_mb * _BYTES_PER_MB / _BYTES_PER_FLOAT), 1)
+        per_query = patches.shape[0] * patches.shape[2]
+        if refiner is not None:
+            per_query = max(per_query, math.prod(stitcher.output_hw))
+        chunk = self.chunk_queries or (_CPU_CHUNK if on_cpu else _ACCELERATOR_CHUNK)
+        chunk = max(min(chunk, limit // per_query), 1)
+        scores: PatchScores = CosineScores(patches, bank.embeddings.to(torch.float32), chunk)
+        if rule is not None:
+            scores = rule(scores, embeddings, bank)
+        block = min(_CPU_BLOCK, limit) if on_cpu else limit
+        return ScoreStream(scores, stitcher, block, refiner, guide, progress)
