@@ -20,10 +20,9 @@ _MIN_SECONDS_BETWEEN_WRITES = 5.0
 _WRITE_SHARE = 0.05
 
 
-def word_key(prompts: tuple[str, ...], dtype: torch.dtype) -> bytes:
-    """Content hash (32 bytes) of a word as it is embedded: its full sentences and the precision."""
-    content = "\x00".join((str(dtype), *prompts))
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
+def word_key(word: str, dtype: torch.dtype) -> bytes:
+    """Hash (32 bytes) of a word and the precision; encoder and templates are those of the store."""
+    return hashlib.sha256(f"{dtype}\n{word}".encode("utf-8", "surrogatepass")).digest()
 
 
 class BankStore:

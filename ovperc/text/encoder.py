@@ -87,7 +87,7 @@ class TextEncoder:
     def encode_words(self, words: Sequence[str]) -> Tensor:
         """Words to unit rows ``(len(words), E)`` float32, on the tower's device."""
         dtype, device = self._precision_and_device()
-        keys = [word_key(self.templates.expand(word), dtype) for word in words]
+        keys = [word_key(word, dtype) for word in words]
         missing = {key: word for key, word in zip(keys, words, strict=True) if key not in self._store}
         if missing:
             self._encode_missing(missing)

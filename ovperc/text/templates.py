@@ -16,6 +16,8 @@ _IN_SCENE = (
     "this is the {} in the scene.",
     "this is one {} in the scene.",
 )
+# Part of the digest: to be changed with ``TemplateSet.expand``, so that stored embeddings are made again.
+_ARTICLE_RULE = "articles-1"
 _DETERMINERS = frozenset({"a", "an", "the", "some", "any", "one", "two", "three", "many", "several"})
 # fmt: off
 _MASS_NOUNS = frozenset({
@@ -66,7 +68,7 @@ class TemplateSet:
     @property
     def digest(self) -> str:
         """Hash of what the set does (its name does not count), 16 hexadecimal digits."""
-        content = "\n".join((*self.patterns, "", *sorted(self.mass_nouns)))
+        content = "\n".join((_ARTICLE_RULE, *self.patterns, "", *sorted(self.mass_nouns)))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
