@@ -11,10 +11,14 @@ from ovperc.backbones.loading import load_clip
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _only_when_asked(request):
     if "slow" not in request.config.getoption("markexpr"):
         pytest.skip("run with -m slow")
+
+
+@pytest.fixture(autouse=True)
+def _no_grad():
     with torch.no_grad():
         yield
 
