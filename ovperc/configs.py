@@ -13,8 +13,6 @@ from typing import Any
 from ovperc.engine.configs import config_root, find_config, parse_overrides
 from ovperc.registry import suggest
 
-NATIVE_PX = 224
-"""Image size of the towers that the sizes in method configs are written for."""
 _VIEW_SIZES = ("short_side_px", "max_long_side_px", "crop_px", "stride_px")
 
 
@@ -26,13 +24,15 @@ class MethodConfig:
         name: stem of its file.
         title: first line of the file's docstring: paper and idea.
         readout: ``dict(type=NAME, ...)`` of a readout, its affinity inside.
-        tiler: ``dict(type="Tiler", ...)``; sizes in pixels, as published for towers trained at 224 px or more.
+        tiler: ``dict(type="Tiler", ...)``; sizes in pixels, for towers trained at ``native_px`` or more.
         pos_embed: how position tables are resized (a mode of ``load_clip``).
         templates: name of a prompt set, or own patterns.
         classifier: keywords of the streaming classifier.
         score_rule: ``dict(type=NAME, ...)`` or None.
         refiner: ``dict(type=NAME, ...)`` or None.
         preprocess: replaces fields of the tower's own preprocessing (``mean``, ``std``); empty in most methods.
+        native_px: image side of the towers that the tiler's sizes are written for; :meth:`view` shrinks them
+            for towers trained on smaller images.
     """
 
     name: str
@@ -45,6 +45,7 @@ class MethodConfig:
     score_rule: Mapping[str, Any] | None = None
     refiner: Mapping[str, Any] | None = None
     preprocess: Mapping[str, Any] = field(default_factory=dict)
+    native_px: int = 224
 
     def __post_init__(self) -> None:
         for part in ("readout", "tiler", "score_rule", "refiner"):
@@ -58,6 +59,8 @@ class MethodConfig:
                 raise ValueError(f"method {self.name!r}: {part} must be a dict; got {getattr(self, part)!r}")
         if not isinstance(self.pos_embed, str):
             raise ValueError(f"method {self.name!r}: pos_embed must name a mode; got {self.pos_embed!r}")
+        if not isinstance(self.native_px, int) or self.native_px < 1:
+            raise ValueError(f"method {self.name!r}: native_px must be a number of pixels; got {self.native_px!r}")
 
     def replace(self, **fields: Any) -> MethodConfig:
         """The same method with other parts.
@@ -71,15 +74,16 @@ class MethodConfig:
     def view(self, native_px: int, patch_px: int) -> dict[str, Any]:
         """The tiler's settings for a tower.
 
-        Published sizes hold for towers trained at 224 px and more. For a smaller one every size shrinks by
-        ``native_px / 224``, in whole patches, so that the grids of patches keep their shape: 336 px in windows of
-        224 become 168 px in windows of 112 for a tower trained at 112 px.
+        Sizes hold as they are for towers trained at ``self.native_px`` (224 in published methods) and more. For a
+        smaller one every size shrinks in proportion, to whole patches, so that the grids of patches keep their
+        shape: 336 px in windows of 224 become 168 px in windows of 112 for a tower trained at 112 px. Sizes
+        written for such a tower are kept by ``native_px=112``.
 
         Args:
             native_px: image side that the tower was trained at.
             patch_px: its stride.
         """
-        factor = min(1.0, native_px / NATIVE_PX)
+        factor = min(1.0, native_px / self.native_px)
         settings = dict(self.tiler)
         if factor < 1:
             for key in _VIEW_SIZES:
@@ -98,8 +102,8 @@ def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | N
 
     Args:
         name: a shipped method (``"sclip"``), or a path to a ``.py`` file that sets ``method = dict(...)``.
-        options: overrides by dotted key, such as ``{"readout.residual": False, "tiler.crop_px": 448}``, or
-            texts ``"readout.residual=False"``.
+        options: overrides, as a mapping or as texts ``"readout.residual=False"``. A dotted key changes one
+            setting of a part (``{"tiler.crop_px": 448}``), a plain one replaces a whole field.
 
     Raises:
         FileNotFoundError: no such method or file; near matches are offered.
@@ -109,10 +113,12 @@ def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | N
 
     path = find_config(name, "methods")
     config = Config.fromfile(path)
-    if options:
-        config.merge_from_dict({f"method.{key}": value for key, value in parse_overrides(options).items()})
     if not isinstance(config.get("method"), dict):
         raise ValueError(f"{path} is no method config: it must set method = dict(readout=..., tiler=..., ...)")
+    overrides = parse_overrides(options)
+    for key in [key for key in overrides if "." not in key]:
+        config.method[key] = overrides.pop(key)
+    config.merge_from_dict({f"method.{key}": value for key, value in overrides.items()})
     fields = config.method.to_dict()
     _check_fields(path.stem, fields)
     missing = [part for part in ("readout", "tiler") if part not in fields]

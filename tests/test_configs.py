@@ -62,6 +62,14 @@ def test_a_config_of_ones_own_and_its_overrides(tmp_path: Path):
     assert load_method(path, ["readout.ffn=False"]).readout["ffn"] is False
 
 
+def test_a_plain_override_replaces_the_whole_part():
+    method = load_method("sclip", {"tiler": {"type": "Tiler", "scale": 0.5}, "tiler.crop_px": 64, "refiner": None})
+    assert method.tiler == {"type": "Tiler", "scale": 0.5, "crop_px": 64}
+    assert load_method("sclip").tiler["short_side_px"] == 336
+    with pytest.raises(ValueError, match="native_px"):
+        load_method("sclip", {"native_px": "small"})
+
+
 def test_a_base_config_is_merged():
     plain, refined = load_method("naclip"), load_method("naclip_pamr")
     assert refined.readout == plain.readout
@@ -98,5 +106,6 @@ def test_views_shrink_with_small_towers_only():
     assert [method.view(336, 14)[size] for size in sizes] == [336, 224, 112]
     assert [method.view(112, 8)[size] for size in sizes] == [168, 112, 56]
     assert method.view(48, 8)["crop_px"] == 48
+    assert method.replace(native_px=112).view(112, 8)["crop_px"] == 224
     assert all(method.view(20, 16)[size] % 16 == 0 and method.view(20, 16)[size] > 0 for size in sizes)
     assert method.tiler["crop_px"] == 224
