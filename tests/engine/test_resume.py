@@ -56,6 +56,28 @@ def test_data_workers_do_not_change_the_result(tiny_run: Path, tmp_path: Path) -
     assert_same_weights(tmp_path / "alone", tmp_path / "workers")
 
 
+def test_validation_leaves_no_trace_and_is_made_up_on_resume(tiny_run: Path, tmp_path: Path) -> None:
+    validation = {
+        "default_hooks.checkpoint.max_keep_ckpts": -1,
+        "val_dataloader": {
+            "dataset": {"type": "NoisyLines"},
+            "sampler": {"type": "DefaultSampler", "shuffle": False},
+            "collate_fn": {"type": "default_collate"},
+            "batch_size": 4,
+        },
+        "val_cfg": {},
+        "val_evaluator": {"type": "MeanError"},
+        "train_cfg.val_interval": 10,
+    }
+    train(tiny_run, work_dir=tmp_path / "plain")
+    whole = train(tiny_run, work_dir=tmp_path / "validated", overrides=validation)
+    assert_same_weights(tmp_path / "plain", tmp_path / "validated")
+    forget_after(tmp_path / "validated", 10)
+    resumed = train(tiny_run, work_dir=tmp_path / "validated", overrides=validation, resume=True)
+    assert_same_weights(tmp_path / "plain", tmp_path / "validated")
+    assert resumed.metrics["val/val/error"] == whole.metrics["val/val/error"]
+
+
 def test_sigkill_in_the_middle_then_resume(tiny_run: Path, tmp_path: Path) -> None:
     train(tiny_run, work_dir=tmp_path / "whole")
     broken = tmp_path / "broken"
@@ -63,7 +85,7 @@ def test_sigkill_in_the_middle_then_resume(tiny_run: Path, tmp_path: Path) -> No
     process = subprocess.Popen(
         [*command, "--cfg-options", "model.pause_s=0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while latest_checkpoint(broken) is None and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

@@ -7,11 +7,12 @@ import time
 
 import numpy as np
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset
 
-from ovperc.registry import DATASETS, MODELS
+from ovperc.registry import DATASETS, METRICS, MODELS
 
 
 @DATASETS.register_module(force=True)
@@ -36,6 +37,22 @@ class DropoutRegressor(BaseModel):
         self.pause_s = pause_s
         self.layers = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
 
-    def forward(self, inputs: torch.Tensor, targets: torch.Tensor, mode: str = "loss") -> dict[str, torch.Tensor]:
+    def forward(self, inputs: torch.Tensor, targets: torch.Tensor, mode: str = "loss"):
+        errors = (self.layers(inputs).squeeze(-1) - targets).square()
+        if mode == "predict":
+            return [{"error": float(error)} for error in errors]
         time.sleep(self.pause_s)
-        return {"loss": (self.layers(inputs).squeeze(-1) - targets).square().mean()}
+        return {"loss": errors.mean()}
+
+
+@METRICS.register_module(force=True)
+class MeanError(BaseMetric):
+    """Mean squared error; draws from the global generator, as a careless metric might."""
+
+    default_prefix = "val"
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results += [sample["error"] + 1e-9 * torch.rand(()).item() for sample in data_samples]
+
+    def compute_metrics(self, results: list[float]) -> dict[str, float]:
+        return {"error": float(np.mean(results))}
