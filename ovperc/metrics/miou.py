@@ -34,6 +34,8 @@ class ConfusionMatrix:
     def __init__(self, num_classes: int, ignore_index: int = 255, absent: Absent = "skip") -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1; got {num_classes}")
+        if ignore_index < 0:
+            raise ValueError(f"ignore_index must not be negative; got {ignore_index} (255 is usual, 65535 in 16 bits)")
         if absent not in ABSENT:
             raise ValueError(f"absent must be 'skip' or 'zero'; got {absent!r}")
         self.num_classes = num_classes
@@ -54,25 +56,45 @@ class ConfusionMatrix:
         """
         predicted, true = (self._integers(values) for values in (prediction, target))
         if predicted.shape != true.shape:
-            raise ValueError(f"prediction {tuple(predicted.shape)} and target {tuple(true.shape)} differ in size")
-        counted = true != self.ignore_index
-        predicted, true = predicted[counted], true[counted]
-        if true.numel() and not 0 <= int(true.min()) <= int(true.max()) < self.num_classes:
-            raise ValueError(
-                f"target labels must lie in 0..{self.num_classes - 1} or be {self.ignore_index} (ignored); "
-                f"got {int(true.min())}..{int(true.max())}"
-            )
-        known = (predicted >= 0) & (predicted < self.num_classes)
-        columns = torch.where(known, predicted, self.num_classes)
-        cells = torch.bincount(true * (self.num_classes + 1) + columns, minlength=self.counts.numel())
-        self.counts += cells.view_as(self.counts)
+            raise ValueError(f"prediction {predicted.shape} and target {true.shape} differ in size")
+        if not true.size:
+            return
+        columns = self.num_classes + 1
+        codes = self._row_starts(true)[true]
+        codes += self._known(predicted)
+        cells = np.bincount(codes.ravel(), minlength=(self.num_classes + 2) * columns).reshape(-1, columns)
+        if cells[self.num_classes + 1].any():
+            raise ValueError(self._range_message(true))
+        self.counts += torch.from_numpy(cells[: self.num_classes])
         self.images += 1
 
+    def _row_starts(self, true: np.ndarray) -> np.ndarray:
+        """True label -> where its row of cells begins; ignored and impossible labels have a row of their own."""
+        size = max(self.ignore_index, self.num_classes) + 1
+        if not 0 <= int(true.min()) <= int(true.max()) < size:
+            raise ValueError(self._range_message(true))
+        rows = np.full(size, self.num_classes + 1, dtype=np.int64)
+        rows[: self.num_classes] = np.arange(self.num_classes)
+        rows[self.ignore_index] = self.num_classes
+        return rows * (self.num_classes + 1)
+
+    def _known(self, predicted: np.ndarray) -> np.ndarray:
+        """Predictions with the column ``C`` for what is no class."""
+        if int(predicted.min()) >= 0 and int(predicted.max()) < self.num_classes:
+            return predicted
+        return np.where((predicted < 0) | (predicted >= self.num_classes), self.num_classes, predicted)
+
+    def _range_message(self, true: np.ndarray) -> str:
+        evaluated = true[true != self.ignore_index]
+        return (
+            f"target labels must lie in 0..{self.num_classes - 1} or be {self.ignore_index} (ignored); "
+            f"got {int(evaluated.min())}..{int(evaluated.max())}"
+        )
+
     @staticmethod
-    def _integers(values: Tensor | np.ndarray) -> Tensor:
-        if isinstance(values, np.ndarray):
-            values = torch.from_numpy(values.astype(np.int64))
-        return values.detach().to(device="cpu", dtype=torch.int64)
+    def _integers(values: Tensor | np.ndarray) -> np.ndarray:
+        array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+        return array if np.issubdtype(array.dtype, np.integer) else array.astype(np.int64)
 
     @property
     def target_pixels(self) -> Tensor:
@@ -99,6 +121,21 @@ class ConfusionMatrix:
             "fwIoU": float(weighted),
         }
         return {name: 100.0 * value for name, value in values.items()}
+
+    def conventions(self) -> dict[str, float]:
+        """mIoU by the conventions that papers use, in percent.
+
+        ``absent_skip``: over classes that occur in truth or prediction (mmseg; also the rule of the older
+        MaskFormer line, which sums over true classes and divides by true or predicted ones). ``absent_zero``: over
+        all classes. ``true_only``: over classes that occur in the truth (detectron2 today).
+        """
+        iou = self.iou()
+        values = {
+            "absent_skip": iou.nanmean(),
+            "absent_zero": iou.nan_to_num(0.0).mean(),
+            "true_only": iou[self.target_pixels > 0].mean(),
+        }
+        return {f"mIoU_{name}": 100.0 * float(value) for name, value in values.items()}
 
     def mean(self, values: Tensor) -> float:
         """Mean over classes, by the rule for absent ones."""

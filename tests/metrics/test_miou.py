@@ -72,6 +72,28 @@ def test_absent_class_is_skipped_or_zero() -> None:
         assert matrix.scores()["mIoU"] == pytest.approx(expected)
 
 
+def test_conventions_by_hand() -> None:
+    matrix = ConfusionMatrix(4)
+    # Class 0 right, class 1 half taken for 2; 2 has no true pixel, 3 neither.
+    matrix.update(np.array([[0, 0, 1, 2]]), np.array([[0, 0, 1, 1]]))
+    expected = {"mIoU_absent_skip": 50.0, "mIoU_absent_zero": 37.5, "mIoU_true_only": 75.0}
+    assert matrix.conventions() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("ignored", "dtype"), [(65535, np.uint16), (1, np.uint8), (255, np.int64)])
+def test_any_ignored_label_and_type(ignored: int, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    target, prediction = rng.integers(0, 3, (20, 30)).astype(dtype), rng.integers(-1, 5, (20, 30))
+    target[3:6] = ignored
+    expected = np.zeros((3, 4), dtype=int)
+    for true, predicted in zip(target.ravel().tolist(), prediction.ravel().tolist(), strict=True):
+        if true != ignored:
+            expected[true, predicted if 0 <= predicted < 3 else 3] += 1
+    matrix = ConfusionMatrix(3, ignored)
+    matrix.update(prediction, target)
+    assert matrix.counts.tolist() == expected.tolist()
+
+
 def test_order_and_batching_do_not_matter() -> None:
     pairs = label_maps(5)
     forward, backward = ConfusionMatrix(5), ConfusionMatrix(5)
@@ -122,5 +144,7 @@ def test_bad_settings_are_refused() -> None:
         ConfusionMatrix(3, absent="ignore")
     with pytest.raises(ValueError, match="at least 1"):
         ConfusionMatrix(0)
+    with pytest.raises(ValueError, match="not be negative"):
+        ConfusionMatrix(3, ignore_index=-1)
     with pytest.raises(ValueError, match="names its classes"):
         StreamingIoU().process({}, [])
