@@ -234,7 +234,7 @@ def load(
         dtype: of the towers' weights: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         background: policy for words that bring none of their own; see :meth:`Predictor.predict`.
         **overrides: fields of the method, or their parts by dotted key:
-            ``load("sclip", templates="none", **{"tiler.crop_px": 448})``.
+            ``load("sclip", templates="plain", **{"tiler.crop_px": 448})``.
 
     Raises:
         FileNotFoundError: no such method, or weights that are not here; the message says how to get them.
@@ -243,9 +243,11 @@ def load(
     method = load_method(name, overrides)
     device, dtype = _device(device), _dtype(dtype)
     clip = load_clip(arch, weights, pos_embed=method.pos_embed, device=device, dtype=dtype)
+    # Words a user asks for by hand win, then what the weights were trained to read, then the method's.
+    templates = method.templates if "templates" in overrides else clip.templates or method.templates
     return Predictor(
         segmenter=build_segmenter(method, clip),
-        text_encoder=TextEncoder(clip.text, clip.fingerprint, method.templates, cache_dir=home() / "text"),
+        text_encoder=TextEncoder(clip.text, clip.fingerprint, templates, cache_dir=home() / "text"),
         info=PredictorInfo(
             method=method.name,
             weights=clip.source,

@@ -69,6 +69,7 @@ class ClipModel:
         fingerprint: of the text weights and the tokenizer, whatever the dtype; text banks carry it.
         arch: architecture name.
         source: where the weights came from, in words.
+        templates: prompt set that the weights were trained to read; None leaves it to the method.
     """
 
     backbone: DenseBackbone
@@ -77,6 +78,7 @@ class ClipModel:
     fingerprint: str
     arch: str
     source: str
+    templates: str | None = None
 
 
 def load_clip(
@@ -104,9 +106,10 @@ def load_clip(
         FileNotFoundError: no such file; ``MissingWeightsError`` says what to get, where from and where to put it.
     """
     check_mode(pos_embed)
-    source = locate(arch, weights)
+    source, templates = locate(arch, weights), None
     if source.arch == mini_archs.ARCH:
         arch, model, config = source.arch, _load_mini(source), mini_archs.architecture()
+        templates = mini_archs.TEMPLATES
     elif source.path is None:
         arch, config = str(source.arch), arch_config(str(source.arch))
         model = _build_random(config)
@@ -119,6 +122,7 @@ def load_clip(
         pos_embed=pos_embed,
         tokenizer=_tokenizer(arch, config, source),
         preprocess=_preprocess(model, arch, source),
+        templates=templates,
         device=device,
         dtype=dtype,
     )
@@ -132,6 +136,7 @@ def wrap_open_clip(
     pos_embed: str = "size",
     tokenizer: Tokenizer | None = None,
     preprocess: Preprocess | None = None,
+    templates: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> ClipModel:
@@ -141,6 +146,7 @@ def wrap_open_clip(
         model: ``CLIP``, ``CustomTextCLIP`` or ``CoCa``; its modules are shared, not copied.
         tokenizer: left out, CLIP's.
         preprocess: left out, CLIP's constants at the model's image size.
+        templates: prompt set of the weights; None leaves it to the method.
     """
     model = model.eval()
     tokenizer = tokenizer or SimpleTokenizer(context_length=getattr(model, "context_length", 77))
@@ -154,6 +160,7 @@ def wrap_open_clip(
         fingerprint=fingerprint,
         arch=arch,
         source=source,
+        templates=templates,
     )
 
 

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 ARCH = "clip-mini"
 TOWER = "vit_mini_stem_112"
+TEMPLATES = "world"
+"""The prompt set of its training captions; it knows few of the words in CLIP's own sentences."""
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 TOKEN_TABLE = "text.token_embedding.weight"
