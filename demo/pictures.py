@@ -1,0 +1,81 @@
+"""The pictures of ``make demo``: generated scenes, and photographs that scikit-image ships with a free licence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ovperc.data.world.benchmark import RealTextures, WorldSegmentation
+from ovperc.data.world.scene import Scene
+from ovperc.data.world.vocabulary import COLOURS, MATERIALS, PATTERNS
+
+
+@dataclass(frozen=True)
+class DemoPicture:
+    """A picture, and what is asked of it.
+
+    Attributes:
+        name: stem of its files.
+        title: what it is, and where from.
+        image: ``(H, W, 3)`` uint8 RGB.
+        words: classes asked.
+        truth: ``(H, W)`` integers, label of each pixel in the order of ``words``; None where nobody knows.
+    """
+
+    name: str
+    title: str
+    image: np.ndarray
+    words: tuple[str, ...]
+    truth: np.ndarray | None = None
+
+
+def scene_picture(benchmark: str, index: int, title: str, size_px: int = 336) -> DemoPicture:
+    """A scene of a test set, asked for what it shows and for a few things that it does not."""
+    scene = WorldSegmentation(benchmark, index + 1, size_px).scene(index)
+    objects = [_object_words(scene, item) for item in range(len(scene.objects))]
+    materials = [MATERIALS[material] for material in np.unique(scene.materials)]
+    absent = [material for material in MATERIALS if material not in materials][:2]
+    words = tuple(dict.fromkeys([*objects, *materials, *absent]))
+    of_material = np.array([words.index(name) if name in words else 0 for name in MATERIALS])
+    of_object = np.array([0, *map(words.index, objects)])
+    truth = np.where(scene.instances > 0, of_object[scene.instances], of_material[scene.materials])
+    return DemoPicture(f"scene-{benchmark}", title, scene.image, words, truth)
+
+
+def _object_words(scene: Scene, item: int) -> str:
+    """Pattern and colour, as the test sets ask them."""
+    look = scene.objects[item].attributes
+    return f"{PATTERNS[look.pattern]} {COLOURS[look.colour]} object"
+
+
+def mosaic_picture(size_px: int = 336) -> DemoPicture:
+    """Three real textures side by side: the first mosaic of the test set that shows all of them."""
+    samples = RealTextures(num_scenes=20, size_px=size_px)
+    sample = next(samples[index] for index in range(20) if len(np.unique(samples[index].labels)) == 3)
+    title = "photographs of brick, grass and gravel (scikit-image, CC0)"
+    return DemoPicture("mosaic", title, sample.image, RealTextures.classes, sample.labels)
+
+
+def demo_pictures() -> list[DemoPicture]:
+    """All pictures, generated ones first."""
+    seen = "a generated scene: looks known from training"
+    novel = "a generated scene: half of the looks never seen in training"
+    return [
+        scene_picture("world-base", 0, seen),
+        scene_picture("world-novel", 0, novel),
+        mosaic_picture(),
+        *photographs(),
+    ]
+
+
+def photographs() -> list[DemoPicture]:
+    """Photographs inside scikit-image's wheel, with words from the world's vocabulary."""
+    from skimage import data
+
+    coffee, rocket, cat = data.coffee(), data.rocket(), data.chelsea()
+    return [
+        DemoPicture("coffee", "coffee on wood (R. Michetti, CC0)", coffee, ("white object", "red object", "wood")),
+        DemoPicture("rocket", "rocket under the sky (SpaceX, public domain)", rocket, ("sky", "lava", "asphalt")),
+        DemoPicture("cat", "Chelsea the cat (S. van der Walt, CC0)", cat, ("striped orange object", "carpet")),
+    ]

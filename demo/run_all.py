@@ -1,0 +1,101 @@
+"""``make demo``: segments generated scenes and real photographs with words, and shows what came out.
+
+Runs on the shipped weights without a network. Other methods and weights: ``--method``, ``--weights``, ``--arch``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovperc.cli_common import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    add_model_arguments,
+    complain,
+    model_options,
+    staged_directory,
+)
+
+if TYPE_CHECKING:
+    from pictures import DemoPicture
+
+    from ovperc.predictions import SegPrediction
+    from ovperc.predictor import Predictor
+
+
+def segment(predictor: Predictor, picture: DemoPicture, out: Path) -> SegPrediction:
+    """Segments a picture, writes its files and says how it went."""
+    from ovperc.text.vocabulary import Vocabulary
+
+    started = time.perf_counter()
+    encoded = predictor.encode(picture.image)
+    encode_s = time.perf_counter() - started
+    vocabulary = Vocabulary.parse(list(picture.words))
+    predictor.bank(vocabulary)
+    started = time.perf_counter()
+    prediction = predictor.predict_encoded(encoded, vocabulary, source=picture.name)
+    ask_s = time.perf_counter() - started
+    with staged_directory(out) as folder:
+        prediction.save(folder / f"{picture.name}.png")
+        prediction.draw(picture.image, side_by_side=True).save(folder / f"{picture.name}_overlay.png")
+    height, width = prediction.size_hw
+    print(f"\n{picture.title}, {height} x {width} px")
+    print(f"  {summary(prediction, picture)}")
+    print(f"  image encoded in {1000 * encode_s:.0f} ms, words asked in {1000 * ask_s:.1f} ms")
+    print(f"  {out / picture.name}.png, .json, _overlay.png")
+    return prediction
+
+
+def summary(prediction: SegPrediction, picture: DemoPicture) -> str:
+    """The share of each word, and of the pixels that are right where the truth is known."""
+    shares = sorted(prediction.areas().items(), key=lambda item: -item[1])
+    text = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)
+    if picture.truth is None:
+        return text
+    known = picture.truth < len(picture.words)
+    right = (prediction.labels == picture.truth)[known].mean()
+    return f"{text}; {right:.0%} of the pixels are right"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the demo; 0 if all pictures are written, 2 if it could not start."""
+    from contact_sheet import Cell, contact_sheet
+    from pictures import demo_pictures
+
+    from ovperc.predictor import load
+
+    try:
+        predictor = load(**model_options(arguments))
+        pictures = demo_pictures()
+    except (ValueError, OSError, ImportError) as error:
+        complain(error)
+        return EXIT_USAGE
+    print(f"method {predictor.info.method}, weights {predictor.info.weights}, on {predictor.info.device}")
+    cells = [Cell(picture.title, picture.image, segment(predictor, picture, arguments.out)) for picture in pictures]
+    with staged_directory(arguments.out) as folder:
+        contact_sheet(cells).save(folder / "demo.png", optimize=True)
+    print(f"\nall of them in one picture: {arguments.out / 'demo.png'}")
+    return EXIT_OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the demo from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python demo/run_all.py --method sclip")
+    parser.add_argument("--out", type=Path, default=Path("outputs/demo"), metavar="DIR", help="default: %(default)s")
+    add_model_arguments(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        complain("interrupted; what is complete is kept, nothing partial is left")
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
