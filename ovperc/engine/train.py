@@ -78,12 +78,11 @@ def read_run_config(
     overrides: Sequence[str] | Mapping[str, Any] | None = None,
     launcher: str = "none",
     seed: int | None = None,
-    folder: str = "train",
 ) -> Config:
     """Reads a Runner config and settles what the command line decides; arguments as for ``train``."""
     if launcher not in LAUNCHERS:
         raise ValueError(f"launcher must be one of {', '.join(LAUNCHERS)}; got {launcher!r}")
-    settings = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(find_config(config, folder))
+    settings = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(find_config(config, "train"))
     settings.merge_from_dict(parse_overrides(overrides))
     if work_dir is not None:
         settings.work_dir = str(work_dir)
