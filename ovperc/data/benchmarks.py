@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ovperc.data.protocols import family, protocol
+from ovperc.data.sources import source_of
 from ovperc.registry import suggest
 from ovperc.structures import Background
+from ovperc.text.class_names import load_class_names
 from ovperc.text.vocabulary import ClassEntry, Vocabulary
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ class Benchmark:
         background: policy; where enabled, label 0 of the images is background.
         ignore_index: label of pixels that do not count.
         absent: what a class counts as that occurs neither in truth nor in predictions: ``skip`` or ``zero``.
+        class_list: names and words of the classes (``ovperc.text.class_names``); empty where the images name them.
     """
 
     name: str
@@ -38,6 +42,12 @@ class Benchmark:
     background: Background = field(default_factory=Background)
     ignore_index: int = 255
     absent: str = "skip"
+    class_list: str = ""
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether its images are files that have to be downloaded."""
+        return "root" in self.options
 
     def images(self, **options: Any) -> LabelledImages:
         """The labelled images, with options replaced.
@@ -54,15 +64,60 @@ class Benchmark:
         module, _, name = self.factory.partition(":")
         return getattr(importlib.import_module(module), name)(**{**self.options, **options})
 
-    def vocabulary(self, images: LabelledImages) -> Vocabulary:
-        """The words to segment with; label ``i`` of the bank is label ``i`` of the images."""
+    def vocabulary(
+        self, images: LabelledImages, method: str | None = None, threshold: float | None = None
+    ) -> Vocabulary:
+        """The words to segment with; label ``i`` of the bank is label ``i`` of the images.
+
+        Args:
+            images: the test set.
+            method: whose published words and background threshold are taken, where it has any.
+            threshold: replaces that threshold.
+
+        Raises:
+            ValueError: a threshold for a benchmark without background.
+        """
+        if self.class_list:
+            names = load_class_names(self.class_list, family(method or ""))
+            self._check_threshold(threshold, names.background)
+            published = protocol(method or "", self.name).threshold
+            return names.vocabulary(published if threshold is None else threshold)
+        self._check_threshold(threshold, self.background.enabled)
         names = tuple(images.classes)[int(self.background.enabled) :]
-        return Vocabulary(tuple(ClassEntry(name) for name in names), self.background)
+        policy = self.background if threshold is None else replace(self.background, threshold=threshold)
+        return Vocabulary(tuple(ClassEntry(name) for name in names), policy)
+
+    def _check_threshold(self, threshold: float | None, background: bool) -> None:
+        if threshold and not background:
+            raise ValueError(
+                f"benchmark {self.name!r} has no background, so nothing can fall below a threshold; got {threshold}"
+            )
 
 
 def _world(name: str, title: str, num_scenes: int = 200) -> Benchmark:
     options = {"name": name, "num_scenes": num_scenes, "size_px": 112, "seed": 0}
     return Benchmark(name, title, "ovperc.data.world.benchmark:build_benchmark", options)
+
+
+def _files(name: str, reader: str, ignore_index: int = 255) -> Benchmark:
+    """A benchmark whose images are downloaded; its class list and label map have its own name."""
+    source = source_of(name)
+    options = {
+        "source": source.name,
+        "reader": reader,
+        "label_map": name,
+        "class_list": name,
+        "root": None,
+        "partial": False,
+    }
+    return Benchmark(
+        name,
+        f"{source.title}, {source.layout.count} images",
+        "ovperc.data.readers:open_benchmark",
+        options,
+        ignore_index=ignore_index,
+        class_list=name,
+    )
 
 
 _TABLE: tuple[Benchmark, ...] = (
@@ -71,16 +126,28 @@ _TABLE: tuple[Benchmark, ...] = (
     _world("world-novel", "the same, half of the objects with pairs held out of training"),
     _world("world-shapes", "colour x shape objects on materials, the hard one"),
     _world("world-real", "mosaics of photographs of brick, grass and gravel", num_scenes=100),
+    _files("voc21", "PascalVOCDataset"),
+    _files("voc20", "PascalVOC20Dataset"),
+    _files("context60", "PascalContextDataset"),
+    _files("context59", "PascalContextDataset59"),
+    _files("coco_object", "COCOObjectDataset"),
+    _files("coco_stuff171", "COCOStuffDataset"),
+    _files("cityscapes", "CityscapesDataset"),
+    _files("ade150", "ADE20KDataset"),
+    _files("ade847", "ADE847Dataset", ignore_index=65535),
+    _files("pc459", "PascalContext459Dataset", ignore_index=65535),
 )
 BENCHMARKS: Mapping[str, Benchmark] = {row.name: row for row in _TABLE}
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """A row of the table.
+    """A row of the table; dashes and underscores are the same.
 
     Raises:
         ValueError: no benchmark of that name; near matches are offered.
     """
-    if name not in BENCHMARKS:
+    known = {row.replace("_", "-"): row for row in BENCHMARKS}
+    key = name.replace("_", "-")
+    if key not in known:
         raise ValueError(f"unknown benchmark {name!r}; {suggest(name, BENCHMARKS)}")
-    return BENCHMARKS[name]
+    return BENCHMARKS[known[key]]

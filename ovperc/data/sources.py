@@ -250,6 +250,17 @@ BENCHMARK_SOURCES: dict[str, str] = {
 }
 
 
+def get_source(name: str) -> Source:
+    """A source by its own name.
+
+    Raises:
+        ValueError: no such source.
+    """
+    if name not in SOURCES:
+        raise ValueError(f"unknown data source {name!r}; {suggest(name, SOURCES)}")
+    return SOURCES[name]
+
+
 def source_of(name: str) -> Source:
     """The source that a benchmark reads.
 

@@ -1,0 +1,144 @@
+"""Every benchmark: prepared from its true layout, read through mmseg's listing, scored as it was drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.benchmark_fixtures import make_fixture
+from PIL import Image
+
+from ovperc.data.benchmarks import get_benchmark
+from ovperc.data.images import ImageError
+from ovperc.data.layout import LayoutError
+from ovperc.data.prepare import CONVERSIONS, conversion
+from ovperc.data.prepare.preparation import prepare
+from ovperc.data.protocols import FAMILY, PROTOCOLS, protocol
+from ovperc.data.sources import BENCHMARK_SOURCES, source_of
+from ovperc.engine.compat import prepare_mmseg
+
+BENCHMARKS = sorted(BENCHMARK_SOURCES)
+# Benchmarks that leave the background of their source out: label 0 becomes void.
+SHIFTED = ("voc20", "context59")
+
+
+@pytest.fixture(autouse=True)
+def mmseg():
+    prepare_mmseg()
+
+
+def open_tiny(name, tmp_path):
+    """The benchmark on a prepared tiny copy, and what was drawn by sample name."""
+    fixture = make_fixture(source_of(name).name, tmp_path)
+    assert prepare(fixture.source, tmp_path, progress=False).ready
+    return get_benchmark(name).images(root=str(tmp_path), partial=True), fixture
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_labels_are_those_that_were_drawn(name, tmp_path):
+    images, fixture = open_tiny(name, tmp_path)
+    row = get_benchmark(name)
+    assert [item.name for item in map(images.__getitem__, range(len(images)))] == sorted(fixture.labels)
+    assert not images.complete
+    for index in range(len(images)):
+        item = images[index]
+        drawn = fixture.labels[item.name] - (name in SHIFTED)
+        expected = np.where(drawn < 0, row.ignore_index, drawn)
+        assert np.array_equal(item.labels, expected)
+        assert item.image.shape == (*item.labels.shape, 3) and item.image.dtype == np.uint8
+    assert row.vocabulary(images).names == tuple(images.classes)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_mmseg_lists_the_files_of_the_layout(name, tmp_path):
+    from ovperc.data.readers import list_files
+
+    _, fixture = open_tiny(name, tmp_path)
+    reader = get_benchmark(name).options["reader"]
+    expected = [(sample.image, sample.annotation) for sample in fixture.source.layout.samples(tmp_path)]
+    assert list_files(fixture.source.layout, reader, tmp_path) == sorted(expected)
+
+
+def test_an_incomplete_copy_is_refused_unless_allowed(tmp_path):
+    make_fixture("voc2012", tmp_path)
+    row = get_benchmark("voc21")
+    with pytest.raises(LayoutError, match=r"expected 1449 samples, found 3.*--allow-partial"):
+        row.images(root=str(tmp_path))
+    (tmp_path / "SegmentationClass/2007_000042.png").unlink()
+    with pytest.raises(LayoutError, match=r"1 annotations are missing: SegmentationClass/2007_000042\.png"):
+        row.images(root=str(tmp_path))
+    assert len(row.images(root=str(tmp_path), partial=True)) == 2
+    with pytest.raises(LayoutError, match="OVPERC_DATA"):
+        row.images()
+
+
+def test_an_unfinished_conversion_is_refused_even_if_files_are_there(tmp_path):
+    make_fixture("pc459", tmp_path)
+    prepare(source_of("pc459"), tmp_path, progress=False)
+    conversion.journal_path(tmp_path, "pc459").write_text("")
+    with pytest.raises(LayoutError, match="not finished"):
+        get_benchmark("pc459").images(root=str(tmp_path), partial=True)
+    assert set(CONVERSIONS) == {source_of(name).conversion for name in BENCHMARKS} - {""}
+
+
+def test_class_list_and_label_map_of_other_lengths_are_refused(tmp_path):
+    make_fixture("ade2016", tmp_path)
+    row = get_benchmark("ade150")
+    with pytest.raises(LayoutError, match="names 150 labels, label map 'voc21' has 21"):
+        row.images(root=str(tmp_path), partial=True, label_map="voc21")
+
+
+def test_a_cut_off_image_is_an_error_with_its_name_and_size(tmp_path):
+    images, _ = open_tiny("ade150", tmp_path)
+    path = tmp_path / "images/validation/ADE_val_00000002.jpg"
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(ImageError, match=r"ADE_val_00000002\.jpg: expected an image, found 700 bytes"):
+        images[1]
+    path.write_bytes(b"")
+    with pytest.raises(ImageError, match="found 0 bytes"):
+        images[1]
+
+
+def test_exif_rotation_is_not_applied(tmp_path):
+    images, fixture = open_tiny("ade150", tmp_path)
+    path = tmp_path / "images/validation/ADE_val_00000001.jpg"
+    with Image.open(path) as stored:
+        exif = stored.getexif()
+        exif[0x0112] = 6
+        stored.save(path, exif=exif)
+    assert images[0].image.shape[:2] == fixture.labels["ADE_val_00000001"].shape
+
+
+def test_grey_images_get_three_channels(tmp_path):
+    images, _ = open_tiny("coco_stuff171", tmp_path)
+    grey = images[1].image
+    assert grey.shape[2] == 3 and np.array_equal(grey[..., 0], grey[..., 2])
+
+
+def test_threshold_and_words_follow_the_method(tmp_path):
+    images, _ = open_tiny("voc21", tmp_path)
+    row = get_benchmark("voc21")
+    sclip, pamr = row.vocabulary(images, "sclip"), row.vocabulary(images, "naclip_pamr")
+    assert sclip.background.threshold == 0.1 and len(sclip.background.words) == 26
+    assert pamr.background == sclip.background
+    assert row.vocabulary(images, "clearclip").background.threshold == 0.5
+    assert row.vocabulary(images, "own_method").background.words == ("background",)
+    assert row.vocabulary(images, "sclip", threshold=0.3).background.threshold == 0.3
+    with pytest.raises(ValueError, match="has no background"):
+        get_benchmark("voc20").vocabulary(images, "sclip", threshold=0.3)
+
+
+def test_protocols_are_of_known_benchmarks_and_methods():
+    assert set(FAMILY.values()) <= set(PROTOCOLS)
+    for table in PROTOCOLS.values():
+        assert set(table) <= set(BENCHMARKS)
+    assert protocol("sclip", "voc21").overrides() == {"classifier.logit_scale": 65.0}
+    assert protocol("naclip_pamr", "voc21").overrides() == {"tiler.crop_px": 0, "tiler.stride_px": 0}
+    assert protocol("sclip", "world-base").overrides() == {}
+
+
+def test_dashes_and_underscores_name_the_same_benchmark():
+    assert get_benchmark("coco-object") is get_benchmark("coco_object")
+    assert get_benchmark("world_base").name == "world-base"
+    assert replace(get_benchmark("voc21"), name="x").needs_data
