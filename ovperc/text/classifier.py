@@ -20,9 +20,11 @@ from ovperc.text.score_rules import ScoreRule
 from ovperc.text.streaming import Progress, ScoreBlock, ScoreStream
 from ovperc.tiling.stitcher import Stitcher
 
-# On a CPU a block of pixel scores (1 M floats, 4 MB) stays in cache while eight passes run over it.
-_CPU_BLOCK = 1_000_000
+# On a CPU a block of pixel scores (2.4 MB per thread) stays in cache while eight passes run over it.
+_CPU_BLOCK_PER_THREAD = 600_000
 _CPU_CHUNK, _ACCELERATOR_CHUNK = 256, 1024
+# Patch scores of a chunk are held a few times over; on large grids chunks shrink, though not below 32 prompts.
+_CPU_PATCH_SCORES, _CPU_MIN_CHUNK = 2**20, 32
 _BYTES_PER_MB, _BYTES_PER_FLOAT = 2**20, 4
 _UNDERFLOW = 1e-30
 
@@ -74,7 +76,7 @@ class _Running:
 
     def labels(self, threshold: float) -> Labels:
         """The answer; confidences below ``threshold`` become label 0."""
-        confidence = (self._best / self.total).clamp_(0.0, 1.0)
+        confidence = (self._best / self.total).nan_to_num_(0.0).clamp_(0.0, 1.0)
         labels = (self._classes - self._code).to(torch.int32)
         if threshold > 0:
             labels.masked_fill_(confidence < threshold, 0)
@@ -202,15 +204,25 @@ class StreamingClassifier:
             )
         if not torch.isfinite(patches.sum()):
             raise ValueError("patch embeddings hold values that are not finite; try float32 for the image tower")
-        on_cpu = patches.device.type == "cpu"
-        limit = max(int(self.max_buffer_mb * _BYTES_PER_MB / _BYTES_PER_FLOAT), 1)
-        per_query = patches.shape[0] * patches.shape[2]
-        if refiner is not None:
-            per_query = max(per_query, math.prod(stitcher.output_hw))
-        chunk = self.chunk_queries or (_CPU_CHUNK if on_cpu else _ACCELERATOR_CHUNK)
-        chunk = max(min(chunk, limit // per_query), 1)
+        chunk, block = self._sizes(patches, 0 if refiner is None else math.prod(stitcher.output_hw))
         scores: PatchScores = CosineScores(patches, bank.embeddings.to(torch.float32), chunk)
         if rule is not None:
             scores = rule(scores, embeddings, bank)
-        block = min(_CPU_BLOCK, limit) if on_cpu else limit
         return ScoreStream(scores, stitcher, block, refiner, guide, progress)
+
+    def _sizes(self, patches: Tensor, map_pixels: int) -> tuple[int, int]:
+        """Prompts per chunk, and floats per block of pixel scores, within the buffer limit.
+
+        Args:
+            patches: ``(T, E, n)``.
+            map_pixels: pixels of the full-size maps that a refiner needs; 0 without one.
+        """
+        limit = max(int(self.max_buffer_mb * _BYTES_PER_MB / _BYTES_PER_FLOAT), 1)
+        positions = patches.shape[0] * patches.shape[2]
+        if patches.device.type == "cpu":
+            chunk = min(_CPU_CHUNK, max(_CPU_PATCH_SCORES // positions, _CPU_MIN_CHUNK))
+            block = min(_CPU_BLOCK_PER_THREAD * torch.get_num_threads(), limit)
+        else:
+            chunk, block = _ACCELERATOR_CHUNK, limit
+        fitting = max(limit // max(positions, map_pixels), 1)
+        return min(self.chunk_queries or chunk, fitting), block

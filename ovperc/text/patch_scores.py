@@ -34,10 +34,14 @@ class PatchScores(ABC):
         """Runs of queries in order, each with its scores ``(T, q, n)`` float32; not to be written to."""
         for start in range(0, self.num_queries, self.chunk_queries):
             queries = slice(start, min(start + self.chunk_queries, self.num_queries))
-            if self._last is None or self._last[0] != queries:
-                self._last = None
-                self._last = (queries, self.compute(queries))
-            yield self._last
+            yield queries, self.chunk(queries)
+
+    def chunk(self, queries: slice) -> Tensor:
+        """Scores of one run of queries, ``(T, q, n)`` float32; not to be written to."""
+        if self._last is None or self._last[0] != queries:
+            self._last = None
+            self._last = (queries, self.compute(queries))
+        return self._last[1]
 
     @abstractmethod
     def compute(self, queries: slice) -> Tensor:

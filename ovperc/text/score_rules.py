@@ -55,7 +55,7 @@ class _Pruned(PatchScores):
         self._keep = keep
 
     def compute(self, queries: slice) -> Tensor:
-        return torch.where(self._keep[queries][:, None], self._scores.compute(queries), _PRUNED)
+        return torch.where(self._keep[queries][:, None], self._scores.chunk(queries), _PRUNED)
 
 
 @SCORE_RULES.register_module()
@@ -97,7 +97,7 @@ class _Smoothed(PatchScores):
         self._unsure = 1 / self._total < threshold
 
     def compute(self, queries: slice) -> Tensor:
-        probability = _softmax(self._scores.compute(queries), self._scale, self._peak, self._total)
+        probability = _softmax(self._scores.chunk(queries), self._scale, self._peak, self._total)
         # (K K^T) P as K (K^T P): the n x n similarity is never formed.
         spread = (probability @ self._keys) @ self._keys.transpose(1, 2)
         return torch.where(self._unsure[:, None], spread, probability)

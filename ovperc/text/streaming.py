@@ -88,7 +88,7 @@ class ScoreStream:
         )
         buffer = torch.empty(size * self.scores.chunk_queries, device=self._stitcher.device)
         for queries, values in self.scores.chunks():
-            centred = (values if shift is None else values - shift[:, None]) * scale
+            centred = values.mul(scale) if shift is None else values.sub(shift[:, None]).mul_(scale)
             maps = centred.unflatten(2, self._stitcher.grid_hw)
             if self._refiner is not None:
                 refined = self._refiner.refine(self._stitcher.merge(maps), self._state)

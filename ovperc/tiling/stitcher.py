@@ -3,6 +3,9 @@
 Upsampling each window, cropping its padding, adding it up, dividing by the cover count and resizing to
 the original size all act on rows and columns apart, and the cover count is (row cover) x (column cover).
 The whole chain is therefore ``map = rows @ S @ cols.T`` with ``S`` the block matrix of the window grids.
+
+Operators are kept in a bounded cache and must serve every later caller, so they are made outside inference
+mode, whose tensors autograd refuses.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ def _resize_rows(matrix: Tensor, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _axis_operator(axis: _Axis, device: torch.device) -> Tensor:
     """Float32 ``(original, windows * grid)``; rows are convex weights: none negative, sum 1."""
     before, after = axis.pad
@@ -67,6 +71,7 @@ def _axis_operator(axis: _Axis, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _axis_bands(axis: _Axis, device: torch.device, step: int) -> tuple[_Band, ...]:
     """The operator cut into runs of at most ``step`` pixels, each without its zero columns."""
     operator = _axis_operator(axis, device)

@@ -84,7 +84,7 @@ def test_the_block_size_does_not_matter(monkeypatch, block):
     embeddings, stitcher = make_image(WINDOWS, (70, 133))
     bank = make_bank((2,) * 30)
     expected = StreamingClassifier()(embeddings, bank, stitcher)
-    monkeypatch.setattr(classifier_module, "_CPU_BLOCK", block)
+    monkeypatch.setattr(classifier_module, "_CPU_BLOCK_PER_THREAD", block)
     result = StreamingClassifier(chunk_queries=13)(embeddings, bank, stitcher)
     assert torch.equal(result.labels, expected.labels)
     torch.testing.assert_close(result.confidence, expected.confidence, atol=1e-6, rtol=0)

@@ -94,3 +94,14 @@ def test_maps_of_another_plan_are_refused():
     geometry, stitcher = planned("windows", (60, 80))
     with pytest.raises(ValueError, match="as the geometry says"):
         stitcher.merge(torch.zeros(geometry.num_tiles + 1, 2, *stitcher.grid_hw))
+
+
+def test_operators_made_in_inference_mode_serve_training_later():
+    geometry = Tiler(short_side_px=43, crop_px=24, stride_px=13).plan((51, 77), PATCH)
+    with torch.inference_mode():
+        stitcher = Stitcher(geometry, (3, 3))
+        stitcher.merge(torch.randn(geometry.num_tiles, 1, 3, 3))
+        stitcher.tiles(100)
+    maps = torch.randn(geometry.num_tiles, 1, 3, 3, requires_grad=True)
+    stitcher.merge(maps).sum().backward()
+    torch.testing.assert_close(maps.grad.sum(), torch.tensor(51.0 * 77.0))
