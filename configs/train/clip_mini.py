@@ -1,20 +1,30 @@
 """clip-mini: image-text contrast on the procedural world, made to run on one CPU core."""
 
-default_scope = "ovperc"
+_base_ = "../runtime.py"
 custom_imports = dict(
-    imports=["ovperc.tasks.contrastive", "ovperc.data.world.contrastive", "ovperc.engine.muon"],
+    imports=["ovperc.tasks.contrastive", "ovperc.data.world.contrastive", "ovperc.data.sampling", "ovperc.engine.muon"],
     allow_failed_imports=False,
 )
 iterations = 3600
 model = dict(type="ContrastiveDualEncoder")
 train_dataloader = dict(
-    dataset=dict(type="WorldCaptions", length=iterations, seed=0, windows=64, scenes=12),
+    dataset=dict(
+        type="WorldCaptions",
+        length=iterations,
+        seed=0,
+        stages=[
+            dict(begin=0, scene_every=4),
+            dict(begin=1080),
+            # Colour alone tells most images apart by now: take it away from grounds, and vary shapes only.
+            dict(begin=1750, scenes=8, grey_share=0.25, grey_ground=0.4, few_looks=0.6),
+        ],
+    ),
     batch_size=1,
     num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
+    sampler=dict(type="PositionSampler", shuffle=False, seed=0),
     collate_fn=dict(type="ovperc.only_item"),
 )
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations)
+train_cfg = dict(type="ResumableTrainLoop", max_iters=iterations)
 optim_wrapper = dict(
     constructor="MuonConstructor",
     optimizer=dict(type="MuonAdamW", matrix_lr=2e-3, matrix_decay=0.02, lr=1e-3),
@@ -23,14 +33,8 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=150),
     dict(
-        type="LinearLR", start_factor=1.0, end_factor=0.01, by_epoch=False, begin=int(0.5 * iterations), end=iterations
+        type="LinearLR", start_factor=1.0, end_factor=0.01, by_epoch=False, begin=int(0.65 * iterations), end=iterations
     ),
 ]
-default_hooks = dict(
-    logger=dict(type="LoggerHook", interval=50),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=250, max_keep_ckpts=2),
-)
+default_hooks = dict(checkpoint=dict(interval=125))
 custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=2e-3, update_buffers=True)]
-log_processor = dict(by_epoch=False, window_size=50)
-randomness = dict(seed=0)
-env_cfg = dict(mp_cfg=dict(mp_start_method="fork"))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 ARCH = "clip-mini"
+DINO_ARCH = "dino-mini"
 TOWER = "vit_mini_stem_112"
 TEMPLATES = "world"
 """The prompt set of its training captions; it knows few of the words in CLIP's own sentences."""
@@ -83,6 +84,41 @@ def vit_mini_stem_112(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         "std": STD,
     }
     return tower
+
+
+def vit_mini_dino(**kwargs: Any) -> nn.Module:
+    """dino-mini: ViT of width 128, 4 layers, 4 heads and a class token, on 4 px patches from four convolutions.
+
+    It has no position table: the stem's borders and its overlap are all it knows of places, so that it runs
+    at any size and likeness does not depend on where a patch lies.
+
+    Args:
+        **kwargs: overrides of `timm.models.vision_transformer.VisionTransformer`.
+    """
+    from timm.layers import HybridEmbed
+    from timm.models.vision_transformer import VisionTransformer
+    from timm.models.vision_transformer_hybrid import ConvStem
+
+    stem = ConvStem(
+        depth=4,
+        channels=(32, 64, 96, 128),
+        kernel_size=(3, 3, 3, 1),
+        stride=(2, 2, 1, 1),
+        padding=(1, 1, 1, 0),
+        act_layer=nn.GELU,
+    )
+    settings: dict[str, Any] = {
+        "img_size": 56,
+        "patch_size": 1,
+        "embed_dim": 128,
+        "depth": 4,
+        "num_heads": 4,
+        "pos_embed": "none",
+        "num_classes": 0,
+        "dynamic_img_size": True,
+        "embed_layer": partial(HybridEmbed, backbone=stem, proj=False),
+    }
+    return VisionTransformer(**{**settings, **kwargs})
 
 
 def architecture() -> dict[str, Any]:
@@ -176,7 +212,7 @@ def save_packed(
     dtype: torch.dtype = torch.float16,
 ) -> None:
     """Writes a compact weight file, whole or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     metadata = {
         "arch": ARCH,
@@ -191,7 +227,7 @@ def save_packed(
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(pack_state_dict(state, token_ids, dtype), temporary, metadata=metadata)
+        temporary.write_bytes(save(pack_state_dict(state, token_ids, dtype), metadata=metadata))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from ovperc.data.world.captions import Caption, View, caption_words, describe, look_at, openai_templates, truth_table
 from ovperc.data.world.scene import Scene, SceneStyle, make_scene
+from ovperc.data.world.vocabulary import COLOURS, PATTERNS
 from ovperc.registry import DATASETS, FUNCTIONS
 
 Window = tuple[int, int, int, int]
@@ -78,17 +79,38 @@ class ContrastiveBatch:
     true: Tensor
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What batches are made of, from a step on.
+
+    Attributes:
+        begin: first step of the stage.
+        windows: tight windows in a batch.
+        scenes: whole scenes in a batch.
+        scene_every: only every so many batches have whole scenes; words are learnt faster from windows.
+        grey_share: share of pictures without colour.
+        grey_ground: share of material regions without colour.
+        few_looks: share of batches whose objects all have one of two colours, and half of the time one of two
+            patterns: what is left to tell images apart are shapes.
+    """
+
+    begin: int = 0
+    windows: int = 64
+    scenes: int = 12
+    scene_every: int = 1
+    grey_share: float = 0.12
+    grey_ground: float = 0.0
+    few_looks: float = 0.0
+
+
 @DATASETS.register_module()
 class WorldCaptions(Dataset):
-    """Endless supply of training batches; item ``i`` depends on the seed and ``i`` only.
+    """Training batches; item ``i`` depends on the seed, the stages and ``i`` only.
 
     Args:
         length: number of steps of the training run.
         seed: decides everything.
-        windows: tight windows in a batch.
-        scenes: whole scenes in a batch.
-        scene_warmup: share of the run in which only every fourth batch has whole scenes, for speed:
-            words are learnt faster from windows.
+        stages: settings of `Stage`, by rising ``begin``; left out, one stage of the defaults.
         captions: captions per image.
         window_px: side of a window after resizing.
         style: changes of the default `SceneStyle`.
@@ -98,21 +120,20 @@ class WorldCaptions(Dataset):
         self,
         length: int,
         seed: int = 0,
-        windows: int = 64,
-        scenes: int = 12,
-        scene_warmup: float = 0.3,
+        stages: Sequence[dict[str, Any]] = (),
         captions: int = 2,
         window_px: int = 48,
         style: dict[str, Any] | None = None,
     ) -> None:
         self.length = length
         self.seed = seed
-        self.windows = windows
-        self.scenes = scenes
-        self.scene_warmup = scene_warmup
+        self.stages = tuple(Stage(**stage) for stage in stages) or (Stage(),)
+        begins = [stage.begin for stage in self.stages]
+        if begins[0] != 0 or begins != sorted(set(begins)):
+            raise ValueError(f"stages must begin at step 0 and then at rising steps; got {begins}")
         self.captions = captions
         self.window_px = window_px
-        self.style = replace(SceneStyle(), **{"grey_share": 0.12, **(style or {})})
+        self.style = replace(SceneStyle(), **(style or {}))
         self.tokenizer = CompactTokenizer()
 
     def __len__(self) -> int:
@@ -120,23 +141,35 @@ class WorldCaptions(Dataset):
 
     def __getitem__(self, index: int) -> ContrastiveBatch:
         rng = np.random.default_rng((self.seed, index, 1))
-        crops, views = self._windows(rng, index)
+        stage = [stage for stage in self.stages if stage.begin <= index][-1]
+        style = self._style(rng, stage)
+        crops, views = self._windows(rng, index, stage.windows, style)
         groups = [crops]
-        if index >= self.scene_warmup * self.length or index % 4 == 0:
-            scenes = [make_scene((self.seed, index, 2, number), self.style) for number in range(self.scenes)]
+        if index % stage.scene_every == 0:
+            scenes = [make_scene((self.seed, index, 2, number), style) for number in range(stage.scenes)]
             groups.append([scene.image for scene in scenes])
             views = views + [look_at(scene) for scene in scenes]
         said = [describe(view, rng, openai_templates()) for view in views for _ in range(self.captions)]
         return self._batch(groups, views, said)
 
-    def _windows(self, rng: np.random.Generator, index: int) -> tuple[list[np.ndarray], list[View]]:
+    def _style(self, rng: np.random.Generator, stage: Stage) -> SceneStyle:
+        looks = self.style.combinations
+        if stage.few_looks and rng.random() < stage.few_looks:
+            colours = rng.choice(len(COLOURS), 2, replace=False)
+            patterns = rng.choice(len(PATTERNS), 2 if rng.random() < 0.5 else len(PATTERNS), replace=False)
+            looks = tuple(look for look in looks if look.colour in colours and look.pattern in patterns) or looks
+        return replace(self.style, combinations=looks, grey_share=stage.grey_share, grey_ground=stage.grey_ground)
+
+    def _windows(
+        self, rng: np.random.Generator, index: int, count: int, style: SceneStyle
+    ) -> tuple[list[np.ndarray], list[View]]:
         crops: list[np.ndarray] = []
         views: list[View] = []
         number = 0
-        while len(crops) < self.windows:
-            scene = make_scene((self.seed, index, 3, number), self.style)
+        while len(crops) < count:
+            scene = make_scene((self.seed, index, 3, number), style)
             number += 1
-            for window in pick_windows(scene, rng)[: self.windows - len(crops)]:
+            for window in pick_windows(scene, rng)[: count - len(crops)]:
                 crops.append(_crop(scene.image, window, self.window_px))
                 views.append(look_at(scene, window))
         return crops, views

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ovperc.data.world.holdout import HOLD_OUT
-from ovperc.data.world.materials import texture_bank
+from ovperc.data.world.materials import TextureBank, texture_bank
 from ovperc.data.world.shapes import body, coverage, place
 from ovperc.data.world.vocabulary import MATERIALS, Attributes
 
@@ -66,6 +66,7 @@ class SceneStyle:
         bank_tiles: texture tiles per material.
         photometric: strength of exposure, tint, blur and noise; 0 for clean pictures.
         grey_share: share of pictures without colour.
+        grey_ground: share of material regions without colour, so that texture has to tell them apart.
     """
 
     size_px: int = BASE_SIZE_PX
@@ -77,6 +78,7 @@ class SceneStyle:
     bank_tiles: int = 12
     photometric: float = 1.0
     grey_share: float = 0.0
+    grey_ground: float = 0.0
 
     def __post_init__(self) -> None:
         if self.size_px < 32:
@@ -116,13 +118,24 @@ def _ground(rng: np.random.Generator, style: SceneStyle) -> tuple[np.ndarray, np
     low, high = style.materials
     count = low + min(int(rng.geometric(0.5)) - 1, high - low)
     chosen = rng.choice(len(MATERIALS), count, replace=False)
-    image = bank.sample(int(chosen[0]), rng, style.size_px)
+    image = _texture(bank, int(chosen[0]), rng, style)
     materials = np.full(image.shape[:2], chosen[0], np.uint8)
     for material in chosen[1:]:
         region = wavy_half(rng, style.size_px)
-        image[region] = bank.sample(int(material), rng, style.size_px)[region]
+        image[region] = _texture(bank, int(material), rng, style)[region]
         materials[region] = material
     return image, materials
+
+
+def _texture(bank: TextureBank, material: int, rng: np.random.Generator, style: SceneStyle) -> np.ndarray:
+    """A view of a material, now and then without its colour; ``(S, S, 3)`` float32."""
+    texture = bank.sample(material, rng, style.size_px)
+    if style.grey_ground and rng.random() < style.grey_ground:
+        weights = rng.dirichlet((6, 8, 4)).astype(np.float32)
+        grey = texture @ weights
+        grey = (grey - grey.mean()) * rng.uniform(0.5, 1.3) + grey.mean() + rng.uniform(-30, 30)
+        texture = grey[..., None] + rng.normal(0, 6, 3).astype(np.float32)
+    return texture
 
 
 def wavy_half(rng: np.random.Generator, size_px: int) -> np.ndarray:
