@@ -83,10 +83,8 @@ class ScoreStream:
         """
         whole = [slice(0, size) for size in self._stitcher.output_hw]
         tiles = [] if self._refiner else self._stitcher.tiles(self._block_elements // self.scores.chunk_queries)
-        size = max(
-            ((tile.rows.stop - tile.rows.start) * (tile.cols.stop - tile.cols.start) for tile in tiles), default=0
-        )
-        buffer = torch.empty(size * self.scores.chunk_queries, device=self._stitcher.device)
+        pixels = max((tile.pixels for tile in tiles), default=0)
+        buffer = torch.empty(pixels * self.scores.chunk_queries, device=self._stitcher.device)
         for queries, values in self.scores.chunks():
             centred = values.mul(scale) if shift is None else values.sub(shift[:, None]).mul_(scale)
             maps = centred.unflatten(2, self._stitcher.grid_hw)
