@@ -14,10 +14,12 @@ from ovperc.backbones import mini_archs
 from ovperc.backbones.mini_archs import TOKEN_IDS, TOKEN_ROWS, TOKEN_TABLE, build_clip_mini, save_packed
 from ovperc.data.world.captions import caption_words
 from ovperc.data.world.contrastive import CompactTokenizer, WorldCaptions
+from ovperc.data.world.vocabulary import COLOURS
 from ovperc.engine.muon import MuonAdamW, MuonConstructor
 from ovperc.tasks.contrastive import ContrastiveDualEncoder
 
-SMALL = {"length": 8, "windows": 6, "scenes": 2, "style": {"bank_tiles": 1, "bank_seed": 3}}
+STAGE = {"windows": 6, "scenes": 2, "scene_every": 4}
+SMALL = {"length": 8, "stages": [STAGE], "style": {"bank_tiles": 1, "bank_seed": 3}}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,19 @@ def test_batches_depend_on_seed_and_index_only(world):
     assert batch.texts != WorldCaptions(**{**SMALL, "seed": 1})[4].texts
     assert [tuple(group.shape) for group in batch.images] == [(6, 3, 48, 48), (2, 3, 112, 112)]
     assert batch.true[torch.arange(16), batch.owners].all()
-    assert len(world[1].images) == 1, "whole scenes come in every fourth batch at first"
+    assert len(world[1].images) == 1, "whole scenes come in every fourth batch"
+
+
+def test_stages_change_what_batches_are_made_of():
+    late = {"begin": 6, "windows": 8, "scenes": 1, "few_looks": 1.0, "grey_share": 0.5, "grey_ground": 0.5}
+    staged = WorldCaptions(**{**SMALL, "stages": [STAGE, late]})
+    assert staged[4].texts == WorldCaptions(**SMALL)[4].texts
+    batch = staged[7]
+    assert [len(group) for group in batch.images] == [8, 1]
+    named = {word for text in batch.texts for word in text.replace(",", " ").replace(".", " ").split()} & set(COLOURS)
+    assert len(named) <= 2
+    with pytest.raises(ValueError, match="stages must begin at step 0"):
+        WorldCaptions(**{**SMALL, "stages": [late]})
 
 
 def test_compact_tokens_are_clips_tokens_renumbered(world):
@@ -63,7 +77,7 @@ def test_one_step_lowers_the_loss_of_its_batch(model, world):
     assert all(parameter.ndim == 2 for parameter in wrapper.optimizer.param_groups[0]["params"])
     model.train()
     batch = world[4]
-    losses = [float(model.train_step(batch, wrapper)["loss"]) for _ in range(4)]
+    losses = [model.train_step(batch, wrapper)["loss"].item() for _ in range(4)]
     assert losses[-1] < losses[0]
     assert set(model.train_step(batch, wrapper)) == {"loss", "accuracy", "scale"}
     restored = MuonConstructor(settings)(model)

@@ -86,6 +86,15 @@ def test_grey_pictures_have_no_colour():
     assert not make_scene(2, STYLE).grey
 
 
+def test_grounds_without_colour_leave_objects_their_colour():
+    style = replace(STYLE, photometric=0.0, objects=(1, 1), combinations=(Attributes(0, 0, 0),))
+    scene = make_scene(4, replace(style, grey_ground=1.0))
+    spread = np.ptp(scene.image.astype(int), axis=2)
+    assert np.median(spread[scene.instances == 0]) < 30
+    assert np.median(spread[scene.instances == 1]) > 100
+    assert not scene.grey
+
+
 def test_held_out_pairs_are_few_per_word_and_never_drawn():
     for pairs, sides in ((HOLD_OUT.pattern_colour, "pattern_colour"), (HOLD_OUT.colour_shape, "colour_shape")):
         for side in range(2):
