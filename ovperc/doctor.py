@@ -158,7 +158,7 @@ def check_weights() -> list[Finding]:
         if file is not None:
             findings.append(Finding("weights", entry.name, "ok", f"{file} ({file.stat().st_size / 1e6:.1f} MB)"))
         elif entry.url is None:
-            train = "python tools/train.py configs/train/clip_mini.py, or install ovperc again"
+            train = f"python tools/train.py {entry.name.replace('-', '_')}, or install ovperc again"
             findings.append(Finding("weights", entry.name, "fault", "should ship with ovperc, but is missing", train))
         else:
             get = f"python tools/download.py {entry.name}"

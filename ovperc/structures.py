@@ -14,8 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-TapPoint = Literal["in", "ln_1", "q", "k", "v", "ln_2", "out"]
-TAP_POINTS: tuple[str, ...] = ("in", "ln_1", "q", "k", "v", "ln_2", "out")
+from ovperc.background import Background
+
+TapPoint = Literal["in", "ln_1", "q", "k", "v", "ln_2", "out", "final"]
+TAP_POINTS: tuple[str, ...] = ("in", "ln_1", "q", "k", "v", "ln_2", "out", "final")
 
 
 @dataclass(frozen=True, order=True)
@@ -26,7 +28,8 @@ class Tap:
         layer: block index; negative counts from the end (``-1`` is the last block).
         point: ``in`` residual stream entering the block, ``ln_1`` its normalised form, ``q k v`` the
             projections before the split into heads, ``ln_2`` the normalised input of the feed-forward
-            part, ``out`` residual stream leaving the block.
+            part, ``out`` residual stream leaving the block, ``final`` (last block only) what the tower makes of
+            it before any pooling: after the closing norm, or the neck of SAM, whose width may differ.
     """
 
     layer: int
@@ -52,6 +55,8 @@ class Tap:
         layer = self.layer + depth if self.layer < 0 else self.layer
         if not 0 <= layer < depth:
             raise ValueError(f"tap layer {self.layer} is outside a tower of {depth} blocks")
+        if self.point == "final" and layer != depth - 1:
+            raise ValueError(f"the tap final exists in the last block only (-1.final); got layer {self.layer}")
         return Tap(layer, self.point)
 
     def __str__(self) -> str:
@@ -83,28 +88,6 @@ class DenseFeatures:
     def patches(self, tap: Tap | str) -> Tensor:
         """Patch tokens of a tap, ``(B, h*w, D)``."""
         return self[tap][:, self.num_prefix :]
-
-
-@dataclass(frozen=True)
-class Background:
-    """How pixels that belong to no named class are labelled.
-
-    Attributes:
-        words: prompts of an explicit background class; empty for none.
-        threshold: pixels whose best confidence is below it become background; 0 switches it off.
-    """
-
-    words: tuple[str, ...] = ()
-    threshold: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.threshold <= 1.0:
-            raise ValueError(f"background threshold is a confidence in [0, 1]; got {self.threshold}")
-
-    @property
-    def enabled(self) -> bool:
-        """Whether label 0 is reserved for background."""
-        return bool(self.words) or self.threshold > 0
 
 
 @dataclass(frozen=True)

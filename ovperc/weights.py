@@ -9,8 +9,11 @@ from pathlib import Path
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _HALF = (0.5, 0.5, 0.5)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 _OPENAI = "https://openaipublic.azureedge.net/clip/models"
 _HUB = "https://huggingface.co"
+_META = "https://dl.fbaipublicfiles.com"
 _ASSETS = Path(__file__).parent / "assets" / "weights"
 
 
@@ -24,7 +27,7 @@ class WeightsEntry:
 
     Attributes:
         name: what users type, ``ARCH/TAG``.
-        arch: open_clip architecture.
+        arch: open_clip architecture; timm's for image towers; empty where the file's shapes tell.
         tag: open_clip pretrained tag; empty for ovperc's own weights.
         file: file name in the weights folder.
         url: where the file is published; None for weights that ship with ovperc.
@@ -33,6 +36,7 @@ class WeightsEntry:
         source: who trained them, on what.
         mean, std: normalisation, RGB in 0..1.
         size_mb: approximate size of the file.
+        family: ``clip`` (dual encoders), ``vision`` (image towers without text) or ``sam``.
     """
 
     name: str
@@ -46,6 +50,7 @@ class WeightsEntry:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     size_mb: int
+    family: str = "clip"
 
     @property
     def hub_repo(self) -> str | None:
@@ -87,6 +92,37 @@ def _laion(arch: str, tag: str, repo: str, size_mb: int, half: bool = False) -> 
     )
 
 
+def _vision(name: str, arch: str, url: str, source: str, size_mb: int, licence: str = "Apache-2.0") -> WeightsEntry:
+    file = url.rpartition("/")[2]
+    on_hub = url.startswith(_HUB)
+    return WeightsEntry(
+        name=name,
+        arch=arch,
+        tag="",
+        file=f"{arch}.safetensors" if on_hub else file,
+        url=url,
+        sha256=None,
+        licence=licence,
+        source=source,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        size_mb=size_mb,
+        family="sam" if name.startswith("sam-") else "vision",
+    )
+
+
+def _dino(name: str, arch: str, stem: str, size_mb: int) -> WeightsEntry:
+    return _vision(name, arch, f"{_META}/dino/{stem}/{stem}.pth", "DINO, ImageNet-1k", size_mb)
+
+
+def _dinov2(name: str, arch: str, folder: str, stem: str, size_mb: int) -> WeightsEntry:
+    return _vision(name, arch, f"{_META}/dinov2/{folder}/{stem}_pretrain.pth", "DINOv2, LVD-142M", size_mb)
+
+
+def _sam(name: str, file: str, size_mb: int) -> WeightsEntry:
+    return _vision(name, "", f"{_META}/segment_anything/{file}", "Segment Anything, SA-1B", size_mb)
+
+
 CATALOGUE: tuple[WeightsEntry, ...] = (
     WeightsEntry(
         name="clip-mini",
@@ -113,6 +149,33 @@ CATALOGUE: tuple[WeightsEntry, ...] = (
     _laion("ViT-B-16", "laion2b_s34b_b88k", "CLIP-ViT-B-16-laion2B-s34B-b88K", 571),
     _laion("ViT-L-14", "laion2b_s32b_b82k", "CLIP-ViT-L-14-laion2B-s32B-b82K", 1631, half=True),
     _laion("ViT-H-14", "laion2b_s32b_b79k", "CLIP-ViT-H-14-laion2B-s32B-b79K", 3762),
+    _dino("dino-vits16", "vit_small_patch16_224.dino", "dino_deitsmall16_pretrain", 87),
+    _dino("dino-vits8", "vit_small_patch8_224.dino", "dino_deitsmall8_pretrain", 87),
+    _dino("dino-vitb16", "vit_base_patch16_224.dino", "dino_vitbase16_pretrain", 343),
+    _dino("dino-vitb8", "vit_base_patch8_224.dino", "dino_vitbase8_pretrain", 343),
+    _dinov2("dinov2-vits14", "vit_small_patch14_dinov2", "dinov2_vits14", "dinov2_vits14", 88),
+    _dinov2("dinov2-vitb14", "vit_base_patch14_dinov2", "dinov2_vitb14", "dinov2_vitb14", 346),
+    _dinov2("dinov2-vits14-reg", "vit_small_patch14_reg4_dinov2", "dinov2_vits14", "dinov2_vits14_reg4", 88),
+    _dinov2("dinov2-vitb14-reg", "vit_base_patch14_reg4_dinov2", "dinov2_vitb14", "dinov2_vitb14_reg4", 346),
+    _vision(
+        "dinov3-vitb16",
+        "vit_base_patch16_dinov3.lvd1689m",
+        f"{_HUB}/timm/vit_base_patch16_dinov3.lvd1689m/resolve/main/model.safetensors",
+        "DINOv3, LVD-1689M, by timm",
+        343,
+        "DINOv3 License",
+    ),
+    _vision(
+        "mae-vitb16",
+        "vit_base_patch16_224.mae",
+        f"{_META}/mae/pretrain/mae_pretrain_vit_base.pth",
+        "MAE, ImageNet-1k",
+        343,
+        "CC-BY-NC-4.0",
+    ),
+    _sam("sam-vit-b", "sam_vit_b_01ec64.pth", 375),
+    _sam("sam-vit-l", "sam_vit_l_0b3195.pth", 1250),
+    _sam("sam-vit-h", "sam_vit_h_4b8939.pth", 2564),
 )
 
 
@@ -164,7 +227,9 @@ def local_file(entry: WeightsEntry) -> Path | None:
     if entry.url is None:
         candidates = [_ASSETS / entry.file, weights_folder() / entry.file]
     else:
-        candidates = [weights_folder() / entry.file, home() / entry.file, Path.home() / ".cache" / "clip" / entry.file]
+        folders = [weights_folder(), home(), Path.home() / ".cache" / "clip"]
+        folders.append(Path.home() / ".cache" / "torch" / "hub" / "checkpoints")
+        candidates = [folder / entry.file for folder in folders]
     found = next((path for path in candidates if path.is_file()), None)
     return found or (_in_hub_cache(entry.hub_repo) if entry.hub_repo else None)
 
@@ -172,7 +237,7 @@ def local_file(entry: WeightsEntry) -> Path | None:
 def _in_hub_cache(repo: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    for file in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+    for file in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors"):
         cached = try_to_load_from_cache(repo, file)
         if isinstance(cached, str):
             return Path(cached)
@@ -197,7 +262,8 @@ def resolve_weights(name: str, *, download: bool = True) -> Path:
     if entry.url is None:
         raise MissingWeightsError(
             f"the weights {entry.name} ship with ovperc as {_ASSETS / entry.file}, but the file is not there; "
-            "install ovperc again, or train them with: python tools/train.py configs/train/clip_mini.py"
+            "install ovperc again, or train them with: python tools/train.py "
+            f"configs/train/{entry.name.replace('-', '_')}.py"
         )
     if not download or offline():
         raise MissingWeightsError(how_to_get(entry, "downloads are switched off"))

@@ -22,6 +22,8 @@ class AttentionBlock(Protocol):
     num_heads: int
     has_residual: bool
     """False for an attention pool, which has neither skip connection nor feed-forward part."""
+    affine_output: bool
+    """Whether ``project_out`` is affine, so that it commutes with weights that sum to 1 and are shared by heads."""
 
     def project_out(self, tokens: Tensor) -> Tensor:
         """``W_o t + b_o`` (and layer scale, where the block has one); ``(B, n, D) -> (B, n, D_out)``."""

@@ -17,6 +17,7 @@ class ConvBlock:
 
     num_heads = 1
     has_residual = False
+    affine_output = True
 
     def project_out(self, tokens: Tensor) -> Tensor:
         """The tokens unchanged; ``(B, n, D)``."""

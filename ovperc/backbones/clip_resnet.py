@@ -18,6 +18,7 @@ class AttentionPoolBlock:
     """View of an ``AttentionPool2d``: an attention without skip connection or feed-forward part."""
 
     has_residual = False
+    affine_output = True
 
     def __init__(self, pool: AttentionPool2d) -> None:
         self._pool = pool
@@ -64,8 +65,11 @@ class ClipResNet(DenseBackbone):
         """See :meth:`DenseBackbone.forward_dense`; the only layer is the attention pool."""
         wanted = resolve_taps(taps, self.depth)
         points = {tap.point for tap in wanted}
-        if "ln_2" in points:
-            raise ValueError("a ResNet tower has no tap ln_2; its attention pool offers in, ln_1, q, k, v and out")
+        missing = sorted(points & {"ln_2", "final"})
+        if missing:
+            raise ValueError(
+                f"a ResNet tower has no tap {missing[0]}; its attention pool offers in, ln_1, q, k, v and out"
+            )
         features, grid_hw = self._positions(images)
         pool = self.tower.attnpool
         found = dict.fromkeys(points & {"in", "ln_1"}, features)

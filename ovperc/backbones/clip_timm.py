@@ -26,6 +26,7 @@ class TimmBlock(BlockView):
         self._block = block
         self._rotary = rotary
         self.num_heads = block.attn.num_heads
+        self.affine_output = isinstance(block.attn.norm, nn.Identity)
 
     def ln_1(self, tokens: Tensor) -> Tensor:
         return self._block.norm1(tokens)
@@ -81,6 +82,10 @@ class EvaBlockView(TimmBlock):
 
 class EvaPostNormBlockView(TimmBlock):
     """View of an ``EvaBlockPostNorm``: norms close the branches, so attention and MLP read the bare stream."""
+
+    def __init__(self, block: nn.Module, rotary: Tensor | None = None) -> None:
+        super().__init__(block, rotary)
+        self.affine_output = False
 
     def ln_1(self, tokens: Tensor) -> Tensor:
         return tokens
@@ -141,11 +146,14 @@ class TimmTransformer(TokenTower):
         """timm's model."""
         return self.tower.trunk if isinstance(self.tower, TimmModel) else self.tower
 
-    def view(self, layer: int, rotary: Tensor | None = None) -> TimmBlock:
+    def view(self, layer: int, positions: Tensor | None = None) -> TimmBlock:
         block = self.trunk.blocks[layer]
-        if rotary is not None and getattr(self.trunk, "rope_mixed", False):
-            rotary = rotary[layer]
-        return _VIEWS[type(block)](block, rotary)
+        if positions is not None and getattr(self.trunk, "rope_mixed", False):
+            positions = positions[layer]
+        return _VIEWS[type(block)](block, positions)
+
+    def close(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        return self.trunk.fc_norm(self.trunk.norm(tokens))
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int], Tensor | None]:
         trunk = self.trunk

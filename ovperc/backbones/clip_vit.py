@@ -16,6 +16,8 @@ _ROW = {"q": 0, "k": 1, "v": 2}
 class ClipBlock(BlockView):
     """View of a ``ResidualAttentionBlock``."""
 
+    affine_output = True
+
     def __init__(self, block: ResidualAttentionBlock) -> None:
         self._block = block
         self.num_heads = block.attn.num_heads
@@ -75,7 +77,7 @@ class ClipViT(TokenTower):
         self.width = tower.conv1.out_channels
         self.embed_dim = tower.proj.shape[1]
 
-    def view(self, layer: int, rotary: Tensor | None = None) -> ClipBlock:
+    def view(self, layer: int, positions: None = None) -> ClipBlock:
         return ClipBlock(self.tower.transformer.resblocks[layer])
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int], None]:
@@ -87,6 +89,9 @@ class ClipViT(TokenTower):
         table = tower.positional_embedding
         tokens = add_pos_embed(tokens, table, self.num_prefix, grid_hw, self.pos_embed, tower.grid_size)
         return tower.ln_pre(tokens), grid_hw, None
+
+    def close(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        return self.tower.ln_post(tokens)
 
     def project(self, tokens: Tensor) -> Tensor:
         """``LN_post(t) P`` for each token; with an attention pool, the pool's value path instead of ``t``."""

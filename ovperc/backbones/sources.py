@@ -79,7 +79,7 @@ def locate(arch: str | None, weights: str | Path | None) -> WeightsSource:
 
 def _from_name(arch: str | None, name: str) -> WeightsSource:
     """A catalogue name, ``ARCH/TAG``, or a tag of ``arch``."""
-    known = {entry.name for entry in catalogue.CATALOGUE}
+    known = {entry.name for entry in catalogue.CATALOGUE if entry.family == "clip"}
     named_arch, _, tag = name.rpartition("/")
     if name in known or _pretrained(named_arch, tag):
         if arch is not None and arch.removesuffix(QUICK_SUFFIX) != named_arch.removesuffix(QUICK_SUFFIX):
@@ -191,7 +191,7 @@ def _from_file(path: Path, arch: str | None) -> WeightsSource:
     """A local file, with what the JSON files beside it and the catalogue tell."""
     source = WeightsSource(str(path), arch, path)
     beside = {name: _read_json(path.with_name(name)) for name in _SIDE_FILES}
-    entry = next((row for row in catalogue.CATALOGUE if row.file == path.name and row.url), None)
+    entry = next((row for row in catalogue.CATALOGUE if row.file == path.name and row.tag), None)
     if entry is not None:
         tag = _pretrained(entry.arch, entry.tag)
         return replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -17,10 +18,12 @@ class BlockView(ABC):
     Attributes:
         num_heads: attention heads.
         has_residual: True, a transformer block has a skip connection and a feed-forward part.
+        affine_output: whether ``project_out`` is affine.
     """
 
     num_heads: int
     has_residual = True
+    affine_output: bool
 
     @abstractmethod
     def ln_1(self, tokens: Tensor) -> Tensor:
@@ -55,12 +58,19 @@ class TokenTower(DenseBackbone):
     """A tower that is an embedding followed by a list of transformer blocks."""
 
     @abstractmethod
-    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int], Tensor | None]:
-        """Tokens entering block 0 ``(B, p + n, D)``, the grid, and rotary positions where the tower has them."""
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int], Any]:
+        """Tokens entering block 0 ``(B, p + n, D)``, the grid, and what blocks need of positions.
+
+        The last is handed to :meth:`view`: rotary tables (timm), the grid (SAM), or None.
+        """
 
     @abstractmethod
-    def view(self, layer: int, rotary: Tensor | None = None) -> BlockView:
-        """Block ``layer`` (from 0); ``rotary`` is needed to run it, not to read its output projections."""
+    def view(self, layer: int, positions: Any = None) -> BlockView:
+        """Block ``layer`` (from 0); ``positions`` is needed to run it, not to read its output projections."""
+
+    @abstractmethod
+    def close(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        """Tap ``final``: the last block's output after the closing norm or neck; ``(B, p + n, C)``."""
 
     def block(self, layer: int) -> BlockView:
         """The block's parameters; ``layer`` may be negative."""
@@ -69,29 +79,32 @@ class TokenTower(DenseBackbone):
     def forward_dense(self, images: Tensor, taps: Sequence[Tap | str]) -> DenseFeatures:
         """See :meth:`DenseBackbone.forward_dense`."""
         wanted = resolve_taps(taps, self.depth)
-        tokens, grid_hw, rotary = self.embed(images)
+        tokens, grid_hw, positions = self.embed(images)
         last = max(tap.layer for tap in wanted)
         found: dict[Tap, Tensor] = {}
         for layer in range(last + 1):
             points = {tap.point for tap in wanted if tap.layer == layer}
-            view = self.view(layer, rotary)
+            leaves = points & {"out", "final"}
+            view = self.view(layer, positions)
             found.update({Tap(layer, point): value for point, value in _before_attention(view, tokens, points)})
             if "ln_2" in points:
                 tokens = view.attend(tokens)
                 found[Tap(layer, "ln_2")] = view.ln_2(tokens)
-                if layer < last or "out" in points:
+                if layer < last or leaves:
                     tokens = tokens + view.feed_forward(tokens)
-            elif layer < last or "out" in points:
+            elif layer < last or leaves:
                 tokens = view.run(tokens)
             if "out" in points:
                 found[Tap(layer, "out")] = tokens
+            if "final" in points:
+                found[Tap(layer, "final")] = self.close(tokens, grid_hw)
         return DenseFeatures(found, grid_hw, self.num_prefix, self.depth)
 
     def run_blocks(self, images: Tensor) -> Tensor:
         """Output of the last block, ``(B, p + n, D)``."""
-        tokens, _, rotary = self.embed(images)
+        tokens, _, positions = self.embed(images)
         for layer in range(self.depth):
-            tokens = self.view(layer, rotary).run(tokens)
+            tokens = self.view(layer, positions).run(tokens)
         return tokens
 
 
