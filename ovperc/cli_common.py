@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,15 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def complain(message: object) -> None:
     """Prints an error on standard error."""
     print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Prints the warnings of the block as one line each on standard error, without the place in the code."""
+    with warnings.catch_warnings(record=True) as told:
+        yield
+    for warning in told:
+        print(f"warning: {warning.message}", file=sys.stderr, flush=True)
 
 
 def progress_bar(quiet: bool = False) -> Progress:

@@ -16,6 +16,7 @@ from ovperc.cli_common import (
     add_model_arguments,
     complain,
     model_options,
+    plain_warnings,
     progress_bar,
     staged_directory,
     stop_on_terminate,
@@ -56,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         predictor = load(**model_options(arguments), background=arguments.background)
         vocabulary = predictor.vocabulary(arguments.words)
-        predictor.bank(vocabulary)  # words that do not fit the model are found before the first image
+        with plain_warnings():
+            predictor.bank(vocabulary)  # words that do not fit the model are found before the first image
         arguments.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, TypeError, OSError, ImportError) as error:
         complain(error)

@@ -124,6 +124,14 @@ def test_bad_options_are_usage_errors(photos: Path, tmp_path: Path, capsys, opti
     assert written(tmp_path) == []
 
 
+def test_words_the_weights_never_met_are_told_in_one_line(demo, photos: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(predictor, "unseen_words", lambda tower, words: tuple(set(words) & {"teapot"}))
+    assert demo(photos / "a.png", words="teapot, sky") == 0
+    warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warned) == 1
+    assert "'teapot'" in warned[0]
+
+
 def test_missing_arguments_are_a_usage_error(capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         cli_predict.main(["a.png"])
