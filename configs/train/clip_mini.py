@@ -17,6 +17,8 @@ train_dataloader = dict(
             dict(begin=1080),
             # Colour alone tells most images apart by now: take it away from grounds, and vary shapes only.
             dict(begin=1750, scenes=8, grey_share=0.25, grey_ground=0.4, few_looks=0.6),
+            # Materials in greyscale are still told by their colour: show them alone.
+            dict(begin=2250, scenes=8, grey_share=0.25, grey_ground=0.4, few_looks=0.6, grounds=24),
         ],
     ),
     batch_size=1,
@@ -32,9 +34,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=150),
-    dict(
-        type="LinearLR", start_factor=1.0, end_factor=0.01, by_epoch=False, begin=int(0.65 * iterations), end=iterations
-    ),
+    dict(type="LinearLR", start_factor=1.0, end_factor=0.01, by_epoch=False, begin=2550, end=iterations),
 ]
 default_hooks = dict(checkpoint=dict(interval=125))
 custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=2e-3, update_buffers=True)]

@@ -86,6 +86,7 @@ class Stage:
     Attributes:
         begin: first step of the stage.
         windows: tight windows in a batch.
+        grounds: windows without objects in a batch, most of them without colour, so that textures are learnt.
         scenes: whole scenes in a batch.
         scene_every: only every so many batches have whole scenes; words are learnt faster from windows.
         grey_share: share of pictures without colour.
@@ -96,6 +97,7 @@ class Stage:
 
     begin: int = 0
     windows: int = 64
+    grounds: int = 0
     scenes: int = 12
     scene_every: int = 1
     grey_share: float = 0.12
@@ -143,7 +145,11 @@ class WorldCaptions(Dataset):
         rng = np.random.default_rng((self.seed, index, 1))
         stage = [stage for stage in self.stages if stage.begin <= index][-1]
         style = self._style(rng, stage)
-        crops, views = self._windows(rng, index, stage.windows, style)
+        crops, views = self._windows(rng, (index, 3), stage.windows, style)
+        if stage.grounds:
+            bare = replace(style, objects=(0, 0), materials=(1, 2), grey_share=0.6)
+            more, seen = self._windows(rng, (index, 4), stage.grounds, bare)
+            crops, views = crops + more, views + seen
         groups = [crops]
         if index % stage.scene_every == 0:
             scenes = [make_scene((self.seed, index, 2, number), style) for number in range(stage.scenes)]
@@ -161,13 +167,13 @@ class WorldCaptions(Dataset):
         return replace(self.style, combinations=looks, grey_share=stage.grey_share, grey_ground=stage.grey_ground)
 
     def _windows(
-        self, rng: np.random.Generator, index: int, count: int, style: SceneStyle
+        self, rng: np.random.Generator, stream: tuple[int, int], count: int, style: SceneStyle
     ) -> tuple[list[np.ndarray], list[View]]:
         crops: list[np.ndarray] = []
         views: list[View] = []
         number = 0
         while len(crops) < count:
-            scene = make_scene((self.seed, index, 3, number), style)
+            scene = make_scene((self.seed, *stream, number), style)
             number += 1
             for window in pick_windows(scene, rng)[: count - len(crops)]:
                 crops.append(_crop(scene.image, window, self.window_px))
