@@ -73,7 +73,7 @@ class SegPrediction:
             ValueError: no such class; near matches are offered.
         """
         if name not in self.names:
-            from ovperc.registry import suggest
+            from ovperc.naming import suggest
 
             raise ValueError(f"no class {name!r} in this prediction; {suggest(name, self.names)}")
         return self.labels == self.names.index(name)

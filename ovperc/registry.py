@@ -5,21 +5,12 @@ Parts are looked up by name only here; every class also works by plain construct
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from mmengine import registry as mmengine_registries
 from mmengine.registry import Registry
 
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A sentence that offers near matches of ``name``, or lists what is known."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(repr(match) for match in near)}?"
-    return f"known: {', '.join(names) or 'none'}"
+from ovperc.naming import suggest as suggest
 
 
 class PartRegistry(Registry):
@@ -63,8 +54,8 @@ RUNNER_CONSTRUCTORS = _child("RUNNER_CONSTRUCTORS", "runner constructor")
 LOOPS = _child("LOOPS", "loop", "ovperc.engine")
 HOOKS = _child("HOOKS", "hook", "ovperc.engine")
 STRATEGIES = _child("STRATEGIES", "strategy")
-DATASETS = _child("DATASETS", "dataset", "ovperc.data")
-DATA_SAMPLERS = _child("DATA_SAMPLERS", "data sampler", "ovperc.data")
+DATASETS = _child("DATASETS", "dataset", "ovperc.data.sampling")
+DATA_SAMPLERS = _child("DATA_SAMPLERS", "data sampler", "ovperc.data.sampling")
 TRANSFORMS = _child("TRANSFORMS", "transform", "ovperc.data")
 MODELS = _child("MODELS", "model", "ovperc.tasks")
 MODEL_WRAPPERS = _child("MODEL_WRAPPERS", "model_wrapper")

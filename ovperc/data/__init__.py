@@ -1,5 +1,22 @@
-"""Images, datasets, samplers and the table of benchmarks."""
+"""Images, datasets, samplers and the table of benchmarks.
 
-from ovperc.data.sampling import PositionSampler, SeededDataset
+Reading images needs no torch (an exported runtime does it), so the sampler is fetched at its first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ovperc.data.sampling import PositionSampler as PositionSampler
+    from ovperc.data.sampling import SeededDataset as SeededDataset
 
 __all__ = ["PositionSampler", "SeededDataset"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'ovperc.data' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    from ovperc.data import sampling
+
+    return getattr(sampling, name)

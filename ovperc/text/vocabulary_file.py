@@ -40,11 +40,14 @@ def read_vocabulary_file(path: Path) -> list[Any] | dict[str, Any]:
 
 
 def _parse(text: str, path: Path) -> Any:
+    if path.suffix.lower() == ".json":
+        try:
+            return json.loads(text, object_pairs_hook=_pairs)
+        except ValueError as error:
+            raise ValueError(f"cannot read the vocabulary file {str(path)!r}: {error}") from error
     import yaml
 
     try:
-        if path.suffix.lower() == ".json":
-            return json.loads(text, object_pairs_hook=_pairs)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if isinstance(node, yaml.MappingNode):
             _pairs([(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
