@@ -17,8 +17,21 @@ EXAMPLE = """examples:
   python tools/test.py sclip --benchmark world-base
   python tools/test.py naclip --benchmark world-novel --limit 50 --json naclip.json
   python tools/test.py clearclip --benchmark world-base --cfg-options readout.residual=True data.seed=1
+  python tools/test.py sclip --benchmark voc21 --data-root data --weights ViT-B-16.pt --presence 5 --panels 20
+  python tools/test.py sclip --benchmark ade150 --data-root data --shard 1/4
   python tools/test.py --list
+
+A run that was killed goes on where it stopped when the same command is given again.
 """
+
+TITLES = {
+    "mIoU_absent_skip": "mIoU, absent classes skipped",
+    "mIoU_absent_zero": "mIoU, absent classes zero",
+    "mIoU_true_only": "mIoU, classes of the truth only",
+    "bIoU": "boundary mIoU",
+    "false_area": "false area, absent classes",
+    "presence_AUROC": "presence AUROC",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,8 +47,32 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--benchmark", metavar="NAME", default="world-base", help="test set (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="show the benchmarks")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    parser.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that make or read images")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data-root", metavar="DIR", help="the data set's folder, or the folder of all (default: $OVPERC_DATA)"
+    )
+    data.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    data.add_argument("--shard", metavar="i/n", help="only every n-th image; the last shard to end adds all up")
+    data.add_argument("--allow-partial", action="store_true", help="score what is there of an incomplete copy")
+    data.add_argument(
+        "--num-workers", type=int, metavar="N", help="processes that make or read images (default: 2 for files, else 0)"
+    )
+    results = parser.add_argument_group("results")
+    results.add_argument(
+        "--presence", type=int, default=0, metavar="K", help="also ask each image for K classes that it does not hold"
+    )
+    results.add_argument("--threshold", type=float, metavar="P", help="replaces the protocol's background threshold")
+    results.add_argument(
+        "--save-predictions",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="DIR",
+        help="store label maps as PNG (default: predictions in the work dir)",
+    )
+    results.add_argument(
+        "--panels", type=int, default=0, metavar="N", help="write report.html with panels of the N worst images"
+    )
     add_model_arguments(parser)
     add_run_arguments(parser)
     return parser
@@ -48,17 +85,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_to_status(print_benchmarks)
 
     def work() -> None:
+        from ovperc.data.benchmarks import get_benchmark
         from ovperc.engine.evaluate import evaluate
+        from ovperc.engine.test_run import Shard, TestOptions
 
-        options = model_options(arguments)
+        model = model_options(arguments)
+        workers = arguments.num_workers
+        if workers is None:
+            workers = 2 if get_benchmark(arguments.benchmark).needs_data else 0
         summary = evaluate(
-            options.pop("name"),
+            model.pop("name"),
             arguments.benchmark,
-            **options,
+            **model,
             overrides=arguments.cfg_options,
+            data_root=arguments.data_root,
+            allow_partial=arguments.allow_partial,
+            threshold=arguments.threshold,
             limit=arguments.limit,
-            num_workers=arguments.num_workers,
-            launcher=arguments.launcher,
+            panels=arguments.panels,
+            save_predictions=arguments.save_predictions,
+            options=TestOptions(
+                num_workers=workers,
+                launcher=arguments.launcher,
+                shard=Shard.parse(arguments.shard),
+                presence=arguments.presence,
+            ),
             work_dir=arguments.work_dir,
             summary_file=arguments.json,
         )
@@ -93,10 +144,13 @@ def print_scores(summary: RunSummary) -> None:
     table = Table("score", box=None)
     table.add_column("%", justify="right")
     for name, value in summary.metrics.items():
-        table.add_row(name, f"{value:.2f}")
+        table.add_row(TITLES.get(name, name), f"{value:.2f}")
     console = Console()
     console.print(f"{title}\nweights: {settings['weights']}", markup=False, highlight=False, soft_wrap=True)
     console.print(table)
+    if not settings["complete"]:
+        part = f"{settings['images']} of {settings['images_in_set']} images"
+        console.print(f"partial: {part}; not to be compared with published figures", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
@@ -47,13 +48,16 @@ class SegmentationDataset(Dataset):
     """Labelled images as what mmseg's models and metrics read.
 
     An item is ``{"inputs": (3, H, W) uint8, "data_samples": SegDataSample}``: the sample has the truth in
-    ``gt_sem_seg`` ``(1, H, W)`` int64, and ``img_path``, ``ori_shape``, ``img_shape`` and ``channel_order`` as
-    metainfo.
+    ``gt_sem_seg`` ``(1, H, W)`` int64, and ``img_path``, ``index`` (in the source), ``ori_shape``, ``img_shape`` and
+    ``channel_order`` as metainfo.
 
     Args:
         source: the images.
         limit: only the first ``limit`` images; ``None`` for all.
         channel_order: of ``inputs``; ``bgr`` is what mmseg's own pipelines give.
+
+    Attributes:
+        indices: the images of the source, in order.
     """
 
     def __init__(self, source: LabelledImages, limit: int | None = None, channel_order: ChannelOrder = "rgb") -> None:
@@ -63,9 +67,15 @@ class SegmentationDataset(Dataset):
             raise ValueError(f"channel_order must be 'rgb' or 'bgr'; got {channel_order!r}")
         self.source = source
         self.channel_order = channel_order
-        self.size = len(source) if limit is None else min(limit, len(source))
-        if self.size == 0:
+        self.indices: Sequence[int] = range(len(source) if limit is None else min(limit, len(source)))
+        if not self.indices:
             raise ValueError("the test set is empty; it needs at least one labelled image")
+
+    def select(self, indices: Sequence[int]) -> SegmentationDataset:
+        """The same test set with some of its images only, by their index in the source."""
+        chosen = copy.copy(self)
+        chosen.indices = tuple(indices)
+        return chosen
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -74,12 +84,14 @@ class SegmentationDataset(Dataset):
         return {"classes": tuple(self.source.classes), "groups": groups}
 
     def __len__(self) -> int:
-        return self.size
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < self.size:
-            raise IndexError(f"image {index} of a test set of {self.size}")
-        return to_data_sample(self.source[index], self.channel_order)
+        if not 0 <= index < len(self.indices):
+            raise IndexError(f"image {index} of a test set of {len(self.indices)}")
+        sample = to_data_sample(self.source[self.indices[index]], self.channel_order)
+        sample["data_samples"].set_metainfo({"index": self.indices[index]})
+        return sample
 
 
 def to_data_sample(item: LabelledImage, channel_order: ChannelOrder = "rgb") -> dict[str, Any]:

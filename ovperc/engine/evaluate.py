@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.logging import MMLogger
-from mmengine.runner import Runner
-from torch import nn
 
+from ovperc.configs import load_method
 from ovperc.data.benchmarks import Benchmark, get_benchmark
-from ovperc.data.segmentation import SegmentationDataset
+from ovperc.data.protocols import protocol
+from ovperc.data.segmentation import LabelledImages, SegmentationDataset
 from ovperc.engine.compat import prepare_mmengine, prepare_mmseg, tune_allocator
 from ovperc.engine.configs import parse_overrides
-from ovperc.engine.summary import RunSummary
-from ovperc.engine.train import prepare_launcher, run_name
+from ovperc.engine.progress import settings_digest
+from ovperc.engine.summary import RunSummary, plain
+from ovperc.engine.test_run import TestOptions, TestOutcome, join_processes, run_test
 
 if TYPE_CHECKING:
-    from ovperc.structures import TextBank
-    from ovperc.tasks.segmentation import DenseSegmenter
+    from ovperc.predictor import Predictor
 
 DATA_PREFIX = "data."
-
-
-class EvaluationRunner(Runner):
-    """mmengine's Runner for models that are not trained: never wrapped, and quiet on the terminal.
-
-    ``DistributedDataParallel`` refuses a model without gradients; metrics are summed over processes without it. The
-    log file in the work dir has everything.
-    """
-
-    def wrap_model(self, model_wrapper_cfg: Mapping[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Returns the model as it is, on the device it chose."""
-        return model
-
-    def build_logger(self, **settings: Any) -> MMLogger:
-        """A logger whose terminal handler shows warnings only."""
-        logger = super().build_logger(**settings)
-        for handler in logger.handlers:
-            if type(handler).__name__ == "StreamHandler":
-                handler.setLevel("WARNING")
-        return logger
 
 
 def evaluate(
@@ -57,65 +36,95 @@ def evaluate(
     device: str = "auto",
     dtype: str = "float32",
     overrides: Sequence[str] | Mapping[str, Any] | None = None,
+    data_root: str | Path | None = None,
+    allow_partial: bool = False,
+    threshold: float | None = None,
     limit: int | None = None,
-    num_workers: int = 0,
-    launcher: str = "none",
+    panels: int = 0,
+    save_predictions: str | Path | bool = False,
+    options: TestOptions = TestOptions(),  # noqa: B008 (frozen)
     work_dir: str | Path | None = None,
     summary_file: str | Path | None = None,
 ) -> RunSummary:
-    """Scores a training-free method on a benchmark.
+    """Scores a training-free method on a benchmark by the method's published protocol.
+
+    A run that was killed goes on where it stopped when it is started again with the same arguments.
 
     Args:
         method: name or file of a method config.
         benchmark: name in ``ovperc.data.benchmarks``.
         weights, arch, device, dtype: as for ``ovperc.load``.
         overrides: of the method (``readout.residual=False``), or of the test set (``data.seed=1``).
+        data_root: the data set's folder, or the folder of all; ``None`` takes ``$OVPERC_DATA``.
+        allow_partial: score what is there of an incomplete copy.
+        threshold: replaces the protocol's background threshold.
         limit: only the first images.
-        num_workers: processes that make or read images.
-        launcher: ``none``, or ``pytorch`` under torchrun.
+        panels: images with the lowest mIoU in ``report.html``; 0 writes no report.
+        save_predictions: a folder for label maps; ``True`` is ``predictions`` in the work dir.
+        options: processes, shard, presence protocol.
         work_dir: for the log and ``summary.json``; ``work_dirs/METHOD_BENCHMARK`` by default.
         summary_file: a second place for the summary.
 
     Returns:
-        The summary: ``mIoU``, ``mAcc``, ``aAcc``, ``fwIoU`` in percent, ``mIoU.GROUP`` where the benchmark has groups,
-        and scores by class in ``details``.
+        The summary. ``metrics``: ``mIoU``, ``mAcc``, ``aAcc``, ``fwIoU``, ``bIoU`` in percent, mIoU by each
+        convention, by group, and the presence figures if asked for; scores by class in ``details``.
     """
     from ovperc.predictor import load
 
     started = time.perf_counter()
     tune_allocator()
     prepare_mmengine()
+    join_processes(options.launcher)
     row = get_benchmark(benchmark)
-    method_options, data_options = split_overrides(parse_overrides(overrides))
-    dataset = SegmentationDataset(row.images(**data_options), limit)
+    user_options, data_options = split_overrides(parse_overrides(overrides))
+    images = open_images(row, data_options, data_root, allow_partial)
+    dataset = SegmentationDataset(images, limit)
+    name = load_method(method).name
+    method_options = {**protocol(name, row.name).overrides(), **user_options}
     predictor = load(method, weights, arch, device=device, dtype=dtype, **method_options)
-    bank = predictor.bank(row.vocabulary(dataset.source))
-    work_dir = Path(work_dir or Path("work_dirs") / f"{predictor.info.method}_{benchmark}")
-    settings = {
-        **asdict(predictor.info),
-        "benchmark": benchmark,
-        "data": {**row.options, **data_options},
-        "overrides": method_options,
-        "images": len(dataset),
+    vocabulary = row.vocabulary(images, name, threshold)
+    work_dir = Path(work_dir or Path("work_dirs") / f"{name}_{row.name}")
+    if save_predictions:
+        folder = work_dir / "predictions" if save_predictions is True else Path(save_predictions)
+        options = replace(options, predictions=folder)
+    options = replace(options, keep_worst=panels)
+    decisive = {
+        **{key: value for key, value in asdict(predictor.info).items() if key not in ("device", "weights")},
+        "benchmark": row.name,
+        "data": {key: value for key, value in {**row.options, **data_options}.items() if key != "root"},
+        "protocol": plain(asdict(load_method(method, method_options))),
+        "words": plain(vocabulary),
         "absent": row.absent,
-        "launcher": launcher,
-        "num_workers": num_workers,
     }
-    scores = run_test(
-        predictor.segmenter, bank, dataset, row,
-        work_dir=work_dir, num_workers=num_workers, launcher=launcher, settings=settings,
-    )  # fmt: skip
-    per_class = {name: score for name, score in scores.items() if name.startswith(("IoU.", "Acc."))}
-    summary = RunSummary(
-        kind="test",
-        metrics={name: score for name, score in scores.items() if name not in per_class},
-        settings=settings,
-        seconds=time.perf_counter() - started,
-        details={"per_class": per_class},
-    )
+    bank = predictor.bank(vocabulary)
+    outcome = run_test(predictor.segmenter, bank, dataset, row, work_dir=work_dir, options=options, settings=decisive)
+    settings = _settings(decisive, predictor, method_options, vocabulary.background.threshold, images, outcome, options)
+    summary = _summary(outcome, settings, time.perf_counter() - started)
     if is_main_process():
+        if panels and outcome.finished:
+            _report(work_dir, summary, outcome, predictor, bank, dataset, row)
         summary.write_all(work_dir / "summary.json", summary_file)
+        if outcome.finished:
+            outcome.progress.clear()
     return summary
+
+
+def open_images(
+    row: Benchmark, options: Mapping[str, Any], data_root: str | Path | None, allow_partial: bool
+) -> LabelledImages:
+    """A benchmark's images.
+
+    Raises:
+        LayoutError: the data is not there, or not whole.
+        ValueError: a data root for a benchmark that has no files.
+    """
+    if not row.needs_data:
+        if data_root is not None:
+            raise ValueError(f"benchmark {row.name!r} is generated and has no files; leave out --data-root")
+        return row.images(**options)
+    prepare_mmseg()
+    root = None if data_root is None else str(data_root)
+    return row.images(**{"root": root, "partial": allow_partial, **options})
 
 
 def split_overrides(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -125,54 +134,64 @@ def split_overrides(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     return method, data
 
 
-def run_test(
-    segmenter: DenseSegmenter,
-    bank: TextBank,
-    dataset: SegmentationDataset,
-    benchmark: Benchmark,
-    *,
-    work_dir: str | Path,
-    num_workers: int = 0,
-    launcher: str = "none",
-    settings: Mapping[str, Any] | None = None,
-) -> dict[str, float]:
-    """Runs a segmenter over a dataset and returns scores by name, in percent.
+def _settings(
+    decisive: Mapping[str, Any],
+    predictor: Predictor,
+    overrides: Mapping[str, Any],
+    threshold: float,
+    images: LabelledImages,
+    outcome: TestOutcome,
+    options: TestOptions,
+) -> dict[str, Any]:
+    """What a summary says was run."""
+    done = int(outcome.state.done.sum())
+    return {
+        **asdict(predictor.info),
+        "benchmark": decisive["benchmark"],
+        "data": decisive["data"],
+        "overrides": dict(overrides),
+        "threshold": threshold,
+        "absent": decisive["absent"],
+        "images": done,
+        "images_in_set": len(images),
+        "complete": done == len(images) and getattr(images, "complete", True),
+        "resumed": outcome.resumed,
+        "shard": str(options.shard),
+        "presence": options.presence,
+        "launcher": options.launcher,
+        "num_workers": options.num_workers,
+        "config": settings_digest(decisive),
+    }
 
-    Raises:
-        ValueError: the bank's names are not the dataset's classes.
-    """
-    classes = dataset.metainfo["classes"]
-    if tuple(bank.names) != tuple(classes):
-        raise ValueError(f"the words {bank.names[:3]}... are not the classes of {benchmark.name}: {classes[:3]}...")
-    prepare_mmseg()
-    from ovperc.tasks.mmseg_model import OpenVocabularySegmentor
 
-    config = Config({"launcher": launcher, "settings": dict(settings or {})})
-    prepare_launcher(config)
-    runner = EvaluationRunner(
-        model=OpenVocabularySegmentor(segmenter, bank),
-        work_dir=str(work_dir),
-        test_dataloader={
-            "dataset": dataset,
-            "sampler": {"type": "DefaultSampler", "shuffle": False, "round_up": False},
-            "collate_fn": {"type": "pseudo_collate"},
-            "batch_size": 1,
-            "num_workers": num_workers,
-        },
-        test_evaluator={
-            "type": "StreamingIoU",
-            "ignore_index": benchmark.ignore_index,
-            "absent": benchmark.absent,
-            "per_class": True,
-        },
-        test_cfg={},
-        default_hooks={"logger": {"type": "LoggerHook", "interval": 100}, "checkpoint": None},
-        custom_hooks=[{"type": "ProgressHook"}],
-        log_processor={"by_epoch": False},
-        default_scope="ovperc",
-        launcher=launcher,
-        experiment_name=run_name(Path(work_dir).name),
-        cfg=config,
+def _summary(outcome: TestOutcome, settings: Mapping[str, Any], seconds: float) -> RunSummary:
+    per_class = {name: value for name, value in outcome.scores.items() if name.startswith(("IoU.", "Acc.", "bIoU."))}
+    metrics = {name: value for name, value in outcome.scores.items() if name not in per_class}
+    return RunSummary(
+        kind="test",
+        metrics=metrics,
+        settings=settings,
+        seconds=seconds,
+        details={"per_class": per_class},
+        command=command_line(sys.argv),
     )
-    scores = runner.test()
-    return {name.removeprefix("seg/"): value for name, value in scores.items() if name.startswith("seg/")}
+
+
+def command_line(argv: Sequence[str]) -> tuple[str, ...]:
+    """The command without the folder its script lies in."""
+    head = Path(argv[0]).name if argv else ""
+    return (f"tools/{head}" if head.endswith(".py") else head, *argv[1:])
+
+
+def _report(
+    work_dir: Path,
+    summary: RunSummary,
+    outcome: TestOutcome,
+    predictor: Predictor,
+    bank: Any,
+    dataset: SegmentationDataset,
+    row: Benchmark,
+) -> None:
+    from ovperc.engine.report import write_report
+
+    write_report(work_dir, summary, outcome.state, predictor.segmenter, bank, dataset, row)

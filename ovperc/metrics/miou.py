@@ -44,12 +44,15 @@ class ConfusionMatrix:
         self.counts = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
         self.images = 0
 
-    def update(self, prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> None:
+    def update(self, prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
         """Counts one label map.
 
         Args:
             prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` are always wrong.
             target: ``(H, W)`` integer labels in ``0..C-1``, or ``ignore_index``.
+
+        Returns:
+            The counts of this label map alone, ``(C, C + 1)`` int64.
 
         Raises:
             ValueError: the sizes differ, or a target label is neither a class nor ``ignore_index``.
@@ -65,8 +68,10 @@ class ConfusionMatrix:
         cells = np.bincount(codes.ravel(), minlength=(self.num_classes + 2) * columns).reshape(-1, columns)
         if cells[self.num_classes + 1].any():
             raise ValueError(self._range_message(true))
-        self.counts += torch.from_numpy(cells[: self.num_classes])
+        added = torch.from_numpy(cells[: self.num_classes])
+        self.counts += added
         self.images += 1
+        return added
 
     def _row_starts(self, true: np.ndarray) -> np.ndarray:
         """True label -> where its row of cells begins; ignored and impossible labels have a row of their own."""
@@ -103,8 +108,7 @@ class ConfusionMatrix:
 
     def iou(self) -> Tensor:
         """Intersection over union by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class never occurs."""
-        hits = self.counts.diagonal().double()
-        return hits / (self.target_pixels + self.counts[:, : self.num_classes].sum(dim=0) - hits)
+        return iou_of_counts(self.counts)
 
     def accuracy(self) -> Tensor:
         """Recall by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class has no true pixel."""
@@ -140,6 +144,12 @@ class ConfusionMatrix:
     def mean(self, values: Tensor) -> float:
         """Mean over classes, by the rule for absent ones."""
         return float(values.nan_to_num(0.0).mean() if self.absent == "zero" else values.nanmean())
+
+
+def iou_of_counts(counts: Tensor) -> Tensor:
+    """Intersection over union by class ``(C,)`` float64 of counts ``(C, C + 1)``; NaN where a class never occurs."""
+    hits = counts.diagonal().double()
+    return hits / (counts.sum(dim=1) + counts[:, : counts.shape[0]].sum(dim=0) - hits)
 
 
 @METRICS.register_module()

@@ -15,7 +15,7 @@ from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 
 from ovperc.data.benchmarks import Benchmark
 from ovperc.engine.checkpoint import read_run_checkpoint
-from ovperc.engine.evaluate import run_test
+from ovperc.engine.test_run import TestOptions, run_test
 from ovperc.engine.train import train
 
 
@@ -31,6 +31,7 @@ def in_two_processes(work: Callable[[], Any]) -> list[Any]:
         os.environ.update(
             RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
         )
+        torch.set_num_threads(1)  # the parent's OpenMP threads do not exist in a forked process
         try:
             answers.put((rank, work()))
         except BaseException as error:
@@ -53,8 +54,12 @@ def test_scores_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:
     row = Benchmark("small", "three classes", "unused:unused")
     dataset = SmallImages.dataset(count=5)  # odd, so that an evened-out sampler would count one image twice
 
-    def score(launcher: str) -> dict[str, float]:
-        return run_test(ThresholdSegmenter(), small_bank(), dataset, row, work_dir=tmp_path, launcher=launcher)
+    def score(launcher: str) -> dict[str, Any]:
+        options = TestOptions(launcher=launcher, keep_worst=2, presence=1)
+        outcome = run_test(
+            ThresholdSegmenter(), small_bank(), dataset, row, work_dir=tmp_path / launcher, options=options
+        )
+        return {**outcome.scores, "worst": outcome.state.worst.tolist(), "done": int(outcome.state.done.sum())}
 
     alone = score("none")
     first, second = in_two_processes(lambda: score("pytorch"))

@@ -10,7 +10,8 @@ import torch
 from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 
 from ovperc.data.benchmarks import BENCHMARKS, Benchmark
-from ovperc.engine.evaluate import evaluate, run_test, split_overrides
+from ovperc.engine.evaluate import evaluate, split_overrides
+from ovperc.engine.test_run import TestOptions, run_test
 from ovperc.metrics import ConfusionMatrix
 
 ROW = Benchmark("small", "three classes", "unused:unused")
@@ -27,8 +28,9 @@ def expected_matrix(count: int) -> ConfusionMatrix:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_scores_are_those_of_the_plain_matrix(tmp_path: Path, workers: int) -> None:
     found = run_test(
-        ThresholdSegmenter(), small_bank(), SmallImages.dataset(6), ROW, work_dir=tmp_path, num_workers=workers
-    )
+        ThresholdSegmenter(), small_bank(), SmallImages.dataset(6), ROW, work_dir=tmp_path,
+        options=TestOptions(num_workers=workers),
+    ).scores  # fmt: skip
     matrix = expected_matrix(6)
     assert {name: found[name] for name in matrix.scores()} == matrix.scores()
     assert found["mIoU.ends"] == pytest.approx(100 * float(matrix.iou()[[0, 2]].mean()))
