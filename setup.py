@@ -33,7 +33,7 @@ EXTRAS = {
     "siglip": ["transformers"],
     "gpu": ["xformers"],
     "demo": ["scikit-image"],
-    "dev": ["pytest", "ruff", "scikit-image"],
+    "dev": ["pytest", "pytest-xdist", "ruff", "scikit-image"],
 }
 
 setup(
