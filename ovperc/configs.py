@@ -13,6 +13,7 @@ from typing import Any
 from ovperc.engine.configs import config_root, find_config, parse_overrides
 from ovperc.registry import suggest
 
+_OPTIONAL_PARTS = ("score_rule", "refiner", "proxy")
 _VIEW_SIZES = ("short_side_px", "max_long_side_px", "crop_px", "stride_px")
 
 
@@ -30,6 +31,8 @@ class MethodConfig:
         classifier: keywords of the streaming classifier.
         score_rule: ``dict(type=NAME, ...)`` or None.
         refiner: ``dict(type=NAME, ...)`` or None.
+        proxy: second tower, ``dict(type=NAME, weights=..., mini=...)``; ``mini`` names the weights that are used
+            beside clip-mini.
         preprocess: replaces fields of the tower's own preprocessing (``mean``, ``std``); empty in most methods.
         native_px: image side of the towers that the tiler's sizes are written for; :meth:`view` shrinks them
             for towers trained on smaller images.
@@ -44,13 +47,14 @@ class MethodConfig:
     classifier: Mapping[str, Any] = field(default_factory=dict)
     score_rule: Mapping[str, Any] | None = None
     refiner: Mapping[str, Any] | None = None
+    proxy: Mapping[str, Any] | None = None
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     native_px: int = 224
 
     def __post_init__(self) -> None:
-        for part in ("readout", "tiler", "score_rule", "refiner"):
+        for part in ("readout", "tiler", *_OPTIONAL_PARTS):
             value = getattr(self, part)
-            if value is None and part in ("score_rule", "refiner"):
+            if value is None and part in _OPTIONAL_PARTS:
                 continue
             if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
                 raise ValueError(f"method {self.name!r}: {part} must be dict(type=NAME, ...); got {value!r}")

@@ -43,6 +43,7 @@ READOUTS = _part("readout", "ovperc.readout")
 TILERS = _part("tiler", "ovperc.tiling")
 SCORE_RULES = _part("score rule", "ovperc.text.score_rules")
 REFINERS = _part("refiner", "ovperc.refine")
+PROXIES = _part("proxy", "ovperc.backbones.proxy")
 
 
 def _child(root: str, name: str, *locations: str) -> Registry:

@@ -91,6 +91,25 @@ class DenseFeatures:
 
 
 @dataclass(frozen=True)
+class ProxyFeatures:
+    """What a second tower says of windows; its grid may be another than the first tower's.
+
+    Attributes:
+        patches: ``(B, n, C)`` unit rows.
+        grid_hw: patch grid ``(h, w)``, ``n = h * w``.
+        mean_similarity: ``(B,)`` float32, mean of ``patches_i . patches_j`` over all ``i, j`` of the window, or of
+            all windows of its image.
+    """
+
+    patches: Tensor
+    grid_hw: tuple[int, int]
+    mean_similarity: Tensor
+
+    def __getitem__(self, windows: slice) -> ProxyFeatures:
+        return ProxyFeatures(self.patches[windows], self.grid_hw, self.mean_similarity[windows])
+
+
+@dataclass(frozen=True)
 class TextBank:
     """Embedded words, made by one text tower.
 

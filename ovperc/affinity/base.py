@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ovperc.registry import AFFINITIES
-from ovperc.structures import DenseFeatures
+from ovperc.structures import ProxyFeatures
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class AttentionInputs:
             ``(B, a, p + n, d)``, prefix tokens first.
         grid_hw: patch grid ``(h, w)``, ``n = h * w``.
         num_prefix: number ``p`` of prefix tokens.
-        proxy: taps of a second backbone, for methods that take their affinity from elsewhere.
+        proxy: what a second tower says, for methods that take their affinity from elsewhere.
     """
 
     heads: Mapping[str, Tensor]
     grid_hw: tuple[int, int]
     num_prefix: int
-    proxy: DenseFeatures | None = None
+    proxy: ProxyFeatures | None = None
 
     def __getitem__(self, point: str) -> Tensor:
         if point not in self.heads:
@@ -45,9 +45,18 @@ class Affinity(nn.Module, ABC):
 
     Attributes:
         needs: points of the block that the affinity reads beside the values.
+        head_shared: one matrix for all heads, whose rows sum to 1. An affine output projection then commutes with
+            it and may be applied to the values first.
+        needs_proxy: reads what a second tower says.
     """
 
     needs: tuple[str, ...] = ()
+    head_shared: bool = False
+    needs_proxy: bool = False
+
+    def output_grid(self, grid_hw: tuple[int, int], proxy: ProxyFeatures | None) -> tuple[int, int]:
+        """Grid of the rows that come out; the tower's own, unless a subclass says otherwise."""
+        return grid_hw
 
     @abstractmethod
     def aggregate(self, inputs: AttentionInputs, values: Tensor) -> Tensor:
@@ -58,7 +67,7 @@ class Affinity(nn.Module, ABC):
             values: ``(B, a, p + n, d)``.
 
         Returns:
-            Patch rows only, ``(B, a, n, d)``.
+            Patch rows only, ``(B, a, n, d)``, on :meth:`output_grid`.
         """
 
     @abstractmethod

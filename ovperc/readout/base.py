@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ovperc.affinity.base import Affinity, AttentionInputs
 from ovperc.backbones.base import AttentionBlock, DenseBackbone
-from ovperc.structures import DenseEmbeddings, DenseFeatures, Tap
+from ovperc.structures import DenseEmbeddings, DenseFeatures, ProxyFeatures, Tap
 
 
 class Readout(nn.Module, ABC):
@@ -24,8 +24,12 @@ class Readout(nn.Module, ABC):
         """What :meth:`tokens` reads."""
 
     @abstractmethod
-    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: DenseFeatures | None) -> Tensor:
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
         """Patch tokens as the last block would give them, ``(B, n, D)``, before the final norm and projection."""
+
+    def output_grid(self, features: DenseFeatures, proxy: ProxyFeatures | None) -> tuple[int, int]:
+        """Grid of :meth:`tokens`: the tower's own, or that of an affinity which brings another."""
+        return features.grid_hw
 
     def taps(self, backbone: DenseBackbone, *, with_keys: bool = False) -> list[Tap]:
         """Everything to ask of ``backbone.forward_dense``, resolved and without repeats.
@@ -41,7 +45,7 @@ class Readout(nn.Module, ABC):
         self,
         backbone: DenseBackbone,
         features: DenseFeatures,
-        proxy: DenseFeatures | None = None,
+        proxy: ProxyFeatures | None = None,
         *,
         with_keys: bool = False,
     ) -> DenseEmbeddings:
@@ -50,16 +54,29 @@ class Readout(nn.Module, ABC):
         Args:
             backbone: the tower that made ``features``.
             features: its taps, as named by :meth:`taps`.
-            proxy: taps of a second tower, for affinities that use one.
+            proxy: what a second tower says of the same windows, for affinities that use one.
             with_keys: also return the last block's keys.
 
         Returns:
             ``patches`` ``(B, E, h, w)`` float32 with unit norm over ``E``; ``keys`` ``(B, n, D)`` or None.
         """
+        grid_hw = self.output_grid(features, proxy)
         embeddings = backbone.project(self.tokens(backbone, features, proxy))
         unit = F.normalize(embeddings.float(), dim=-1)
-        patches = unit.transpose(1, 2).unflatten(2, features.grid_hw)
-        return DenseEmbeddings(patches, keys=projected_keys(backbone, features) if with_keys else None)
+        patches = unit.transpose(1, 2).unflatten(2, grid_hw)
+        if not with_keys:
+            return DenseEmbeddings(patches)
+        keys = resize_tokens(projected_keys(backbone, features), features.grid_hw, grid_hw)
+        return DenseEmbeddings(patches, keys=keys)
+
+
+def resize_tokens(tokens: Tensor, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Tensor:
+    """Patch tokens ``(B, n, d)`` brought to another grid; bilinear in float32 (align_corners False)."""
+    if grid_hw == size_hw:
+        return tokens
+    maps = tokens.transpose(1, 2).unflatten(2, grid_hw).float()
+    resized = F.interpolate(maps, size_hw, mode="bilinear", align_corners=False)
+    return resized.flatten(2).transpose(1, 2).to(tokens.dtype)
 
 
 def projected_keys(backbone: DenseBackbone, features: DenseFeatures) -> Tensor:
@@ -89,21 +106,26 @@ def merge_heads(heads: Tensor) -> Tensor:
 
 
 def attend_block(
-    block: AttentionBlock, layer: int, affinity: Affinity, features: DenseFeatures, proxy: DenseFeatures | None = None
+    block: AttentionBlock, layer: int, affinity: Affinity, features: DenseFeatures, proxy: ProxyFeatures | None = None
 ) -> Tensor:
     """One block's attention branch with another affinity: ``W_o (A v) + b_o`` on patch rows.
+
+    Where one matrix serves all heads, the output projection is applied to the values first: rows sum to 1, so
+    ``W_o (A v) + b_o = A (W_o v + b_o)``, one product instead of one per head, at the smaller of the two grids.
 
     Args:
         block: the block's parameters.
         layer: its index, as in ``features``.
         affinity: what replaces the block's own attention.
         features: taps that hold ``v`` and what the affinity needs.
-        proxy: taps of a second tower.
+        proxy: what a second tower says.
 
     Returns:
-        ``(B, n, D)``.
+        ``(B, n, D)`` on the affinity's output grid.
     """
     points: Iterable[str] = ("v", *affinity.needs)
     heads = {point: split_heads(features[Tap(layer, point)], block.num_heads) for point in points}
     inputs = AttentionInputs(heads, features.grid_hw, features.num_prefix, proxy)
+    if affinity.head_shared and block.affine_output:
+        return affinity.aggregate(inputs, block.project_out(features[Tap(layer, "v")])[:, None])[:, 0]
     return block.project_out(merge_heads(affinity.aggregate(inputs, heads["v"])))

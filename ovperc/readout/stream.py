@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ovperc.affinity.base import Affinity
 from ovperc.backbones.base import DenseBackbone
-from ovperc.readout.base import Readout, attend_block, block_taps
+from ovperc.readout.base import Readout, attend_block, block_taps, resize_tokens
 from ovperc.registry import AFFINITIES, READOUTS
-from ovperc.structures import DenseFeatures, Tap
+from ovperc.structures import DenseFeatures, ProxyFeatures, Tap
 
 
 @READOUTS.register_module()
@@ -39,12 +39,17 @@ class StreamReadout(Readout):
         stream = [Tap(layers[0], "in")] if backbone.block(-1).has_residual else []
         return stream + [tap for layer in layers for tap in block_taps(layer, self.affinity)]
 
-    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: DenseFeatures | None) -> Tensor:
+    def output_grid(self, features: DenseFeatures, proxy: ProxyFeatures | None) -> tuple[int, int]:
+        """The affinity's."""
+        return self.affinity.output_grid(features.grid_hw, proxy)
+
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
         """The side stream's patch tokens, ``(B, n, D)``."""
         layers = self._summed(backbone)
         branches = [attend_block(backbone.block(layer), layer, self.affinity, features, proxy) for layer in layers]
         if backbone.block(-1).has_residual:
-            branches.append(features.patches(Tap(layers[0], "in")))
+            stream = features.patches(Tap(layers[0], "in"))
+            branches.append(resize_tokens(stream, features.grid_hw, self.output_grid(features, proxy)))
         return sum(branches[1:], start=branches[0])
 
     def _summed(self, backbone: DenseBackbone) -> range:

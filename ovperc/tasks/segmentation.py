@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ovperc.readout.base import Readout
 from ovperc.refine.base import Refiner
-from ovperc.registry import READOUTS, REFINERS, SCORE_RULES, TILERS
-from ovperc.structures import DenseEmbeddings, Labels, TextBank
+from ovperc.registry import PROXIES, READOUTS, REFINERS, SCORE_RULES, TILERS
+from ovperc.structures import DenseEmbeddings, Labels, ProxyFeatures, TextBank
 from ovperc.text.classifier import StreamingClassifier, check_bank
 from ovperc.text.score_rules import ScoreRule
 from ovperc.text.streaming import Progress
@@ -23,6 +23,7 @@ from ovperc.tiling import Geometry, Stitcher, Tiler, normalize, resize_image
 
 if TYPE_CHECKING:
     from ovperc.backbones.loading import ClipModel
+    from ovperc.backbones.proxy import ProxyTower
     from ovperc.configs import MethodConfig
 
 _PART_REGISTRIES = {"readout": READOUTS, "score_rule": SCORE_RULES, "refiner": REFINERS}
@@ -70,6 +71,7 @@ class DenseSegmenter:
         classifier: labels from embeddings and a text bank.
         score_rule: changes scores by statistics of the image; None for plain cosines.
         refiner: smooths score maps by the image; None for none.
+        proxy: second tower, for affinities that take their weights from one.
         max_tiles: windows per forward pass, which bounds memory; results agree up to rounding.
     """
 
@@ -81,6 +83,7 @@ class DenseSegmenter:
         classifier: StreamingClassifier,
         score_rule: ScoreRule | None = None,
         refiner: Refiner | None = None,
+        proxy: ProxyTower | None = None,
         max_tiles: int = 16,
     ) -> None:
         if max_tiles < 1:
@@ -91,6 +94,7 @@ class DenseSegmenter:
         self.classifier = classifier
         self.score_rule = score_rule
         self.refiner = refiner
+        self.proxy = proxy
         self.max_tiles = max_tiles
 
     def encode(self, image: np.ndarray) -> EncodedImage:
@@ -122,8 +126,9 @@ class DenseSegmenter:
         encoded: dict[int, EncodedImage] = {}
         for members in groups.values():
             tiles = torch.cat([windows[index].tiles for index in members])
-            embeddings = _concatenate([self._embed(part) for part in tiles.split(self.max_tiles)])
             counts = [len(windows[index].tiles) for index in members]
+            parts = zip(tiles.split(self.max_tiles), self._describe(tiles, counts), strict=True)
+            embeddings = _concatenate([self._embed(part, proxy) for part, proxy in parts])
             for index, part in zip(members, _split(embeddings, counts), strict=True):
                 encoded[index] = self._pack(windows[index], part)
         return [encoded[index] for index in range(len(windows))]
@@ -172,12 +177,20 @@ class DenseSegmenter:
         pixels = normalize(resized, preprocess.mean, preprocess.std, backbone.device)
         return _Windows(geometry, pixels, self.tiler.tiles(pixels, geometry))
 
-    def _embed(self, tiles: Tensor) -> DenseEmbeddings:
+    def _describe(self, tiles: Tensor, counts: Sequence[int]) -> Iterable[ProxyFeatures | None]:
+        """What the second tower says, one entry per forward pass; ``counts`` windows of each image, in order."""
+        parts = tiles.split(self.max_tiles)
+        if self.proxy is None:
+            return [None] * len(parts)
+        described = (self.proxy.describe(part, self.clip.preprocess) for part in parts)
+        return self.proxy.share_means(described, counts)
+
+    def _embed(self, tiles: Tensor, proxy: ProxyFeatures | None = None) -> DenseEmbeddings:
         """Embeddings of one forward pass of windows ``(T, 3, th, tw)``."""
         backbone = self.clip.backbone
         with_keys = self.score_rule is not None and self.score_rule.needs_keys
         features = backbone.forward_dense(tiles, self.readout.taps(backbone, with_keys=with_keys))
-        embeddings = self.readout(backbone, features, with_keys=with_keys)
+        embeddings = self.readout(backbone, features, proxy, with_keys=with_keys)
         if self.score_rule is None or not self.score_rule.needs_pooled:
             return embeddings
         pooled = F.normalize(backbone.encode_pooled(tiles).float(), dim=-1)
@@ -203,6 +216,7 @@ def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 1
         ValueError: an unknown field or part (near matches are offered), or a tower whose position table
             is resized by another rule than the method's.
     """
+    proxy = None if isinstance(overrides.get("proxy"), Mapping) else overrides.pop("proxy", None)
     tiler = overrides.pop("tiler", None) or method.view(clip.preprocess.image_size_px, clip.backbone.stride_px)
     method = method.replace(**{name: value for name, value in overrides.items() if name not in _PART_REGISTRIES})
     parts = {name: overrides.get(name, getattr(method, name)) for name in _PART_REGISTRIES}
@@ -215,8 +229,20 @@ def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 1
     if method.preprocess:
         clip = dataclasses.replace(clip, preprocess=dataclasses.replace(clip.preprocess, **method.preprocess))
     built = {name: None if part is None else _PART_REGISTRIES[name].build(part) for name, part in parts.items()}
+    built["proxy"] = proxy or _build_proxy(method.proxy, clip)
     classifier = StreamingClassifier(**method.classifier)
     return DenseSegmenter(clip, tiler=TILERS.build(tiler), classifier=classifier, max_tiles=max_tiles, **built)
+
+
+def _build_proxy(config: Mapping[str, Any] | None, clip: ClipModel) -> ProxyTower | None:
+    """The second tower of a method, on the device of the first; beside clip-mini, the small one it names."""
+    if config is None:
+        return None
+    settings = dict(config)
+    mini = settings.pop("mini", None)
+    if mini is not None and clip.arch == "clip-mini":
+        settings["weights"] = mini
+    return PROXIES.build({**settings, "device": clip.backbone.device, "dtype": clip.backbone.dtype})
 
 
 def _concatenate(parts: list[DenseEmbeddings]) -> DenseEmbeddings:

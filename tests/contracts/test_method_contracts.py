@@ -14,6 +14,7 @@ from ovperc.configs import list_methods, load_method
 from ovperc.structures import TextBank
 from ovperc.tasks.segmentation import DenseSegmenter, build_segmenter
 from tests.helpers.tiny_models import EMBED_DIM, tiny_clip, tiny_open_clip
+from tests.helpers.tiny_proxy import tiny_proxy
 
 METHODS = list_methods()
 FAMILIES = ("vit", "resnet", "siglip", "timm-token", "eva")
@@ -27,6 +28,8 @@ def tower(kind: str, pos_embed: str) -> ClipModel:
 
 def segmenter_of(name: str, kind: str = "vit", **overrides) -> DenseSegmenter:
     method = load_method(name)
+    if method.proxy is not None:
+        overrides.setdefault("proxy", tiny_proxy(mean_over=method.proxy.get("mean_over", "window")))
     return build_segmenter(method, tower(kind, method.pos_embed), **overrides)
 
 
@@ -116,7 +119,7 @@ def test_half_precision_agrees(name: str, dtype: torch.dtype):
     full = segmenter_of(name)
     model = tiny_open_clip("vit")
     clip = wrap_open_clip(model, arch="tiny-vit", source="random", pos_embed=method.pos_embed, dtype=dtype)
-    half = build_segmenter(method, clip)
+    half = build_segmenter(method, clip, **({} if method.proxy is None else {"proxy": tiny_proxy(dtype=dtype)}))
     image = draw((64, 80))
     wide, narrow = full.encode(image).embeddings, half.encode(image).embeddings
     assert narrow.patches.dtype == torch.float32

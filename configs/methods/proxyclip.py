@@ -1,0 +1,16 @@
+"""ProxyCLIP (Lan et al., ECCV 2024): the last block attends by DINO's similarities, without residual and feed-forward.
+
+DINO ViT-B/8 is the default of the paper; ``proxy.weights=dino-vitb16`` is several times faster. Windows of 336 px with
+stride 112 at short side 336 (COCO-Stuff and Cityscapes 448, the latter in windows of 224). Background threshold 0.2 on
+VOC21, 0.15 on Context60, 0.25 on COCO-Object. Departures: a patch always sees itself (the released code answers NaN on
+blank windows), position tables are resized in float32, and windows need not be square.
+"""
+
+method = dict(
+    pos_embed="scale",
+    readout=dict(type="BlockReadout", affinity=dict(type="ProxyAffinity"), residual=False, ffn=False),
+    proxy=dict(type="DinoProxy", weights="dino-vitb8", mini="dino-mini"),
+    tiler=dict(type="Tiler", short_side_px=336, crop_px=336, stride_px=112, pad="symmetric", pad_multiple_px=56),
+    templates="openai80",
+    classifier=dict(logit_scale=40.0),
+)

@@ -1,0 +1,5 @@
+"""ProxyCLIP (Lan et al., ECCV 2024) on the image encoder of SAM ViT-B; windows are stretched to its square."""
+
+_base_ = ["./proxyclip.py"]
+
+method = dict(proxy=dict(_delete_=True, type="SamProxy", weights="sam-vit-b", mini="sam-mini"))
