@@ -6,6 +6,7 @@ custom_imports = dict(
     allow_failed_imports=False,
 )
 iterations = 3600
+harder = dict(scenes=8, grey_share=0.25, grey_ground=0.4, few_looks=0.6)
 model = dict(type="ContrastiveDualEncoder")
 train_dataloader = dict(
     dataset=dict(
@@ -16,9 +17,10 @@ train_dataloader = dict(
             dict(begin=0, scene_every=4),
             dict(begin=1080),
             # Colour alone tells most images apart by now: take it away from grounds, and vary shapes only.
-            dict(begin=1750, scenes=8, grey_share=0.25, grey_ground=0.4, few_looks=0.6),
-            # Materials in greyscale are still told by their colour: show them alone.
-            dict(begin=2250, scenes=8, grey_share=0.25, grey_ground=0.4, few_looks=0.6, grounds=24),
+            dict(begin=1750, **harder),
+            # Then show materials alone, most of them grey, and last with contrasts that tell nothing.
+            dict(begin=2250, **harder, grounds=24),
+            dict(begin=2750, **harder, grounds=24, grey_contrast=(8.0, 45.0)),
         ],
     ),
     batch_size=1,

@@ -91,6 +91,7 @@ class Stage:
         scene_every: only every so many batches have whole scenes; words are learnt faster from windows.
         grey_share: share of pictures without colour.
         grey_ground: share of material regions without colour.
+        grey_contrast: standard deviations of greys, as in `SceneStyle`.
         few_looks: share of batches whose objects all have one of two colours, and half of the time one of two
             patterns: what is left to tell images apart are shapes.
     """
@@ -102,6 +103,7 @@ class Stage:
     scene_every: int = 1
     grey_share: float = 0.12
     grey_ground: float = 0.0
+    grey_contrast: tuple[float, float] | None = None
     few_looks: float = 0.0
 
 
@@ -164,7 +166,13 @@ class WorldCaptions(Dataset):
             colours = rng.choice(len(COLOURS), 2, replace=False)
             patterns = rng.choice(len(PATTERNS), 2 if rng.random() < 0.5 else len(PATTERNS), replace=False)
             looks = tuple(look for look in looks if look.colour in colours and look.pattern in patterns) or looks
-        return replace(self.style, combinations=looks, grey_share=stage.grey_share, grey_ground=stage.grey_ground)
+        return replace(
+            self.style,
+            combinations=looks,
+            grey_share=stage.grey_share,
+            grey_ground=stage.grey_ground,
+            grey_contrast=stage.grey_contrast,
+        )
 
     def _windows(
         self, rng: np.random.Generator, stream: tuple[int, int], count: int, style: SceneStyle

@@ -67,6 +67,8 @@ class SceneStyle:
         photometric: strength of exposure, tint, blur and noise; 0 for clean pictures.
         grey_share: share of pictures without colour.
         grey_ground: share of material regions without colour, so that texture has to tell them apart.
+        grey_contrast: least and greatest standard deviation of greys, of 255, so that contrast does not tell
+            materials apart either; left out, their own contrast varied a little.
     """
 
     size_px: int = BASE_SIZE_PX
@@ -79,6 +81,7 @@ class SceneStyle:
     photometric: float = 1.0
     grey_share: float = 0.0
     grey_ground: float = 0.0
+    grey_contrast: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.size_px < 32:
@@ -133,9 +136,17 @@ def _texture(bank: TextureBank, material: int, rng: np.random.Generator, style: 
     if style.grey_ground and rng.random() < style.grey_ground:
         weights = rng.dirichlet((6, 8, 4)).astype(np.float32)
         grey = texture @ weights
-        grey = (grey - grey.mean()) * rng.uniform(0.5, 1.3) + grey.mean() + rng.uniform(-30, 30)
+        contrast = _contrast(rng, style, grey, (0.5, 1.3))
+        grey = (grey - grey.mean()) * contrast + grey.mean() + rng.uniform(-30, 30)
         texture = grey[..., None] + rng.normal(0, 6, 3).astype(np.float32)
     return texture
+
+
+def _contrast(rng: np.random.Generator, style: SceneStyle, grey: np.ndarray, gain: tuple[float, float]) -> float:
+    """By how much to stretch a grey picture about its mean; never so much that noise becomes texture."""
+    if style.grey_contrast is None:
+        return rng.uniform(*gain)
+    return min(rng.uniform(*style.grey_contrast) / max(float(grey.std()), 1.0), 2.5)
 
 
 def wavy_half(rng: np.random.Generator, size_px: int) -> np.ndarray:
@@ -211,7 +222,7 @@ def _photograph(rng: np.random.Generator, style: SceneStyle, image: np.ndarray) 
     if grey:
         weights = rng.dirichlet((6, 8, 4)).astype(np.float32)
         image = np.repeat((image @ weights)[..., None], 3, axis=2)
-        contrast, level = rng.uniform(0.45, 1.1), rng.uniform(95, 150)
+        contrast, level = _contrast(rng, style, image, (0.45, 1.1)), rng.uniform(95, 150)
         image = (image - image.mean()) * contrast + level
     if strength and rng.random() < 0.35:
         image = cv2.GaussianBlur(image, (0, 0), strength * rng.uniform(0.35, 0.9) * style.size_px / BASE_SIZE_PX)
