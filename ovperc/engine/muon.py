@@ -56,18 +56,22 @@ class MuonConstructor(DefaultOptimWrapperConstructor):
     """Splits a model's parameters for `MuonAdamW`.
 
     ``optim_wrapper.optimizer`` gives ``matrix_lr`` and ``matrix_decay`` for the 2-d weights inside
-    transformer blocks, ``lr`` and ``decay`` for the rest.
+    transformer blocks, ``lr`` and ``decay`` for the rest. ``blocks`` replaces the parts of names by which blocks
+    are known; tables of relative positions inside them are not taken as matrices.
     """
 
     blocks = ("blocks.", "resblocks.")
+    tables = ("rel_pos",)
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Builds the optimizer wrapper of ``model``."""
         settings = dict(self.optimizer_cfg)
+        blocks = tuple(settings.pop("blocks", self.blocks))
         matrices, rest = [], []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                inside = parameter.ndim == 2 and any(block in name for block in self.blocks)
+                inside = parameter.ndim == 2 and any(block in name for block in blocks)
+                inside = inside and not any(table in name for table in self.tables)
                 (matrices if inside else rest).append(parameter)
         groups = [
             {"params": matrices, "matrices": True, "lr": settings.pop("matrix_lr"),

@@ -1,0 +1,36 @@
+"""dino-mini: self-distillation on pictures of the procedural world, without labels, on one CPU core."""
+
+_base_ = ["../runtime.py"]
+custom_imports = dict(
+    imports=[
+        "ovperc.tasks.self_distillation",
+        "ovperc.data.world.views",
+        "ovperc.data.world.contrastive",
+        "ovperc.engine.muon",
+        "ovperc.engine.export_weights",
+    ],
+    allow_failed_imports=False,
+)
+iterations = 1300
+model = dict(type="SelfDistillation", arch="dino-mini", max_steps=iterations)
+train_dataloader = dict(
+    dataset=dict(type="WorldViewPairs", length=iterations, seed=0, scenes=24, style=dict(grey_share=0.1)),
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type="PositionSampler", shuffle=False, seed=0),
+    collate_fn=dict(type="ovperc.only_item"),
+)
+train_cfg = dict(type="ResumableTrainLoop", max_iters=iterations)
+optim_wrapper = dict(
+    constructor="MuonConstructor",
+    optimizer=dict(type="MuonAdamW", matrix_lr=1.5e-3, matrix_decay=0.02, lr=1e-3),
+    clip_grad=dict(max_norm=1.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=80),
+    dict(
+        type="LinearLR", start_factor=1.0, end_factor=0.01, by_epoch=False, begin=int(0.4 * iterations), end=iterations
+    ),
+]
+default_hooks = dict(checkpoint=dict(interval=100))
+custom_hooks = [dict(type="ExportWeightsHook", name="dino-mini", arch="dino-mini")]
