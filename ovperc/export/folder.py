@@ -1,0 +1,228 @@
+"""Makes the folder of an export: models, tokenizer, card, example; whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from ovperc import __version__
+from ovperc.export.builder import OPSET
+from ovperc.export.card import (
+    CARD_NAME,
+    EXAMPLE_NAME,
+    EXPECTED_STEM,
+    KINDS,
+    MERGES_NAME,
+    MODEL_STEM,
+    TEXT_STEM,
+    Card,
+    FixedWords,
+    Profile,
+    file_name,
+)
+from ovperc.export.graph import ExportError, check_exportable
+from ovperc.export.parity import Parity, check_images, compare, median_seconds
+from ovperc.export.quantize import converter
+from ovperc.export.runtime import ExportedSegmenter, load
+
+if TYPE_CHECKING:
+    from ovperc.predictor import Predictor
+    from ovperc.structures import TextBank
+    from ovperc.text.vocabulary import BackgroundLike, Words
+
+_EXAMPLE_WORDS = ("red object", "blue object", "green object", "grass", "brick", "sand", "water", "wood")
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What to export.
+
+    Attributes:
+        size_hw: the one image size of the file; ``None`` for any size.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        kind: ``onnx`` or ``torch``.
+        fixed_words: words to bake in; ``None`` leaves them free.
+        background: policy of the fixed words.
+        check_images: scenes that eager and exported are compared on; 0 for none.
+    """
+
+    size_hw: tuple[int, int] | None = None
+    precision: str = "fp32"
+    kind: str = "onnx"
+    fixed_words: Words | None = None
+    background: BackgroundLike = None
+    check_images: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"format must be one of {', '.join(KINDS)}; got {self.kind!r}")
+        converter(self.precision)
+        if self.kind == "torch" and self.precision != "fp32":
+            raise ExportError("a torch program is written in fp32; for fp16 and int8 use --format onnx")
+        if self.kind == "torch" and (self.size_hw is None or self.fixed_words is not None):
+            raise ExportError("a torch program holds one image size and free words; pass --size HxW, no --fixed-words")
+        if self.size_hw is not None and min(self.size_hw) < 1:
+            raise ValueError(f"size must be positive; got {self.size_hw}")
+
+
+def export_folder(predictor: Predictor, title: str, licence: str, plan: ExportPlan, out: Path) -> Card:
+    """Exports a predictor.
+
+    Args:
+        predictor: in float32 on the CPU.
+        title: of the method, for the card.
+        licence: of the weights, for the card.
+        plan: what to write.
+        out: folder to make. One that holds an earlier export is replaced; any other that is not empty is refused.
+
+    Returns:
+        The card, with the figures of the check if one was asked for.
+
+    Raises:
+        ExportError: the method has no exported form.
+        FileExistsError: ``out`` holds something else.
+    """
+    check_exportable(predictor.segmenter)
+    with _replaced(Path(out)) as folder:
+        bank = None
+        if plan.fixed_words is not None:
+            bank = predictor.bank(plan.fixed_words, plan.background)
+        _write_models(predictor, plan, bank, folder)
+        card = _card(predictor, title, licence, plan, bank)
+        card.write(folder)
+        exported = load(folder, threads=None, verify=False)
+        _write_example(exported, plan, folder)
+        if plan.check_images:
+            card = _checked(card, predictor, exported, plan, bank)
+        card.write(folder)
+    return Card.read(out)
+
+
+def _write_models(predictor: Predictor, plan: ExportPlan, bank: TextBank | None, folder: Path) -> None:
+    model_path, text_path = (folder / file_name(stem, plan.kind) for stem in (MODEL_STEM, TEXT_STEM))
+    if plan.kind == "torch":
+        import torch
+
+        from ovperc.export import torch_export
+
+        example = predictor.bank(_EXAMPLE_WORDS)
+        torch.export.save(torch_export.export_segmenter(predictor.segmenter, plan.size_hw, example), model_path)
+        torch.export.save(torch_export.export_text(predictor.text_encoder.text_tower), text_path)
+    else:
+        import onnx
+
+        from ovperc.export import onnx_export
+
+        convert = converter(plan.precision)
+        onnx.save(onnx_export.export_segmenter(predictor.segmenter, plan.size_hw, bank, convert), model_path)
+        if bank is None:
+            onnx.save(onnx_export.export_text(predictor.text_encoder.text_tower), text_path)
+    if bank is None:
+        shutil.copyfile(_merges(predictor), folder / MERGES_NAME)
+
+
+def _merges(predictor: Predictor) -> Path:
+    from open_clip.tokenizer import SimpleTokenizer, default_bpe, get_clean_fn
+
+    tokenizer = predictor.text_encoder.text_tower.tokenizer
+    if not isinstance(tokenizer, SimpleTokenizer) or tokenizer.clean_fn is not get_clean_fn("lower"):
+        raise ExportError(
+            f"the tokenizer {type(tokenizer).__name__} of this text tower has no form without its library; "
+            "bake the words in with --fixed-words"
+        )
+    return Path(default_bpe())
+
+
+def _card(predictor: Predictor, title: str, licence: str, plan: ExportPlan, bank: TextBank | None) -> Card:
+    segmenter, info = predictor.segmenter, predictor.info
+    tiler, preprocess = segmenter.tiler, segmenter.clip.preprocess
+    fixed = None
+    if bank is not None:
+        fixed = FixedWords(bank.names, bank.background.words, bank.background.threshold)
+    templates = predictor.text_encoder.templates
+    return Card(
+        method=info.method,
+        title=title,
+        weights=info.weights,
+        arch=info.arch,
+        licence=licence,
+        fingerprint=info.fingerprint,
+        embed_dim=segmenter.clip.backbone.embed_dim,
+        logit_scale=segmenter.classifier.logit_scale,
+        precision=plan.precision,
+        kind=plan.kind,
+        profile=Profile(
+            size_hw=plan.size_hw,
+            min_side_px=tiler.crop_px if plan.size_hw is None else 0,
+            short_side_px=tiler.short_side_px,
+            max_long_side_px=tiler.max_long_side_px,
+            scale=tiler.scale,
+            patch_px=segmenter.clip.backbone.stride_px,
+        ),
+        preprocess={"mean": preprocess.mean, "std": preprocess.std, "colour_order": "RGB", "resize": "bilinear"},
+        templates=templates.patterns,
+        mass_nouns=tuple(sorted(templates.mass_nouns)),
+        context_length=predictor.text_encoder.text_tower.context_length,
+        example_words=_EXAMPLE_WORDS,
+        version=__version__,
+        fixed=fixed,
+        opset=OPSET if plan.kind == "onnx" else 0,
+    )
+
+
+def _write_example(exported: ExportedSegmenter, plan: ExportPlan, folder: Path) -> None:
+    """An image, and what the exported file answers to it, to see that a copy works elsewhere."""
+    (entry,), _ = check_images(1, plan.size_hw)
+    Image.fromarray(entry.image).save(folder / EXAMPLE_NAME)
+    words = None if plan.fixed_words is not None else list(_EXAMPLE_WORDS)
+    prediction = exported.predict(entry.image, words)
+    replace(prediction, source=EXAMPLE_NAME).save(folder / EXPECTED_STEM)
+
+
+def _checked(
+    card: Card, predictor: Predictor, exported: ExportedSegmenter, plan: ExportPlan, bank: TextBank | None
+) -> Card:
+    """The card with figures of eager and exported on scenes of the world."""
+    images, classes = check_images(plan.check_images, plan.size_hw)
+    words = predictor.bank(list(classes)) if bank is None else bank
+    parity = compare(predictor.segmenter, exported, words, images, plan.precision, scored=bank is None)
+    image = images[0].image
+    segmenter = predictor.segmenter
+    latency = {
+        "size_hw": image.shape[:2],
+        "words": words.num_classes,
+        "eager_ms": 1e3 * median_seconds(lambda: segmenter.segment(segmenter.encode(image), words)),
+        "exported_ms": 1e3 * median_seconds(lambda: exported.predict(image)),
+        "cpus": os.cpu_count(),
+    }
+    return replace(card, parity=parity.as_dict(), latency=latency)
+
+
+def parity_of(card: Card) -> Parity | None:
+    """The check's figures, from a card."""
+    figures = {name: value for name, value in card.parity.items() if name != "benchmark"}
+    return Parity(**figures) if figures else None
+
+
+@contextmanager
+def _replaced(out: Path) -> Iterator[Path]:
+    """A hidden folder beside ``out`` that takes its place when the block ends well."""
+    out = out.expanduser()
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / CARD_NAME).exists())):
+        raise FileExistsError(f"{str(out)!r} exists and is no exported folder; choose another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:
+        folder = Path(parent) / "new"
+        folder.mkdir()
+        yield folder
+        if out.exists():
+            os.replace(out, Path(parent) / "old")
+        os.replace(folder, out)
