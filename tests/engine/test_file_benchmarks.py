@@ -1,0 +1,118 @@
+"""Every benchmark from its public layout to a summary: prepare, test, and the same scores by mmseg's metric."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.benchmark_fixtures import make_fixture
+
+from ovperc.cli import main
+from ovperc.data.annotations import read_annotation
+from ovperc.data.benchmarks import get_benchmark
+from ovperc.data.prepare.preparation import prepare
+from ovperc.data.sources import BENCHMARK_SOURCES, source_of
+from ovperc.engine.compat import prepare_mmseg
+
+SHIFTED = ("voc20", "context59")
+# One sentence per word: what is tested here is not the text tower.
+MODEL = ["--weights", "random", "--arch", "clip-mini", "--device", "cpu", "--num-workers", "0"]
+
+
+def run(name: str, root: Path, out: Path, *more: str) -> int:
+    options = ["--benchmark", name, "--data-root", str(root), "--allow-partial", "--work-dir", str(out), *more]
+    return main(["test", "naclip", *options, *MODEL, "--cfg-options", "templates=plain"])
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVPERC_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(BENCHMARK_SOURCES))
+def test_prepare_then_test_gives_the_scores_of_mmseg(name: str, tmp_path: Path) -> None:
+    fixture = make_fixture(source_of(name).name, tmp_path / "data")
+    assert prepare(fixture.source, fixture.root, progress=False).ready
+    assert run(name, fixture.root, tmp_path / "run", "--save-predictions", "--presence", "2") == 0
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    settings = summary["settings"]
+    assert settings["images"] == len(fixture.labels) and not settings["complete"]
+
+    prepare_mmseg()
+    from mmseg.evaluation import IoUMetric
+
+    row = get_benchmark(name)
+    classes = row.images(root=str(fixture.root), partial=True).classes
+    areas = []
+    for sample, drawn in fixture.labels.items():
+        predicted = read_annotation(tmp_path / "run/predictions" / f"{sample}.png").astype(np.int64)
+        true = np.where(drawn - (name in SHIFTED) < 0, row.ignore_index, drawn - (name in SHIFTED))
+        areas.append(
+            IoUMetric.intersect_and_union(
+                torch.from_numpy(predicted), torch.from_numpy(true), len(classes), row.ignore_index
+            )
+        )
+    sums = [sum(column) for column in zip(*areas, strict=True)]
+    expected = IoUMetric.total_area_to_metrics(*sums, metrics=["mIoU"])
+    assert summary["metrics"]["aAcc"] == pytest.approx(100 * float(expected["aAcc"]), abs=1e-4)
+    assert summary["metrics"]["mIoU"] == pytest.approx(100 * float(np.nanmean(expected["IoU"])), abs=1e-4)
+    assert summary["metrics"]["mAcc"] == pytest.approx(100 * float(np.nanmean(expected["Acc"])), abs=1e-4)
+    assert 0 <= summary["metrics"]["false_area"] <= 100
+
+
+def test_protocol_of_the_method_is_used_and_can_be_replaced(tmp_path: Path) -> None:
+    fixture = make_fixture("voc2012", tmp_path / "data")
+    assert run("voc21", fixture.root, tmp_path / "a", "--limit", "1") == 0
+    settings = json.loads((tmp_path / "a/summary.json").read_text())["settings"]
+    assert settings["threshold"] == 0.1 and settings["overrides"]["tiler.crop_px"] == 0
+    assert run("voc21", fixture.root, tmp_path / "b", "--limit", "1", "--threshold", "0.5") == 0
+    changed = json.loads((tmp_path / "b/summary.json").read_text())["settings"]
+    assert changed["threshold"] == 0.5 and changed["config"] != settings["config"]
+
+
+def test_report_page_and_panels(tmp_path: Path) -> None:
+    fixture = make_fixture("cityscapes", tmp_path / "data")
+    assert run("cityscapes", fixture.root, tmp_path / "run", "--panels", "1") == 0
+    page = (tmp_path / "run/report.html").read_text()
+    assert "naclip on cityscapes" in page and page.count("<figure>") == 1
+    assert len(list((tmp_path / "run/panels").rglob("*_*.png"))) == 1
+    assert not list((tmp_path / "run").glob("progress-*"))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda root: None, "expected 2000 samples, found 3"),
+        (lambda root: (root / "annotations").rename(root / "annotation"), "3 annotations are missing"),
+        (lambda root: (root / "images").rename(root / "pictures"), "expected a folder images/validation"),
+    ],
+)
+def test_missing_data_is_one_line(break_it, message, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_fixture("ade2016", tmp_path / "data")
+    break_it(tmp_path / "data")
+    options = ["--benchmark", "ade150", "--data-root", str(tmp_path / "data"), "--work-dir", str(tmp_path / "run")]
+    assert main(["test", "naclip", *options, *MODEL]) == 1
+    answer = capsys.readouterr().err
+    assert message in answer and answer.count("\n") == 1
+
+
+def test_label_outside_the_range_names_file_and_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    fixture = make_fixture("ade2016", tmp_path / "data")
+    path = tmp_path / "data/annotations/validation/ADE_val_00000002.png"
+    labels = read_annotation(path).copy()
+    labels[0, 0] = 200
+    Image.fromarray(labels).save(path)
+    assert run("ade150", fixture.root, tmp_path / "run") == 1
+    answer = capsys.readouterr().err
+    assert "ADE_val_00000002.png: found 200" in answer and "label map 'ade150'" in answer
+
+
+def test_data_root_for_a_generated_benchmark_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("world-base", tmp_path, tmp_path / "run") == 1
+    assert "generated and has no files" in capsys.readouterr().err
