@@ -47,7 +47,7 @@ def paired_ratio(
     ours: Callable[[], object],
     base: Callable[[], object],
     runs: int = 7,
-    warmup: int = 2,
+    warmup: int = 1,
     device: torch.device | str = "cpu",
 ) -> Ratio:
     """Times ``ours`` and ``base`` in turn (A B A B ...) after ``warmup`` pairs that are not counted."""
