@@ -31,6 +31,8 @@ class MethodConfig:
         classifier: keywords of the streaming classifier.
         score_rule: ``dict(type=NAME, ...)`` or None.
         refiner: ``dict(type=NAME, ...)`` or None.
+        splice: merge windows as features before they are classified: ``dict()``, or ``dict(aggregator=dict(type=NAME,
+            ...))`` for one more averaging over the whole image; None merges scores.
         proxy: second tower, ``dict(type=NAME, weights=..., mini=...)``; ``mini`` names the weights that are used
             beside clip-mini.
         preprocess: replaces fields of the tower's own preprocessing (``mean``, ``std``); empty in most methods.
@@ -48,6 +50,7 @@ class MethodConfig:
     score_rule: Mapping[str, Any] | None = None
     refiner: Mapping[str, Any] | None = None
     proxy: Mapping[str, Any] | None = None
+    splice: Mapping[str, Any] | None = None
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     native_px: int = 224
 
@@ -58,6 +61,8 @@ class MethodConfig:
                 continue
             if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
                 raise ValueError(f"method {self.name!r}: {part} must be dict(type=NAME, ...); got {value!r}")
+        if self.splice is not None and not isinstance(self.splice, Mapping):
+            raise ValueError(f"method {self.name!r}: splice must be a dict or None; got {self.splice!r}")
         for part in ("classifier", "preprocess"):
             if not isinstance(getattr(self, part), Mapping):
                 raise ValueError(f"method {self.name!r}: {part} must be a dict; got {getattr(self, part)!r}")

@@ -194,7 +194,13 @@ class Predictor:
             names=bank.names,
             source=source,
             method=self.info.method,
-            metadata={**asdict(self.info), **sizes, "background": asdict(bank.background), "ovperc": __version__},
+            metadata={
+                **asdict(self.info),
+                **sizes,
+                "background": asdict(bank.background),
+                "ovperc": __version__,
+                **answer.notes,
+            },
         )
 
     def scores(self, image: Any, words: Words, background: BackgroundLike = None, *, raw: bool = False) -> Tensor:

@@ -41,8 +41,9 @@ def _part(name: str, *locations: str) -> PartRegistry:
 AFFINITIES = _part("affinity", "ovperc.affinity")
 READOUTS = _part("readout", "ovperc.readout")
 TILERS = _part("tiler", "ovperc.tiling")
-SCORE_RULES = _part("score rule", "ovperc.text.score_rules")
-REFINERS = _part("refiner", "ovperc.refine")
+SCORE_RULES = _part("score rule", "ovperc.text.score_rules", "ovperc.text.foreground")
+REFINERS = _part("refiner", "ovperc.refine", "ovperc.refine.sam_prompt")
+AGGREGATORS = _part("aggregator", "ovperc.affinity.sam_correlation")
 PROXIES = _part("proxy", "ovperc.backbones.proxy")
 
 

@@ -161,11 +161,13 @@ class DenseEmbeddings:
         patches: ``(B, E, h, w)`` float32, unit norm over ``E``.
         pooled: ``(B, E)`` float32, unit rows; present where a score rule asks for the whole image.
         keys: ``(B, h*w, D)`` keys of the last block; present where a score rule asks for them.
+        foreground: ``(B, h, w)`` float32 logits of "some object is here"; present where a readout predicts them.
     """
 
     patches: Tensor
     pooled: Tensor | None = None
     keys: Tensor | None = None
+    foreground: Tensor | None = None
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -180,7 +182,9 @@ class Labels:
     Attributes:
         labels: ``(H, W)`` int32, index into the bank's names.
         confidence: ``(H, W)`` float32 in ``[0, 1]``, softmax probability of the winning prompt.
+        notes: what happened on the way, such as how many regions a refiner redrew.
     """
 
     labels: Tensor
     confidence: Tensor
+    notes: Mapping[str, int] = field(default_factory=dict)

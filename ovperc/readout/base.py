@@ -27,6 +27,14 @@ class Readout(nn.Module, ABC):
     def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
         """Patch tokens as the last block would give them, ``(B, n, D)``, before the final norm and projection."""
 
+    def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+        """Patches in the joint space, not normalised, ``(B, n, E)``."""
+        return backbone.project(self.tokens(backbone, features, proxy))
+
+    def foreground(self, features: DenseFeatures) -> Tensor | None:
+        """Logits of "some object is here", ``(B, h, w)``, of readouts that predict them."""
+        return None
+
     def output_grid(self, features: DenseFeatures, proxy: ProxyFeatures | None) -> tuple[int, int]:
         """Grid of :meth:`tokens`: the tower's own, or that of an affinity which brings another."""
         return features.grid_hw
@@ -61,13 +69,13 @@ class Readout(nn.Module, ABC):
             ``patches`` ``(B, E, h, w)`` float32 with unit norm over ``E``; ``keys`` ``(B, n, D)`` or None.
         """
         grid_hw = self.output_grid(features, proxy)
-        embeddings = backbone.project(self.tokens(backbone, features, proxy))
-        unit = F.normalize(embeddings.float(), dim=-1)
+        unit = F.normalize(self.embed(backbone, features, proxy).float(), dim=-1)
         patches = unit.transpose(1, 2).unflatten(2, grid_hw)
+        foreground = self.foreground(features)
         if not with_keys:
-            return DenseEmbeddings(patches)
+            return DenseEmbeddings(patches, foreground=foreground)
         keys = resize_tokens(projected_keys(backbone, features), features.grid_hw, grid_hw)
-        return DenseEmbeddings(patches, keys=keys)
+        return DenseEmbeddings(patches, keys=keys, foreground=foreground)
 
 
 def resize_tokens(tokens: Tensor, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Tensor:

@@ -1,8 +1,8 @@
-"""Refiners: smooth score maps at image size, guided by the image."""
+"""Refiners: smooth score maps by the image, or redraw labels by a second look at it."""
 
 from __future__ import annotations
 
-from ovperc.refine.base import Refiner
+from ovperc.refine.base import LabelRefiner, RefinedLabels, Refiner
 from ovperc.refine.pamr import PAMR
 
-__all__ = ["PAMR", "Refiner"]
+__all__ = ["PAMR", "LabelRefiner", "RefinedLabels", "Refiner"]

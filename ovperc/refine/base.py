@@ -1,10 +1,12 @@
-"""The refiner contract."""
+"""The refiner contracts: of score maps, and of labels."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 
@@ -22,3 +24,32 @@ class Refiner(ABC):
     @abstractmethod
     def refine(self, maps: Tensor, state: Any) -> Tensor:
         """Smooths ``(K, h, w)`` float32 maps; returns ``(K, H, W)`` that the caller may write to."""
+
+
+@dataclass(frozen=True)
+class RefinedLabels:
+    """What came of a refinement.
+
+    Attributes:
+        labels: ``(H, W)`` int32.
+        scores: ``(C, H, W)`` float32.
+        regions: how many regions were looked at.
+        accepted: how many of them were redrawn; 0 leaves labels and scores as they were.
+    """
+
+    labels: Tensor
+    scores: Tensor
+    regions: int
+    accepted: int
+
+
+class LabelRefiner(ABC):
+    """Redraws a coarse answer with another look at the image."""
+
+    @abstractmethod
+    def embed(self, image: np.ndarray) -> Any:
+        """The look at the image ``(H, W, 3)`` uint8 RGB; serves any number of vocabularies."""
+
+    @abstractmethod
+    def redraw(self, image: Any, labels: Tensor, scores: Tensor) -> RefinedLabels:
+        """Refines ``(H, W)`` int32 labels by ``(C, H, W)`` float32 probabilities of the classes they name."""

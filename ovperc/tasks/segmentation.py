@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovperc.readout.base import Readout
-from ovperc.refine.base import Refiner
-from ovperc.registry import PROXIES, READOUTS, REFINERS, SCORE_RULES, TILERS
+from ovperc.refine.base import LabelRefiner, Refiner
+from ovperc.registry import AGGREGATORS, PROXIES, READOUTS, REFINERS, SCORE_RULES, TILERS, PartRegistry
 from ovperc.structures import DenseEmbeddings, Labels, ProxyFeatures, TextBank
 from ovperc.text.classifier import StreamingClassifier, check_bank
 from ovperc.text.score_rules import ScoreRule
@@ -39,12 +39,14 @@ class EncodedImage:
         stitcher: from the windows' patch grids to the original size.
         fingerprint: of the encoder; banks of another one are refused.
         guide: ``(3, h, w)`` float32, the resized and normalised image; present where a refiner asks for it.
+        seen: the second look at the image that a label refiner takes.
     """
 
     embeddings: DenseEmbeddings
     stitcher: Stitcher
     fingerprint: str
     guide: Tensor | None = None
+    seen: Any = None
 
     @property
     def original_hw(self) -> tuple[int, int]:
@@ -70,7 +72,7 @@ class DenseSegmenter:
         tiler: resize and window rule.
         classifier: labels from embeddings and a text bank.
         score_rule: changes scores by statistics of the image; None for plain cosines.
-        refiner: smooths score maps by the image; None for none.
+        refiner: smooths score maps by the image, or redraws the labels; None for none.
         proxy: second tower, for affinities that take their weights from one.
         max_tiles: windows per forward pass, which bounds memory; results agree up to rounding.
     """
@@ -82,7 +84,7 @@ class DenseSegmenter:
         tiler: Tiler,
         classifier: StreamingClassifier,
         score_rule: ScoreRule | None = None,
-        refiner: Refiner | None = None,
+        refiner: Refiner | LabelRefiner | None = None,
         proxy: ProxyTower | None = None,
         max_tiles: int = 16,
     ) -> None:
@@ -130,7 +132,7 @@ class DenseSegmenter:
             parts = zip(tiles.split(self.max_tiles), self._describe(tiles, counts), strict=True)
             embeddings = _concatenate([self._embed(part, proxy) for part, proxy in parts])
             for index, part in zip(members, _split(embeddings, counts), strict=True):
-                encoded[index] = self._pack(windows[index], part)
+                encoded[index] = self._pack(windows[index], part, images[index])
         return [encoded[index] for index in range(len(windows))]
 
     @torch.inference_mode()
@@ -146,11 +148,15 @@ class DenseSegmenter:
             ValueError: the bank was made by another encoder.
         """
         parts = self._classified(encoded, bank)
-        return self.classifier(*parts, **self._extras(encoded), progress=progress)
+        coarse = self.classifier(*parts, **self._extras(encoded), progress=progress)
+        return self._redraw(encoded, parts, coarse) if isinstance(self.refiner, LabelRefiner) else coarse
 
     @torch.inference_mode()
     def scores(self, encoded: EncodedImage, bank: TextBank, *, raw: bool = False) -> Tensor:
-        """Dense scores ``(C, H, W)`` float32, probabilities or (``raw``) cosines; made only on request."""
+        """Dense scores ``(C, H, W)`` float32, probabilities or (``raw``) cosines; made only on request.
+
+        A label refiner does not change them.
+        """
         return self.classifier.scores(*self._classified(encoded, bank), raw=raw, **self._extras(encoded))
 
     def _classified(self, encoded: EncodedImage, bank: TextBank) -> tuple[DenseEmbeddings, TextBank, Stitcher]:
@@ -159,8 +165,28 @@ class DenseSegmenter:
         bank = bank if bank.embeddings.device == patches.device else bank.to(patches.device)
         return encoded.embeddings, bank, encoded.stitcher
 
+    def _redraw(
+        self, encoded: EncodedImage, parts: tuple[DenseEmbeddings, TextBank, Stitcher], coarse: Labels
+    ) -> Labels:
+        """The label refiner's answer; scores are made for the classes of the coarse one only."""
+        if encoded.seen is None:
+            raise ValueError("the image was encoded without a look for the refiner; encode it with this segmenter")
+        present = torch.unique(coarse.labels).long()
+        scores = self.classifier.scores(*parts, **self._extras(encoded), classes=present)
+        compact = torch.searchsorted(present, coarse.labels.long()).to(torch.int32)
+        refined = self.refiner.redraw(encoded.seen, compact, scores)
+        notes = {"refined_regions": refined.accepted, "asked_regions": refined.regions}
+        if refined.accepted == 0:
+            return dataclasses.replace(coarse, notes=notes)
+        labels = present[refined.labels.long()].to(torch.int32)
+        redrawn = refined.scores.sum(dim=0) > 0
+        confidence = torch.where(redrawn, refined.scores.amax(dim=0), coarse.confidence).clamp(0.0, 1.0)
+        return Labels(labels, confidence, notes)
+
     def _extras(self, encoded: EncodedImage) -> dict[str, Any]:
         guide = None
+        if isinstance(self.refiner, LabelRefiner):
+            return {"rule": self.score_rule}
         if self.refiner is not None:
             if encoded.guide is None:
                 raise ValueError("the image was encoded without a guide for the refiner; encode it with this segmenter")
@@ -196,8 +222,10 @@ class DenseSegmenter:
         pooled = F.normalize(backbone.encode_pooled(tiles).float(), dim=-1)
         return dataclasses.replace(embeddings, pooled=pooled)
 
-    def _pack(self, windows: _Windows, embeddings: DenseEmbeddings) -> EncodedImage:
+    def _pack(self, windows: _Windows, embeddings: DenseEmbeddings, image: np.ndarray) -> EncodedImage:
         stitcher = Stitcher(windows.geometry, embeddings.grid_hw, embeddings.patches.device)
+        if isinstance(self.refiner, LabelRefiner):
+            return EncodedImage(embeddings, stitcher, self.clip.fingerprint, seen=self.refiner.embed(image))
         guide = None if self.refiner is None else windows.pixels[0]
         return EncodedImage(embeddings, stitcher, self.clip.fingerprint, guide)
 
@@ -228,21 +256,39 @@ def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 1
         )
     if method.preprocess:
         clip = dataclasses.replace(clip, preprocess=dataclasses.replace(clip.preprocess, **method.preprocess))
-    built = {name: None if part is None else _PART_REGISTRIES[name].build(part) for name, part in parts.items()}
-    built["proxy"] = proxy or _build_proxy(method.proxy, clip)
+    built = {name: None if part is None else _build_part(name, part, clip) for name, part in parts.items()}
+    built["readout"].to(clip.backbone.device)
+    built["proxy"] = proxy or _build_second(PROXIES, method.proxy, clip)
     classifier = StreamingClassifier(**method.classifier)
-    return DenseSegmenter(clip, tiler=TILERS.build(tiler), classifier=classifier, max_tiles=max_tiles, **built)
+    built |= {"tiler": TILERS.build(tiler), "classifier": classifier, "max_tiles": max_tiles}
+    if method.splice is None:
+        return DenseSegmenter(clip, **built)
+    from ovperc.tasks.spliced import SplicedSegmenter
+
+    aggregator = _build_second(AGGREGATORS, method.splice.get("aggregator"), clip)
+    return SplicedSegmenter(clip, aggregator=aggregator, **built)
 
 
-def _build_proxy(config: Mapping[str, Any] | None, clip: ClipModel) -> ProxyTower | None:
-    """The second tower of a method, on the device of the first; beside clip-mini, the small one it names."""
-    if config is None:
-        return None
-    settings = dict(config)
+def _build_part(name: str, part: Any, clip: ClipModel) -> Any:
+    if name == "refiner" and isinstance(part, Mapping) and "weights" in part:
+        return _build_second(REFINERS, part, clip)
+    return _PART_REGISTRIES[name].build(_beside(part, clip))
+
+
+def _build_second(registry: PartRegistry, config: Any, clip: ClipModel) -> Any:
+    """A part with a tower of its own, on the device and in the dtype of the first; built ones pass through."""
+    if not isinstance(config, Mapping):
+        return config
+    return registry.build({**_beside(config, clip), "device": clip.backbone.device, "dtype": clip.backbone.dtype})
+
+
+def _beside(part: Any, clip: ClipModel) -> Any:
+    """A part's config with the weights that go with the tower: ``mini`` beside clip-mini, ``weights`` else."""
+    if not isinstance(part, Mapping):
+        return part
+    settings = dict(part)
     mini = settings.pop("mini", None)
-    if mini is not None and clip.arch == "clip-mini":
-        settings["weights"] = mini
-    return PROXIES.build({**settings, "device": clip.backbone.device, "dtype": clip.backbone.dtype})
+    return {**settings, "weights": mini} if mini is not None and clip.arch == "clip-mini" else settings
 
 
 def _concatenate(parts: list[DenseEmbeddings]) -> DenseEmbeddings:

@@ -151,6 +151,7 @@ class StreamingClassifier:
         rule: ScoreRule | None = None,
         refiner: Refiner | None = None,
         guide: Tensor | None = None,
+        classes: Tensor | None = None,
     ) -> Tensor:
         """Dense class scores, ``(C, H, W)`` float32: as large as it says, made only on request.
 
@@ -164,6 +165,7 @@ class StreamingClassifier:
             rule: as for a call.
             refiner: as for a call.
             guide: as for a call.
+            classes: ``(k,)`` int64 labels; only theirs are made, ``(k, H, W)``. All prompts still count in the softmax.
 
         Returns:
             Classes without a prompt (a background that is a threshold only) score 0, or -1 with ``raw``.
@@ -171,13 +173,18 @@ class StreamingClassifier:
         stream = self._stream(embeddings, bank, stitcher, rule, refiner, guide, None)
         peak = None if raw or stream.scores.probabilities else stream.peak(self.logit_scale)
         device = bank.embeddings.device
-        best = torch.full((bank.num_classes, *stitcher.output_hw), -math.inf, device=device)
+        rows = torch.arange(bank.num_classes, device=device)
+        if classes is not None:  # the last row takes what nobody asked for
+            rows = torch.full_like(rows, len(classes)).index_copy_(0, classes.long(), rows[: len(classes)])
+        owners = rows[bank.owners]
+        best = torch.full((int(rows.max()) + 1, *stitcher.output_hw), -math.inf, device=device)
         total = torch.zeros(stitcher.output_hw, device=device)
         for block in stream.blocks() if raw else stream.likelihoods(self.logit_scale, peak):
             total[block.rows, block.cols] += block.values.sum(dim=1)
             region = best[:, block.rows, block.cols]
-            max_by_owner_(region, block.values.transpose(0, 1), bank.owners[block.queries])
-        best[torch.bincount(bank.owners, minlength=bank.num_classes) == 0] = -1.0 if raw else 0.0
+            max_by_owner_(region, block.values.transpose(0, 1), owners[block.queries])
+        best[torch.bincount(owners, minlength=len(best)) == 0] = -1.0 if raw else 0.0
+        best = best if classes is None else best[: len(classes)]
         return best if raw else best.div_(total)
 
     def _run(self, stream: ScoreStream, bank: TextBank, peak: Tensor | None) -> _Running:

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from ovperc.tiling.pixels import normalize, resize_image
+from ovperc.tiling.splice import as_one_window, splice
 from ovperc.tiling.stitcher import OutputTile, Stitcher
 from ovperc.tiling.tiler import Geometry, Tiler, window_starts
 
-__all__ = ["Geometry", "OutputTile", "Stitcher", "Tiler", "normalize", "resize_image", "window_starts"]
+__all__ = [
+    "Geometry",
+    "OutputTile",
+    "Stitcher",
+    "Tiler",
+    "as_one_window",
+    "normalize",
+    "resize_image",
+    "splice",
+    "window_starts",
+]

@@ -75,6 +75,8 @@ class Tiler:
             over the window without its padding (MaskCLIP).
         pad_multiple_px: padded windows are a multiple of it; ``None`` for the tower's patch.
         scale: factor of the resize where ``short_side_px`` is ``None``.
+        whole_patches: round both sides up to whole patches of the tower, by a slight stretch; windows whose features
+            are spliced need it.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Tiler:
         pad: Padding = "none",
         pad_multiple_px: int | None = None,
         scale: float = 1.0,
+        whole_patches: bool = False,
     ) -> None:
         if pad not in get_args(Padding):
             raise ValueError(f"unknown pad {pad!r}; {suggest(str(pad), get_args(Padding))}")
@@ -102,6 +105,7 @@ class Tiler:
         self.short_side_px = short_side_px
         self.max_long_side_px = max_long_side_px
         self.crop_px = crop_px
+        self.whole_patches = whole_patches
         self.stride_px = stride_px or crop_px
         self.pad = pad
         self.pad_multiple_px = pad_multiple_px
@@ -115,6 +119,8 @@ class Tiler:
         if self.max_long_side_px is not None:
             factor = min(factor, self.max_long_side_px / max(original_hw))
         height, width = (max(int(side * factor + 0.5), patch_px) for side in original_hw)
+        if self.whole_patches:
+            return height + -height % patch_px, width + -width % patch_px
         return height, width
 
     def plan(self, original_hw: tuple[int, int], patch_px: int) -> Geometry:

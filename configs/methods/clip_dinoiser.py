@@ -1,0 +1,16 @@
+"""CLIP-DINOiser (Wysoczanska et al., ECCV 2024): MaskCLIP's features averaged by an affinity learned from DINO.
+
+Made for ``ViT-B-16`` ``laion2b_s34b_b88k`` and the released heads: pass ``readout.weights=PATH/last.pt``. The
+background rule applies where the vocabulary names a background, as the paper uses it on VOC21 and COCO-Object.
+Departures: windows are padded after normalisation (the released code pads with black before it), and the map of the
+padding is cropped where the released code stretches it.
+"""
+
+method = dict(
+    pos_embed="size",
+    readout=dict(type="DinoiserReadout", weights="checkpoints/last.pt", mini="dinoiser-mini"),
+    tiler=dict(type="Tiler", short_side_px=448, crop_px=448, stride_px=224, pad="end"),
+    templates="openai80",
+    classifier=dict(logit_scale=100.0),
+    score_rule=dict(type="ForegroundRule"),
+)

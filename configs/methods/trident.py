@@ -1,0 +1,18 @@
+"""Trident (Shi et al., 2024): ProxyCLIP in windows, spliced as features, averaged once more by SAM's correlation.
+
+DINO ViT-B/16 and SAM ViT-B; windows of 336 px with stride 224 at short side 448 (VOC20 336 with stride 112, Context
+576, Cityscapes 688). Cityscapes ``splice.aggregator.cos_factor=3.0`` and ``keep_negative=False`` (also ADE20K); VOC20
+``cos_factor=0.0``. Background threshold 0.2 on VOC21, 0.15 on Context60, 0.25 on COCO-Object. The refinement by SAM's
+prompts is apart. Departures: a patch always sees itself; the image is resized once, to whole patches; SAM resizes
+the caller's image itself; synonyms of any class count, not those of the background only.
+"""
+
+method = dict(
+    pos_embed="scale",
+    readout=dict(type="BlockReadout", affinity=dict(type="ProxyAffinity"), residual=False, ffn=False),
+    proxy=dict(type="DinoProxy", weights="dino-vitb16", mini="dino-mini", mean_over="image"),
+    splice=dict(aggregator=dict(type="SamCorrelation", weights="sam-vit-b", mini="sam-mini")),
+    tiler=dict(type="Tiler", short_side_px=448, crop_px=336, stride_px=224, whole_patches=True),
+    templates="openai80",
+    classifier=dict(logit_scale=40.0),
+)

@@ -1,0 +1,42 @@
+"""dinoiser-mini: CLIP-DINOiser's heads for clip-mini, taught by dino-mini on pictures of the procedural world.
+
+The recipe of ``clip_dinoiser.py`` with a shorter schedule and a larger step, and without FOUND: foreground is what
+is unlike the border of the picture.
+"""
+
+_base_ = ["../runtime.py"]
+custom_imports = dict(
+    imports=[
+        "ovperc.tasks.dinoiser",
+        "ovperc.tasks.teachers",
+        "ovperc.data.world.views",
+        "ovperc.data.world.contrastive",
+        "ovperc.engine.export_weights",
+    ],
+    allow_failed_imports=False,
+)
+iterations = 400
+model = dict(
+    type="DinoiserTraining",
+    clip=dict(arch="clip-mini", weights="clip-mini"),
+    dino=dict(weights="dino-mini"),
+    foreground=dict(type="BorderTeacher", weights="dino-mini"),
+    channels=128,
+)
+train_dataloader = dict(
+    dataset=dict(type="WorldViewPairs", length=iterations, seed=1, scenes=8, window_px=112),
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type="PositionSampler", shuffle=False, seed=0),
+    collate_fn=dict(type="ovperc.only_item"),
+)
+train_cfg = dict(type="ResumableTrainLoop", max_iters=iterations)
+optim_wrapper = dict(
+    optimizer=dict(type="AdamW", lr=5e-4, weight_decay=0.01),
+    paramwise_cfg=dict(custom_keys={"bkg_decoder": dict(lr_mult=20.0)}),
+)
+param_scheduler = [
+    dict(type="MultiStepLR", by_epoch=False, milestones=[int(0.8 * iterations)], gamma=0.1),
+]
+default_hooks = dict(checkpoint=dict(interval=100))
+custom_hooks = [dict(type="ExportWeightsHook", name="dinoiser-mini", arch="clip-mini")]

@@ -1,0 +1,141 @@
+"""CLIP-DINOiser: two small convolutions on CLIP's own features say what belongs together and where objects are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovperc.backbones.base import DenseBackbone
+from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
+from ovperc.readout.base import Readout
+from ovperc.readout.block import BlockReadout
+from ovperc.registry import READOUTS, suggest
+from ovperc.structures import DenseFeatures, ProxyFeatures, Tap
+from ovperc.weights import CATALOGUE, resolve_weights
+
+_KEYS = ("obj_proj.weight", "obj_proj.bias", "bkg_decoder.weight", "bkg_decoder.bias")
+
+
+class DinoiserHeads(nn.Module):
+    """The trained part, named as in the released ``last.pt``.
+
+    Args:
+        width: channels of the features it reads.
+        channels: of the space in which patches are compared.
+    """
+
+    def __init__(self, width: int, channels: int = 256) -> None:
+        super().__init__()
+        self.width = width
+        self.obj_proj = nn.Conv2d(width, channels, 3, padding=1, padding_mode="replicate")
+        self.bkg_decoder = nn.Conv2d(width, 1, 1)
+
+    def similarity(self, maps: Tensor) -> Tensor:
+        """Cosines between all patches, ``(B, D, h, w) -> (B, n, n)``."""
+        unit = F.normalize(self.obj_proj(maps).flatten(2), dim=1)
+        return unit.transpose(1, 2) @ unit
+
+    def foreground(self, maps: Tensor) -> Tensor:
+        """Logits of "some object is here", ``(B, D, h, w) -> (B, h, w)``."""
+        return self.bkg_decoder(F.normalize(maps, dim=1))[:, 0]
+
+
+def load_heads(weights: str | Path) -> DinoiserHeads:
+    """Reads heads from a catalogue name or a file; keys beside the four are passed over.
+
+    Args:
+        weights: ``"dinoiser-mini"``, the released ``last.pt``, or a file of the same keys.
+
+    Raises:
+        ValueError: an unknown name.
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file lacks a key.
+    """
+    name = str(weights)
+    rows = {entry.name: entry for entry in CATALOGUE if entry.family == "heads"}
+    path = resolve_weights(name) if name in rows else Path(name).expanduser()
+    if not path.is_file():
+        if path.suffix:
+            raise FileNotFoundError(f"there is no weights file {name}")
+        raise ValueError(f"unknown weights {name!r}: neither a file nor a name; {suggest(name, rows)}")
+    return heads_of(read_checkpoint(path), name)
+
+
+def heads_of(state: Mapping[str, Tensor], source: str) -> DinoiserHeads:
+    """Heads at the sizes of a table, filled from it."""
+    missing = [key for key in _KEYS if key not in state]
+    if missing:
+        raise CheckpointError(f"{source} holds no heads of CLIP-DINOiser: there is no {missing[0]}")
+    channels, width = state["obj_proj.weight"].shape[:2]
+    heads = DinoiserHeads(width, channels)
+    heads.load_state_dict({key: state[key].float() for key in _KEYS})
+    return heads.eval()
+
+
+@READOUTS.register_module()
+class DinoiserReadout(Readout):
+    """MaskCLIP's embeddings averaged by a learned affinity (Wysoczanska et al., ECCV 2024, eq. 3 and 6).
+
+    With ``c_ij`` the cosine of ``obj_proj`` of patches ``i, j``, set to 0 below ``gamma``::
+
+        v_i <- sum_j c_ij v_j / (sum_j c_ij + 1e-6)
+
+    on embeddings that are not normalised. ``obj_proj`` and ``bkg_decoder`` read the normalised input of the
+    feed-forward part two blocks before the last.
+
+    Args:
+        weights: a name or file, see :func:`load_heads`.
+        heads: built heads, in place of ``weights``.
+        gamma: similarities below it count nothing.
+        layer: block that the heads read.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        heads: DinoiserHeads | None = None,
+        gamma: float = 0.2,
+        layer: int = -3,
+    ) -> None:
+        super().__init__()
+        if (weights is None) == (heads is None):
+            raise ValueError("DinoiserReadout needs either weights (a name or a file) or built heads")
+        self.heads = load_heads(weights) if heads is None else heads
+        self.values = BlockReadout({"type": "Identity"})
+        self.gamma = gamma
+        self.layer = layer
+
+    def own_taps(self, backbone: DenseBackbone) -> list[Tap]:
+        """MaskCLIP's, and what the heads read.
+
+        Raises:
+            ValueError: the heads were trained on a tower of another width.
+        """
+        if backbone.width != self.heads.width:
+            raise ValueError(
+                f"these heads read features of width {self.heads.width}, the tower has {backbone.width}; use heads "
+                "that were trained on it (configs/train/clip_dinoiser.py)"
+            )
+        return [*self.values.own_taps(backbone), Tap(self.layer, "ln_2")]
+
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+        """MaskCLIP's."""
+        return self.values.tokens(backbone, features, proxy)
+
+    def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+        """Pooled embeddings, ``(B, n, E)``."""
+        values = super().embed(backbone, features, proxy).float()
+        weights = self.heads.similarity(self._maps(features))
+        weights = weights.masked_fill_(weights < self.gamma, 0.0)
+        return (weights @ values) / (weights.sum(dim=-1, keepdim=True) + 1e-6)
+
+    def foreground(self, features: DenseFeatures) -> Tensor:
+        """``bkg_decoder``'s logits, ``(B, h, w)``."""
+        return self.heads.foreground(self._maps(features))
+
+    def _maps(self, features: DenseFeatures) -> Tensor:
+        patches = features.patches(Tap(self.layer, "ln_2")).float()
+        return patches.transpose(1, 2).unflatten(2, features.grid_hw)

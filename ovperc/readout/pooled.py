@@ -1,0 +1,60 @@
+"""Readout after projection: patches of the joint space are averaged with those they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ovperc.affinity.base import Affinity, AttentionInputs
+from ovperc.backbones.base import DenseBackbone
+from ovperc.readout.base import Readout, split_heads
+from ovperc.registry import AFFINITIES, READOUTS
+from ovperc.structures import DenseFeatures, ProxyFeatures, Tap
+
+
+@READOUTS.register_module()
+class PooledReadout(Readout):
+    """Another readout's embeddings ``v``, then ``A v`` with any affinity, before they are normalised.
+
+    The block keeps its residual stream and feed-forward part this way, which towers need whose patches speak mostly
+    through them (pooled by the mean, or with a convolutional stem); an affinity inside the block loses both.
+    Affinities with several heads are averaged over them.
+
+    Args:
+        affinity: an affinity, or ``dict(type=NAME, ...)``; what it reads of the tower is taken from ``layer``.
+        readout: where the embeddings come from; left out, MaskCLIP's.
+        layer: block whose points the affinity reads.
+    """
+
+    def __init__(
+        self,
+        affinity: Affinity | dict[str, Any],
+        readout: Readout | dict[str, Any] | None = None,
+        layer: int = -1,
+    ) -> None:
+        super().__init__()
+        self.affinity: Affinity = AFFINITIES.build(affinity)
+        self.readout: Readout = READOUTS.build(readout or {"type": "BlockReadout", "affinity": {"type": "Identity"}})
+        self.layer = layer
+
+    def own_taps(self, backbone: DenseBackbone) -> list[Tap]:
+        """The inner readout's, and what the affinity reads."""
+        return [*self.readout.own_taps(backbone), *(Tap(self.layer, point) for point in self.affinity.needs)]
+
+    def output_grid(self, features: DenseFeatures, proxy: ProxyFeatures | None) -> tuple[int, int]:
+        """The affinity's."""
+        return self.affinity.output_grid(features.grid_hw, proxy)
+
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+        """The inner readout's, before pooling."""
+        return self.readout.tokens(backbone, features, proxy)
+
+    def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+        """``A v``, ``(B, m, E)`` on the affinity's grid."""
+        embedded = self.readout.embed(backbone, features, proxy).float()[:, None]
+        heads = backbone.block(self.layer).num_heads if self.affinity.needs else 1
+        points = {point: split_heads(features.patches(Tap(self.layer, point)), heads) for point in self.affinity.needs}
+        values = embedded.expand(-1, heads, -1, -1).to(next(iter(points.values())).dtype) if points else embedded
+        inputs = AttentionInputs({**points, "v": values}, features.grid_hw, 0, proxy)
+        return self.affinity.aggregate(inputs, values).float().mean(dim=1)
