@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ovperc.benchmark.case import Case
 
-_SUITES = ("foundation",)
+_SUITES = ("foundation", "export")
 
 
 def all_cases() -> dict[str, Case]:

@@ -96,6 +96,7 @@ class Card:
         templates: sentences around a word, as :class:`ovperc.text.templates.TemplateSet` takes them.
         mass_nouns: words that take no article in these sentences.
         context_length: tokens of a prompt.
+        known_tokens: tokens that the weights have met, where they are not all; other words are answered by chance.
         example_words: what the expected answer of the example image was asked with.
         fixed: words baked into the file, if any.
         opset: of the ONNX graph.
@@ -123,6 +124,7 @@ class Card:
     example_words: tuple[str, ...]
     version: str
     fixed: FixedWords | None = None
+    known_tokens: tuple[int, ...] | None = None
     opset: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)

@@ -28,7 +28,7 @@ from ovperc.export.card import (
     Profile,
     file_name,
 )
-from ovperc.export.graph import ExportError, check_exportable
+from ovperc.export.graph import ExportError, check_exportable, met_tokens
 from ovperc.export.parity import Parity, check_images, compare, median_seconds
 from ovperc.export.quantize import converter
 from ovperc.export.runtime import ExportedSegmenter, load
@@ -174,8 +174,15 @@ def _card(predictor: Predictor, title: str, licence: str, plan: ExportPlan, bank
         example_words=_EXAMPLE_WORDS,
         version=__version__,
         fixed=fixed,
+        known_tokens=_known_tokens(predictor) if bank is None else None,
         opset=OPSET if plan.kind == "onnx" else 0,
     )
+
+
+def _known_tokens(predictor: Predictor) -> tuple[int, ...] | None:
+    """Tokens the text tower has met; ``None`` where it is all of them."""
+    met = met_tokens(predictor.text_encoder.text_tower)
+    return None if bool(met.all()) else tuple(met.nonzero().flatten().tolist())
 
 
 def _write_example(exported: ExportedSegmenter, plan: ExportPlan, folder: Path) -> None:

@@ -29,11 +29,16 @@ class PatchEncoder(nn.Module):
         check_exportable(segmenter)
         self.backbone = segmenter.clip.backbone
         self.readout = segmenter.readout
+        self._preprocess = segmenter.clip.preprocess
+        self._proxy = segmenter.proxy
+        # Named here so that its weights are found; the proxy itself is no module.
+        self.proxy_backbone = None if segmenter.proxy is None else segmenter.proxy.backbone
 
     def forward(self, windows: Tensor) -> Tensor:
         """``(T, 3, h, w)`` float32, normalised and padded, to ``(T, E, grid h, grid w)`` float32."""
         features = self.backbone.forward_dense(windows, self.readout.taps(self.backbone))
-        return self.readout(self.backbone, features).patches
+        proxy = None if self._proxy is None else self._proxy.describe(windows, self._preprocess)
+        return self.readout(self.backbone, features, proxy).patches
 
 
 def check_exportable(segmenter: DenseSegmenter) -> None:
@@ -42,6 +47,13 @@ def check_exportable(segmenter: DenseSegmenter) -> None:
     Raises:
         ExportError: naming the part.
     """
+    if type(segmenter).__name__ != "DenseSegmenter":
+        raise ExportError(f"methods built as {type(segmenter).__name__} have no exported form yet; choose another")
+    if segmenter.proxy is not None and segmenter.proxy.mean_over != "window":
+        raise ExportError(
+            "this second tower takes means over all windows of an image, which the graph encodes one by one; "
+            "pass proxy.mean_over='window'"
+        )
     if segmenter.score_rule is not None:
         name = type(segmenter.score_rule).__name__
         raise ExportError(
@@ -51,6 +63,11 @@ def check_exportable(segmenter: DenseSegmenter) -> None:
     if segmenter.refiner is not None:
         name = type(segmenter.refiner).__name__
         raise ExportError(f"the refiner {name} works on full-size maps and is not exported; pass refiner=None")
+
+
+def met_tokens(text: TextTower) -> Tensor:
+    """Which tokens have an embedding that is not all zeros, ``(V,)`` bool: the others were never trained."""
+    return text.tower.token_embedding.weight.detach().any(dim=1).cpu()
 
 
 class TextGraph(nn.Module):
@@ -71,14 +88,9 @@ class TextGraph(nn.Module):
             )
         self.tower = text.tower
         table = text.tower.token_embedding.weight.detach()
-        met = table.any(dim=1)
+        met = met_tokens(text)
         self.register_buffer("rows", torch.cat([torch.zeros_like(table[:1]), table[met]]))
         self.register_buffer("row_of_token", torch.where(met, met.cumsum(0), 0).to(torch.int32))
-
-    @property
-    def met_tokens(self) -> Tensor:
-        """Which tokens have an embedding that is not zero, ``(V,)`` bool."""
-        return self.row_of_token > 0
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(N, L)`` int64 with ``L`` up to the context length, cut behind the last end token, to ``(N, E)``."""

@@ -1,20 +1,19 @@
-"""Towers in half precision or 8-bit integers; pixels, stitching and classification stay in float32."""
+"""Towers with weights in half precision or 8-bit integers; pixels, stitching and classification stay in float32."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "int8")
-# Sums over channels and exponentials: float16 has 10 bits for them.
-_KEEP_FLOAT32 = ("LayerNormalization", "Softmax", "ReduceL2", "ReduceSum", "ReduceMean", "Sqrt", "Div", "Resize", "Pow")
-_NORMALISED = ("Clip", "Expand")
+# Small tensors (biases, norms) keep float32: they weigh nothing.
+_MIN_WEIGHTS = 1024
 
 
 def converter(precision: str) -> Callable[[onnx.ModelProto], onnx.ModelProto] | None:
@@ -25,13 +24,25 @@ def converter(precision: str) -> Callable[[onnx.ModelProto], onnx.ModelProto] | 
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights and matrix products in float16; inputs, outputs, norms and softmax in float32."""
-    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    """Weights in float16, computed in float32: half the file, and onnxruntime widens them once, when it loads.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        blocked = [*DEFAULT_OP_BLOCK_LIST, *_KEEP_FLOAT32, *_NORMALISED]
-        return convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    Activations stay in float32, so no norm or softmax can overflow; a GPU that should compute in half too does so
+    by its provider's option (``("TensorrtExecutionProvider", {"trt_fp16_enable": True})``).
+    """
+    model = _copy(model)
+    casts = []
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < _MIN_WEIGHTS:
+            continue
+        limit = np.finfo(np.float16).max
+        half = np.clip(values, -limit, limit).astype(np.float16)
+        casts.append(onnx.helper.make_node("Cast", [f"{weight.name}_half"], [weight.name], to=onnx.TensorProto.FLOAT))
+        weight.CopyFrom(numpy_helper.from_array(half, f"{weight.name}_half"))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 def to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -45,7 +56,7 @@ def to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         target = Path(folder) / "int8.onnx"
         quantize_dynamic(
-            model,
+            _copy(model),
             target,
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
@@ -87,6 +98,13 @@ def to_static_int8(model: onnx.ModelProto, windows: Sequence[np.ndarray]) -> onn
             extra_options={"MatMulConstBOnly": True},
         )
         return onnx.load(target)
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The converters write into what they are given."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
 
 
 class _quiet:

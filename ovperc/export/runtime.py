@@ -9,6 +9,7 @@ prediction = model.predict("photo.jpg")
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ class ExportedSegmenter:
                 background=vocabulary.background,
             )
         )
+        self._warn_of_unseen(vocabulary.prompts)
         return self._bank
 
     def use_bank(self, bank: Any) -> None:
@@ -185,6 +187,18 @@ class ExportedSegmenter:
         """Segments frames of a camera or video as they come; see :func:`ovperc.export.streaming.stream`."""
         return stream(frames, self.predict, latest)
 
+    def _warn_of_unseen(self, words: Sequence[str]) -> None:
+        if self.card.known_tokens is None:
+            return
+        known = set(self.card.known_tokens)
+        unseen = [word for word in words if not known.issuperset(self._open_text().encode(word))]
+        if unseen:
+            warnings.warn(
+                f"{self.card.weights} has never met {', '.join(map(repr, unseen))}: what it marks so is chance; "
+                "use words it knows, or weights that know more",
+                stacklevel=3,
+            )
+
     def _run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         feed = {"image": images, "logit_scale": np.asarray(self.card.logit_scale, np.float32)}
         if self.card.fixed is None:
@@ -223,20 +237,22 @@ class ExportedSegmenter:
         return np.ascontiguousarray(image)
 
     def _encode_sentences(self, sentences: list[str]) -> np.ndarray:
-        if self._text is None:
-            self._open_text()
-        # Longest first would save little here: sentences of one word differ by a few tokens.
-        return self._text.run(None, {"tokens": self._tokenizer(sentences)})[0]
+        tokenizer = self._open_text()
+        return self._text.run(None, {"tokens": tokenizer(sentences)})[0]
 
-    def _open_text(self) -> None:
+    def _open_text(self) -> Tokenizer:
+        """The tokenizer; opens it and the text tower at the first use."""
+        if self._tokenizer is not None:
+            return self._tokenizer
         for name in (file_name(TEXT_STEM, self.card.kind), MERGES_NAME):
             if not (self._folder / name).is_file():
                 raise FolderError(
                     f"{name} is missing from {str(self._folder)!r}, so words cannot be embedded here; copy it from "
                     "where the folder was made, or pass embedded words to use_bank"
                 )
-        self._tokenizer = Tokenizer(self._folder / MERGES_NAME, self.card.context_length)
         self._text = self._open(file_name(TEXT_STEM, self.card.kind))
+        self._tokenizer = Tokenizer(self._folder / MERGES_NAME, self.card.context_length)
+        return self._tokenizer
 
     def _open(self, name: str) -> Any:
         if self.card.kind == "torch":

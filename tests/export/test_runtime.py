@@ -1,0 +1,194 @@
+"""The runtime against eager Python, its refusals, and its life without torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovperc.benchmark.foundation import random_bank, random_image
+from ovperc.export import runtime
+from ovperc.export.card import CARD_NAME, MERGES_NAME, Card, FolderError
+from ovperc.export.word_bank import WordBank
+from ovperc.predictions import SegPrediction
+
+WORDS = "red star|ruby star, grass, a brick wall"
+# A machine without torch: every library that the runtime must do without is refused at import.
+_BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ImportError(f"blocked: {{name}}")
+sys.meta_path.insert(0, Block())
+"""
+_BLOCKED = (
+    "{'torch','torchvision','open_clip','timm','mmengine','mmcv','mmseg','cv2','scipy','ftfy','regex','yaml',"
+    "'onnx','onnxscript','safetensors','pycocotools','matplotlib','rich'}"
+)
+_DEVICE = """
+import numpy as np
+from ovperc.export import runtime
+model = runtime.load(FOLDER, threads=1)
+model.set_words(["red star", "grass"], background="0.2, sky")
+image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+answer = model.predict(image)
+answer.draw(image).save(OUT + "/drawn.png")
+answer.save(OUT + "/answer")
+results = list(model.stream([image] * 3, latest=False))
+assert all((r.result.labels == answer.labels).all() for r in results)
+print(sorted({name.split(".")[0] for name in sys.modules} & BLOCKED), answer.names)
+"""
+
+
+def test_equals_python_on_words_background_and_pictures(model, predictor) -> None:
+    """Changing words in the exported file equals changing them in Python."""
+    for words, background in ((WORDS, None), ({"sand": ["beach"]}, "0.3, sky"), (["one"], 0.5)):
+        model.set_words(words, background)
+        for size_hw in ((50, 71), (64, 48)):
+            image = random_image(size_hw)
+            ours, theirs = model.predict(image), predictor.predict(image, words, background)
+            assert ours.names == theirs.names
+            assert (ours.labels == theirs.labels).mean() >= 0.999
+            assert np.abs(ours.confidence - theirs.confidence).max() < 1e-3
+
+
+def test_word_embeddings_equal_the_text_encoder(model, predictor) -> None:
+    bank = model.set_words(WORDS)
+    reference = predictor.bank(WORDS)
+    assert np.abs(bank.embeddings - reference.embeddings.numpy()).max() < 1e-5
+    assert (bank.owners == reference.owners.numpy()).all()
+
+
+def test_a_python_bank_serves_too(model, predictor, tmp_path) -> None:
+    bank = predictor.bank(WORDS)
+    model.use_bank(bank)
+    image = random_image((40, 60))
+    first = model.predict(image)
+    WordBank.of(bank).save(tmp_path / "bank.npz")
+    model.use_bank(WordBank.load(tmp_path / "bank.npz"))
+    assert (model.predict(image).labels == first.labels).all()
+
+
+def test_batch_files_and_frames_are_one(model, tmp_path) -> None:
+    """A batch equals its images one by one; a file, its array and its camera frame give the same answer."""
+    model.set_words(WORDS)
+    images = [random_image((40, 60), 1), random_image((40, 60), 2), random_image((33, 47), 3)]
+    Image.fromarray(images[0]).save(tmp_path / "frame.png")
+    batch = model.predict_batch(images)
+    single = [model.predict(image) for image in images]
+    assert all((a.labels == b.labels).all() for a, b in zip(batch, single, strict=True))
+    from_file = model.predict(tmp_path / "frame.png")
+    bgr_frame = images[0][:, :, ::-1]
+    assert (from_file.labels == single[0].labels).all()
+    assert (model.predict(bgr_frame[:, :, ::-1]).labels == single[0].labels).all()
+    assert from_file.source.endswith("frame.png")
+
+
+def test_the_example_travels_with_the_folder(model, folder) -> None:
+    """A copy can be seen to work: the example image gives the expected answer."""
+    expected = SegPrediction.load(folder / "expected")
+    model.set_words(list(model.card.example_words))
+    assert (model.predict(folder / "example.png").labels == expected.labels).all()
+
+
+def test_card_says_what_it_is(model, folder) -> None:
+    card = json.loads((folder / CARD_NAME).read_text())
+    assert card["method"] == "maskclip" and card["licence"] == "MIT" and card["opset"] >= 18
+    assert set(card["files"]) == {path.name for path in folder.iterdir()} - {CARD_NAME}
+    assert card["parity"]["label_agreement"] >= 0.999
+    assert card["latency"]["exported_ms"] > 0
+    assert model.card == Card.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (np.zeros((4, 4, 3), np.float32), TypeError, "uint8"),
+        (np.zeros((3, 40, 40), np.uint8), ValueError, "channels first"),
+        (np.zeros((40, 40), np.uint8), ValueError, r"\(H, W, 3\)"),
+        (np.zeros((40, 40, 4), np.uint8), ValueError, r"\(H, W, 3\)"),
+        (np.zeros((0, 40, 3), np.uint8), ValueError, "at least one pixel"),
+    ],
+)
+def test_refuses_images(model, image, error, message: str) -> None:
+    model.set_words("grass")
+    with pytest.raises(error, match=message):
+        model.predict(image)
+
+
+def test_refuses_banks_and_words(model) -> None:
+    with pytest.raises(ValueError, match="no words are set"):
+        model.predict(random_image((20, 20)))
+    with pytest.raises(ValueError, match="made by encoder 'other'"):
+        model.use_bank(random_bank(2, 24, "other"))
+    with pytest.raises(ValueError, match="6 channels"):
+        model.use_bank(random_bank(2, 6, model.card.fingerprint))
+    with pytest.raises(ValueError, match="not finite"):
+        model.use_bank(WordBank(np.full((1, 24), np.nan), np.zeros(1), ("a",), model.card.fingerprint))
+    with pytest.raises(ValueError, match="words are empty"):
+        model.set_words([])
+    with pytest.raises(ValueError, match="use fewer words"):
+        model.set_words("star " * 100)
+    model.set_words("grass")
+    with pytest.raises(ValueError, match="made by encoder"):
+        model.use_bank(random_bank(2, 24, "other"))
+    assert model.names == ("grass",), "a refused bank leaves the words as they were"
+
+
+def test_profiles_refuse_sizes(model) -> None:
+    import dataclasses
+
+    fixed = dataclasses.replace(model.card.profile, size_hw=(480, 640))
+    with pytest.raises(ValueError, match="480 x 640"):
+        fixed.check((640, 480))
+    windows = dataclasses.replace(
+        model.card.profile, short_side_px=336, max_long_side_px=2048, min_side_px=224, patch_px=16
+    )
+    windows.check((100, 500))
+    with pytest.raises(ValueError, match="too long and narrow"):
+        windows.check((100, 1000))
+
+
+def test_refuses_damaged_folders(folder, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    model_bytes = (copy / "model.onnx").read_bytes()
+    (copy / "model.onnx").write_bytes(model_bytes[:-100])
+    with pytest.raises(FolderError, match=r"model\.onnx.*sha256"):
+        runtime.load(copy)
+    (copy / "model.onnx").unlink()
+    with pytest.raises(FolderError, match=r"model\.onnx is missing"):
+        runtime.load(copy)
+    (copy / "model.onnx").write_bytes(model_bytes)
+    (copy / MERGES_NAME).unlink()
+    with pytest.raises(FolderError, match="bpe_simple_vocab"):
+        runtime.load(copy)
+    with pytest.raises(FolderError, match="words cannot be embedded"):
+        runtime.load(copy, verify=False).set_words("grass")
+    (copy / CARD_NAME).write_text("{}")
+    with pytest.raises(FolderError, match="not a card"):
+        runtime.load(copy)
+    with pytest.raises(FolderError, match="not an exported folder"):
+        runtime.load(tmp_path / "nowhere")
+
+
+def test_refuses_unknown_providers(folder) -> None:
+    with pytest.raises(ValueError, match="did you mean 'cpu'"):
+        runtime.load(folder, providers="cpuu")
+    with pytest.raises(ValueError, match="onnxruntime-gpu"):
+        runtime.load(folder, providers=["tensorrt", "cpu"])
+
+
+def test_runs_where_torch_is_not(folder, tmp_path) -> None:
+    script = _BLOCK.format(blocked=_BLOCKED) + f"FOLDER, OUT, BLOCKED = {str(folder)!r}, {str(tmp_path)!r}, {_BLOCKED}"
+    run = subprocess.run([sys.executable, "-c", script + _DEVICE], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[] ('background', 'red star', 'grass')"
+    assert SegPrediction.load(tmp_path / "answer").size_hw == (50, 70)
+    assert Image.open(tmp_path / "drawn.png").size[0] > 70
