@@ -22,6 +22,7 @@ VERBS: dict[str, Verb] = {
     "predict": Verb("ovperc.cli_predict", "segment images with the words you type"),
     "test": Verb("ovperc.cli_test", "score a method on a benchmark"),
     "train": Verb("ovperc.cli_train", "train a config"),
+    "prepare": Verb("ovperc.cli_prepare", "check and convert the data of a benchmark"),
     "export": Verb("ovperc.cli_export", "write a folder that runs without torch"),
     "download": Verb("ovperc.cli_download", "fetch weights, for this machine or one without a network"),
     "doctor": Verb("ovperc.doctor", "say what is installed, what is missing, and what mends it"),
