@@ -36,7 +36,7 @@ class WeightsEntry:
         source: who trained them, on what.
         mean, std: normalisation, RGB in 0..1.
         size_mb: approximate size of the file.
-        family: ``clip`` (dual encoders), ``vision`` (image towers without text) or ``sam``.
+        family: ``clip`` (dual encoders), ``vision`` (image towers without text), ``sam``, or ``heads`` of a method.
     """
 
     name: str
@@ -111,6 +111,23 @@ def _vision(name: str, arch: str, url: str, source: str, size_mb: int, licence: 
     )
 
 
+def _shipped(name: str, arch: str, family: str, size_mb: int) -> WeightsEntry:
+    return WeightsEntry(
+        name=name,
+        arch=arch,
+        tag="",
+        file=f"{name}.safetensors",
+        url=None,
+        sha256=None,
+        licence="Apache-2.0",
+        source="ovperc, trained on its own procedural world",
+        mean=_CLIP_MEAN if family == "heads" else IMAGENET_MEAN,
+        std=_CLIP_STD if family == "heads" else IMAGENET_STD,
+        size_mb=size_mb,
+        family=family,
+    )
+
+
 def _dino(name: str, arch: str, stem: str, size_mb: int) -> WeightsEntry:
     return _vision(name, arch, f"{_META}/dino/{stem}/{stem}.pth", "DINO, ImageNet-1k", size_mb)
 
@@ -149,6 +166,9 @@ CATALOGUE: tuple[WeightsEntry, ...] = (
     _laion("ViT-B-16", "laion2b_s34b_b88k", "CLIP-ViT-B-16-laion2B-s34B-b88K", 571),
     _laion("ViT-L-14", "laion2b_s32b_b82k", "CLIP-ViT-L-14-laion2B-s32B-b82K", 1631, half=True),
     _laion("ViT-H-14", "laion2b_s32b_b79k", "CLIP-ViT-H-14-laion2B-s32B-b79K", 3762),
+    _shipped("dino-mini", "dino-mini", "vision", 2),
+    _shipped("sam-mini", "", "sam", 2),
+    _shipped("dinoiser-mini", "", "heads", 1),
     _dino("dino-vits16", "vit_small_patch16_224.dino", "dino_deitsmall16_pretrain", 87),
     _dino("dino-vits8", "vit_small_patch8_224.dino", "dino_deitsmall8_pretrain", 87),
     _dino("dino-vitb16", "vit_base_patch16_224.dino", "dino_vitbase16_pretrain", 343),

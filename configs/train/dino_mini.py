@@ -1,4 +1,7 @@
-"""dino-mini: self-distillation on pictures of the procedural world, without labels, on one CPU core."""
+"""dino-mini: self-distillation on pictures of the procedural world, without labels, on one CPU core.
+
+The schedule is laid out for 1300 steps and stopped at 900, where the likeness of patches had settled.
+"""
 
 _base_ = ["../runtime.py"]
 custom_imports = dict(
@@ -20,7 +23,7 @@ train_dataloader = dict(
     sampler=dict(type="PositionSampler", shuffle=False, seed=0),
     collate_fn=dict(type="ovperc.only_item"),
 )
-train_cfg = dict(type="ResumableTrainLoop", max_iters=iterations)
+train_cfg = dict(type="ResumableTrainLoop", max_iters=900)
 optim_wrapper = dict(
     constructor="MuonConstructor",
     optimizer=dict(type="MuonAdamW", matrix_lr=1.5e-3, matrix_decay=0.02, lr=1e-3),
