@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ovperc.benchmark.case import Case
 
-_SUITES = ("foundation", "export")
+_SUITES = ("foundation", "export", "evaluation")
 
 
 def all_cases() -> dict[str, Case]:
