@@ -6,7 +6,7 @@ Numbers are those of the methods' released configs. What a cell leaves out is th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 
@@ -18,6 +18,7 @@ class Protocol:
         short_side_px, max_long_side_px, crop_px, stride_px: of the tiler; a crop of 0 is the whole image.
         logit_scale: of the classifier.
         threshold: confidence below which a pixel is background (``prob_thd``); 0 for none.
+        parts: further settings by dotted key, as on the command line.
     """
 
     short_side_px: int | None = None
@@ -26,12 +27,15 @@ class Protocol:
     max_long_side_px: int | None = None
     logit_scale: float | None = None
     threshold: float = 0.0
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
     def overrides(self) -> dict[str, Any]:
         """The settings as dotted overrides of a method config."""
-        named = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "threshold"}
+        apart = ("threshold", "parts")
+        named = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in apart}
         place = {"logit_scale": "classifier.logit_scale"}
-        return {place.get(name, f"tiler.{name}"): value for name, value in named.items() if value is not None}
+        own = {place.get(name, f"tiler.{name}"): value for name, value in named.items() if value is not None}
+        return {**own, **self.parts}
 
 
 # Methods that are run by another method's protocol and ask its words.
@@ -39,7 +43,13 @@ FAMILY: Mapping[str, str] = {
     "maskclip_ks_pd": "maskclip",
     "naclip_pamr": "naclip",
     "gem": "clearclip",
+    "proxyclip_dinov2": "proxyclip",
+    "proxyclip_sam": "proxyclip",
+    "trident_sam": "trident",
 }
+
+_COS_FACTOR = "splice.aggregator.cos_factor"
+_KEEP_NEGATIVE = "splice.aggregator.keep_negative"
 
 PROTOCOLS: Mapping[str, Mapping[str, Protocol]] = {
     "maskclip": {
@@ -76,15 +86,36 @@ PROTOCOLS: Mapping[str, Mapping[str, Protocol]] = {
         "ade847": Protocol(short_side_px=448),
         "pc459": Protocol(short_side_px=448),
     },
+    "clip_dinoiser": {
+        # The learned foreground rule is used on VOC21 and COCO-Object only.
+        "context60": Protocol(parts={"score_rule": None}),
+    },
     "trident": {
         "voc21": Protocol(threshold=0.2),
-        "voc20": Protocol(short_side_px=336, stride_px=112),
+        "voc20": Protocol(short_side_px=336, stride_px=112, parts={_COS_FACTOR: 0.0}),
         "context60": Protocol(short_side_px=576, threshold=0.15),
         "context59": Protocol(short_side_px=576),
         "coco_object": Protocol(threshold=0.25),
-        "cityscapes": Protocol(short_side_px=688),
-        "ade150": Protocol(short_side_px=576),
+        "cityscapes": Protocol(short_side_px=688, parts={_COS_FACTOR: 3.0, _KEEP_NEGATIVE: False}),
+        "ade150": Protocol(short_side_px=576, parts={_KEEP_NEGATIVE: False}),
     },
+}
+
+# Settings of a method's last step, on top of its family's.
+_LAST_STEP: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "trident_sam": {
+        name: {"refiner.coarse_threshold": threshold}
+        for name, threshold in {
+            "voc21": 0.2,
+            "voc20": 0.2,
+            "context60": 0.15,
+            "context59": 0.15,
+            "coco_object": 0.25,
+            "coco_stuff171": 0.05,
+            "cityscapes": 0.10,
+            "ade150": 0.05,
+        }.items()
+    }
 }
 
 
@@ -95,4 +126,6 @@ def family(method: str) -> str:
 
 def protocol(method: str, benchmark: str) -> Protocol:
     """The settings of a method on a benchmark; the method's defaults where nothing is published."""
-    return PROTOCOLS.get(family(method), {}).get(benchmark, Protocol())
+    shared = PROTOCOLS.get(family(method), {}).get(benchmark, Protocol())
+    last = _LAST_STEP.get(method, {}).get(benchmark, {})
+    return replace(shared, parts={**shared.parts, **last}) if last else shared

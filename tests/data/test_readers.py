@@ -9,6 +9,7 @@ import pytest
 from helpers.benchmark_fixtures import make_fixture
 from PIL import Image
 
+from ovperc.configs import list_methods, load_method
 from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.images import ImageError
 from ovperc.data.layout import LayoutError
@@ -136,6 +137,24 @@ def test_protocols_are_of_known_benchmarks_and_methods():
     assert protocol("sclip", "voc21").overrides() == {"classifier.logit_scale": 65.0}
     assert protocol("naclip_pamr", "voc21").overrides() == {"tiler.crop_px": 0, "tiler.stride_px": 0}
     assert protocol("sclip", "world-base").overrides() == {}
+    assert protocol("trident_sam", "cityscapes").overrides() == {
+        "tiler.short_side_px": 688,
+        "splice.aggregator.cos_factor": 3.0,
+        "splice.aggregator.keep_negative": False,
+        "refiner.coarse_threshold": 0.1,
+    }
+
+
+def test_every_setting_is_one_that_the_method_has():
+    for method in {*PROTOCOLS, *FAMILY} & set(list_methods()):
+        for name in BENCHMARKS:
+            for key, value in protocol(method, name).overrides().items():
+                config = load_method(method, {key: value})
+                first, *rest = key.split(".")
+                found = getattr(config, first)
+                for part in rest:
+                    found = found[part]
+                assert found == value
 
 
 def test_dashes_and_underscores_name_the_same_benchmark():
