@@ -50,12 +50,12 @@ def tiny_heads(method: MethodConfig, clip: ClipModel) -> dict[str, Readout]:
 
 
 def tiny_splice(method: MethodConfig) -> dict[str, Any]:
-    """A small SAM for methods that average over the whole image by one."""
-    if method.splice is None:
-        return {}
-    settings = {key: value for key, value in method.splice["aggregator"].items() if key not in ("weights", "mini")}
-    parts = {"splice": {"aggregator": {**settings, "backbone": SamBackbone(tiny_sam())}}}
-    if method.refiner is not None:
+    """A small SAM for methods that average over the whole image by one, or redraw labels with one."""
+    parts: dict[str, Any] = {}
+    if method.splice is not None:
+        settings = {key: value for key, value in method.splice["aggregator"].items() if key not in ("weights", "mini")}
+        parts["splice"] = {"aggregator": {**settings, "backbone": SamBackbone(tiny_sam())}}
+    if method.refiner is not None and method.refiner["type"] == "SamPromptRefiner":
         parts["refiner"] = SamPromptRefiner(backbone=SamBackbone(tiny_sam()), iou_threshold=-99.0)
     return parts
 
