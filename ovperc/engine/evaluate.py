@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 
 from ovperc.configs import load_method
 from ovperc.data.benchmarks import Benchmark, get_benchmark
@@ -178,9 +178,10 @@ def _summary(outcome: TestOutcome, settings: Mapping[str, Any], seconds: float) 
 
 
 def command_line(argv: Sequence[str]) -> tuple[str, ...]:
-    """The command without the folder its script lies in."""
+    """The command without the folder its script lies in, and with the launcher it was started by."""
     head = Path(argv[0]).name if argv else ""
-    return (f"tools/{head}" if head.endswith(".py") else head, *argv[1:])
+    launcher = ("torchrun", "--nproc-per-node", str(get_world_size())) if get_world_size() > 1 else ()
+    return (*launcher, f"tools/{head}" if head.endswith(".py") else head, *argv[1:])
 
 
 def _report(

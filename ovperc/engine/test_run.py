@@ -222,6 +222,8 @@ class _Run:
         runner = self._runner(self.dataset.select(todo), metric)
         try:
             runner.test()
+        except ValueError as error:
+            raise worker_error(error) from error
         finally:
             if state.done.any():
                 self.progress.save(state, now=True)
@@ -268,6 +270,15 @@ class _Run:
         every = self.empty_state()
         self.progress.add_to(every)
         return every if int(every.done.sum()) > int(own.done.sum()) else own
+
+
+def worker_error(error: ValueError) -> ValueError:
+    """The error that a loading process met, without the traceback that torch writes around its message."""
+    text = str(error)
+    if not text.startswith("Caught ") or "Original Traceback" not in text:
+        return error
+    last = text.rstrip().rpartition("\n")[2]
+    return ValueError(last.partition(": ")[2] or last)
 
 
 def _all_scores(state: EvaluationState, dataset: SegmentationDataset) -> dict[str, float]:

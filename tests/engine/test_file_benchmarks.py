@@ -24,11 +24,12 @@ from ovperc.text.class_names import load_class_names
 
 SHIFTED = ("voc20", "context59")
 # One sentence per word: what is tested here is not the text tower.
-MODEL = ["--weights", "random", "--arch", "clip-mini", "--device", "cpu", "--num-workers", "0"]
+MODEL = ["--weights", "random", "--arch", "clip-mini", "--device", "cpu"]
 
 
 def run(name: str, root: Path, out: Path, *more: str) -> int:
-    options = ["--benchmark", name, "--data-root", str(root), "--allow-partial", "--work-dir", str(out), *more]
+    options = ["--benchmark", name, "--data-root", str(root), "--allow-partial", "--work-dir", str(out)]
+    options += ["--num-workers", "0", *more]
     return main(["test", "naclip", *options, *MODEL, "--cfg-options", "templates=plain"])
 
 
@@ -130,7 +131,10 @@ def test_missing_data_is_one_line(break_it, message, tmp_path: Path, capsys: pyt
     assert message in answer and answer.count("\n") == 1
 
 
-def test_label_outside_the_range_names_file_and_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_label_outside_the_range_names_file_and_number(
+    workers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from PIL import Image
 
     fixture = make_fixture("ade2016", tmp_path / "data")
@@ -138,8 +142,8 @@ def test_label_outside_the_range_names_file_and_number(tmp_path: Path, capsys: p
     labels = read_annotation(path).copy()
     labels[0, 0] = 200
     Image.fromarray(labels).save(path)
-    assert run("ade150", fixture.root, tmp_path / "run") == 1
-    answer = capsys.readouterr().err
+    assert run("ade150", fixture.root, tmp_path / "run", "--num-workers", workers) == 1
+    answer = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")][-1]
     assert "ADE_val_00000002.png: found 200" in answer and "label map 'ade150'" in answer
 
 
