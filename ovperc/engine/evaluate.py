@@ -180,8 +180,10 @@ def _summary(outcome: TestOutcome, settings: Mapping[str, Any], seconds: float) 
 def command_line(argv: Sequence[str]) -> tuple[str, ...]:
     """The command without the folder its script lies in, and with the launcher it was started by."""
     head = Path(argv[0]).name if argv else ""
-    launcher = ("torchrun", "--nproc-per-node", str(get_world_size())) if get_world_size() > 1 else ()
-    return (*launcher, f"tools/{head}" if head.endswith(".py") else head, *argv[1:])
+    if not head.endswith(".py"):
+        return (head, *argv[1:])
+    launcher = ("torchrun", "--nproc-per-node", str(get_world_size())) if get_world_size() > 1 else ("python",)
+    return (*launcher, f"tools/{head}", *argv[1:])
 
 
 def _report(

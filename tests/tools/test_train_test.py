@@ -14,7 +14,9 @@ from ovperc.cli import VERBS, main
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["test", "--help"], ["predict", "--help"], ["prepare", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["test", "--help"], ["predict", "--help"], ["prepare", "--help"]]
+)
 def test_help_does_not_import_torch(arguments: list[str]) -> None:
     code = f"""
 import sys
