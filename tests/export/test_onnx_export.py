@@ -66,7 +66,8 @@ def test_bilinear_weights_of_the_torch_program_are_the_same() -> None:
         assert int(low.min()) == 0 and int(high.max()) == 8
 
 
-# Whole image padded at the end; overlapping windows; windows padded on both sides; a Gaussian in the logits.
+# Whole image padded at the end; overlapping windows; windows padded on both sides. Each trace costs seconds: by
+# default the last, which has it all, and the tests of the runtime, which run on the first.
 DYNAMIC = {
     "maskclip": [(37, 50), (130, 70), (48, 48)],
     "sclip": [(60, 190), (130, 70), (333, 401)],
@@ -74,7 +75,9 @@ DYNAMIC = {
 }
 
 
-@pytest.mark.parametrize("case", DYNAMIC)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case == "clearclip-padded" else pytest.mark.slow) for case in DYNAMIC]
+)
 def test_any_size_any_words_any_batch(case: str) -> None:
     overrides = {}
     if case == "clearclip-padded":
