@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _STRIP_PIXELS = 16_384
 _COEF = 2048
+_WORD_INPUTS = ("text", "owners", "logit_scale", "background_threshold")
 
 
 class SegmentationGraph(nn.Module):
@@ -108,7 +109,10 @@ def bilinear_taps(original: int, resized: int, inside: bool) -> tuple[Tensor, Te
 def export_segmenter(
     segmenter: DenseSegmenter, size_hw: tuple[int, int], bank: TextBank
 ) -> torch.export.ExportedProgram:
-    """A segmenter for one size as an exported program; batch and words are free.
+    """A segmenter for one image of one size as an exported program; words are free.
+
+    torch.export would fix the batch inside the tower, where windows of images are counted together; a batch is
+    answered image by image (:class:`TorchSession`).
 
     Args:
         segmenter: the method.
@@ -122,16 +126,16 @@ def export_segmenter(
     # One row would be taken as a fixed size.
     repeat = 2 if len(text) == 1 else 1
     example = (
-        torch.zeros(2, *size_hw, 3, dtype=torch.uint8),
+        torch.zeros(1, *size_hw, 3, dtype=torch.uint8),
         text.repeat(repeat, 1),
         bank.owners.repeat(repeat),
         torch.tensor(1.0),
         torch.tensor(0.0),
     )
-    queries, batch = torch.export.Dim("queries", min=1), torch.export.Dim("batch", min=1)
+    queries = torch.export.Dim("queries", min=1)
     with torch.no_grad():
         return torch.export.export(
-            graph, example, dynamic_shapes=({0: batch}, {0: queries}, {0: queries}, None, None), strict=False
+            graph, example, dynamic_shapes=(None, {0: queries}, {0: queries}, None, None), strict=False
         )
 
 
@@ -161,8 +165,10 @@ class TorchSession:
 
     @torch.inference_mode()
     def run(self, outputs: Sequence[str] | None, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Answers inputs by name; ``outputs`` is there for the interface only."""
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in feed.items()}
-        tensors = {name: value.reshape(feed[name].shape).to(self._device) for name, value in tensors.items()}
-        answer = self._module(**tensors)
-        return [value.cpu().numpy() for value in (answer if isinstance(answer, tuple) else (answer,))]
+        """Answers inputs by name, images one by one; ``outputs`` is there for the interface only."""
+        tensors = {name: torch.from_numpy(np.array(value)).to(self._device) for name, value in feed.items()}
+        if "image" not in tensors:
+            return [self._module(tensors["tokens"]).cpu().numpy()]
+        words = [tensors[name] for name in _WORD_INPUTS]
+        answers = [self._module(image, *words) for image in tensors["image"].split(1)]
+        return [torch.cat(parts).cpu().numpy() for parts in zip(*answers, strict=True)]
