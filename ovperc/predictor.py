@@ -249,10 +249,12 @@ def load(
     method = load_method(name, overrides)
     device, dtype = _device(device), _dtype(dtype)
     clip = load_clip(arch, weights, pos_embed=method.pos_embed, device=device, dtype=dtype)
-    # Words a user asks for by hand win, then what the weights were trained to read, then the method's.
-    templates = method.templates if "templates" in overrides else clip.templates or method.templates
+    # What a user asks for by hand wins, then what the weights were trained on, then the method's own.
+    asked = {key.split(".")[0] for key in overrides}
+    view = {} if clip.view is None or asked & {"tiler", "native_px"} else {"tiler": dict(clip.view)}
+    templates = method.templates if "templates" in asked else clip.templates or method.templates
     return Predictor(
-        segmenter=build_segmenter(method, clip),
+        segmenter=build_segmenter(method, clip, **view),
         text_encoder=TextEncoder(clip.text, clip.fingerprint, templates, cache_dir=home() / "text"),
         info=PredictorInfo(
             method=method.name,

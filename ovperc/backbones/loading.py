@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ class ClipModel:
         arch: architecture name.
         source: where the weights came from, in words.
         templates: prompt set that the weights were trained to read; None leaves it to the method.
+        view: the tiler that the weights were trained to see; None leaves it to the method.
     """
 
     backbone: DenseBackbone
@@ -79,6 +81,7 @@ class ClipModel:
     arch: str
     source: str
     templates: str | None = None
+    view: Mapping[str, Any] | None = None
 
 
 def load_clip(
@@ -106,26 +109,26 @@ def load_clip(
         FileNotFoundError: no such file; ``MissingWeightsError`` says what to get, where from and where to put it.
     """
     check_mode(pos_embed)
-    source, templates = locate(arch, weights), None
+    source, habits = locate(arch, weights), {}
     if source.arch == mini_archs.ARCH:
         arch, model, config = source.arch, _load_mini(source), mini_archs.architecture()
-        templates = mini_archs.TEMPLATES
+        habits = {"templates": mini_archs.TEMPLATES, "view": mini_archs.VIEW}
     elif source.path is None:
         arch, config = str(source.arch), arch_config(str(source.arch))
         model = _build_random(config)
     else:
         arch, model, config = _load_file(source)
-    return wrap_open_clip(
+    clip = wrap_open_clip(
         model,
         arch=arch,
         source=source.label,
         pos_embed=pos_embed,
         tokenizer=_tokenizer(arch, config, source),
         preprocess=_preprocess(model, arch, source),
-        templates=templates,
         device=device,
         dtype=dtype,
     )
+    return replace(clip, **habits)
 
 
 def wrap_open_clip(
@@ -136,7 +139,6 @@ def wrap_open_clip(
     pos_embed: str = "size",
     tokenizer: Tokenizer | None = None,
     preprocess: Preprocess | None = None,
-    templates: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> ClipModel:
@@ -146,7 +148,6 @@ def wrap_open_clip(
         model: ``CLIP``, ``CustomTextCLIP`` or ``CoCa``; its modules are shared, not copied.
         tokenizer: left out, CLIP's.
         preprocess: left out, CLIP's constants at the model's image size.
-        templates: prompt set of the weights; None leaves it to the method.
     """
     model = model.eval()
     tokenizer = tokenizer or SimpleTokenizer(context_length=getattr(model, "context_length", 77))
@@ -160,7 +161,6 @@ def wrap_open_clip(
         fingerprint=fingerprint,
         arch=arch,
         source=source,
-        templates=templates,
     )
 
 
