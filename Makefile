@@ -18,7 +18,7 @@ TEST_ENV := $(QUICK_MALLOC) OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
 .DEFAULT_GOAL := demo
 
 demo: env
-	$(QUICK_MALLOC) $(PY) demo/run_all.py --out outputs/demo
+	$(QUICK_MALLOC) $(PY) demo/run_all.py --method clip_surgery --out outputs/demo
 
 test: env
 	@workers=$$($(PY) -c 'import os, xdist; print(min(2, os.cpu_count() or 1))' 2>/dev/null || echo 0); \
