@@ -43,6 +43,8 @@ def resize_pos_embed(
     native_hw = native_hw or _square(table.shape[-2])
     if native_hw[0] * native_hw[1] != table.shape[-2]:
         raise ValueError(f"a position table of {table.shape[-2]} rows does not fill a grid of {native_hw}")
+    if mode == "scale" and torch.compiler.is_exporting():
+        return _resize_traced(table, grid_hw, native_hw)
     if tuple(grid_hw) == tuple(native_hw):
         return table
     planes = table.reshape(1, *native_hw, table.shape[-1]).permute(0, 3, 1, 2).float()
@@ -71,6 +73,40 @@ def _interpolate(planes: Tensor, grid_hw: tuple[int, int], mode: str) -> Tensor:
         return F.interpolate(planes, scale_factor=factors, mode="bicubic", align_corners=False)
     kind = "bilinear" if mode == "bilinear_square" else "bicubic"
     return F.interpolate(planes, size=tuple(grid_hw), mode=kind, align_corners=False, antialias=mode == "size_aa")
+
+
+def _resize_traced(table: Tensor, grid_hw: tuple[int, int], native_hw: tuple[int, int]) -> Tensor:
+    """Mode ``scale`` in a traced graph, whose own resize would fix the scale factor of a grid that is free.
+
+    Bicubic interpolation (a = -0.75, replicated border) is separable: one matrix a side, made of the sizes.
+    """
+    sides = [torch.arange(side, device=table.device) for side in grid_hw]
+    lengths = [torch.ones_like(side, dtype=torch.float32).sum() for side in sides]
+    native = torch.stack([length == have for length, have in zip(lengths, native_hw, strict=True)]).all()
+    rows, cols = (
+        _cubic_matrix(side, torch.where(native, torch.ones_like(length), have / (length + 0.1)), have)
+        for side, length, have in zip(sides, lengths, native_hw, strict=True)
+    )
+    planes = table.reshape(*native_hw, table.shape[-1]).float()
+    upright = (rows @ planes.flatten(1)).reshape(-1, native_hw[1], table.shape[-1])
+    resized = cols @ upright
+    return resized.reshape(*table.shape[:-2], -1, table.shape[-1]).to(table.dtype)
+
+
+def _cubic_matrix(places: Tensor, step: Tensor, native: int) -> Tensor:
+    """Bicubic weights ``(len(places), native)`` of places that are ``step`` source rows apart."""
+    centre = (places + 0.5) * step - 0.5
+    floor = centre.floor()
+    columns = torch.arange(native, device=places.device)
+    total: Tensor | None = None
+    for offset in (-1, 0, 1, 2):
+        distance = (centre - floor - offset).abs()
+        near = (1.25 * distance - 2.25) * distance.square() + 1
+        far = ((-0.75 * distance + 3.75) * distance - 6) * distance + 3
+        index = (floor.long() + offset).clamp(0, native - 1)
+        part = torch.where(distance <= 1, near, far)[:, None] * (index[:, None] == columns)
+        total = part if total is None else total + part
+    return total
 
 
 def add_pos_embed(

@@ -49,6 +49,8 @@ def check_exportable(segmenter: DenseSegmenter) -> None:
     """
     if type(segmenter).__name__ != "DenseSegmenter":
         raise ExportError(f"methods built as {type(segmenter).__name__} have no exported form yet; choose another")
+    if segmenter.tiler.whole_patches:
+        raise ExportError("a tiler with whole_patches has no exported form yet; pass tiler.whole_patches=False")
     if segmenter.proxy is not None and segmenter.proxy.mean_over != "window":
         raise ExportError(
             "this second tower takes means over all windows of an image, which the graph encodes one by one; "

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ovperc.tasks.segmentation import DenseSegmenter
 
 MAX_MODEL_BYTES = 2**31 - 2**20
+_FREE_SIDES_TOLERANCE = 1e-3
 Convert = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 
@@ -147,7 +148,34 @@ def trace_encoder(segmenter: DenseSegmenter, size_hw: tuple[int, int] | None = N
     dynamic = {0: torch.export.Dim.DYNAMIC}
     if tile_hw is None:
         dynamic |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    return _trace(encoder, torch.zeros(2, 3, *sides), dynamic, "windows", "embeddings")
+    model = _trace(encoder, torch.zeros(2, 3, *sides), dynamic, "windows", "embeddings")
+    if tile_hw is None:
+        _check_free_sides(encoder, model, (native * patch, (native + 1) * patch))
+    return model
+
+
+def _check_free_sides(encoder: PatchEncoder, model: onnx.ModelProto, sides: tuple[int, int]) -> None:
+    """Runs a trace at another size than it was made at: a tower may have fixed the size without a word.
+
+    Raises:
+        ExportError: the trace answers otherwise than the tower.
+    """
+    import onnxruntime as ort
+
+    windows = torch.randn(1, 3, *sides, generator=torch.Generator().manual_seed(0))
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    with torch.no_grad():
+        expected = encoder(windows).numpy()
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        (answer,) = session.run(None, {"windows": windows.numpy()})
+        fits = answer.shape == expected.shape and np.abs(answer - expected).max() < _FREE_SIDES_TOLERANCE
+    except Exception:
+        # onnxruntime has no common class for its errors; whatever it is, the trace does not serve other sizes.
+        fits = False
+    if not fits:
+        raise ExportError("this tower cannot be traced for images of any size; pass --size HxW")
 
 
 def export_text(text: TextTower) -> onnx.ModelProto:

@@ -67,21 +67,29 @@ def test_bilinear_weights_of_the_torch_program_are_the_same() -> None:
 
 
 # Whole image padded at the end; overlapping windows; windows padded on both sides. Each trace costs seconds: by
-# default the last, which has it all, and the tests of the runtime, which run on the first.
+# default the last two, and the tests of the runtime, which run on the first.
 DYNAMIC = {
     "maskclip": [(37, 50), (130, 70), (48, 48)],
     "sclip": [(60, 190), (130, 70), (333, 401)],
     "clearclip-padded": [(60, 100), (201, 133)],
+    "sclip-whole": [(48, 48), (60, 190), (130, 70)],
 }
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[] if case == "clearclip-padded" else pytest.mark.slow) for case in DYNAMIC]
+    "case",
+    [
+        pytest.param(case, marks=[] if case in ("clearclip-padded", "sclip-whole") else pytest.mark.slow)
+        for case in DYNAMIC
+    ],
 )
 def test_any_size_any_words_any_batch(case: str) -> None:
     overrides = {}
     if case == "clearclip-padded":
         overrides = {"tiler.pad_multiple_px": 32, "tiler.crop_px": 200, "tiler.stride_px": 120}
+    if case == "sclip-whole":
+        # The table is resized by a given factor, and not at all on the tower's own grid of 6 x 6.
+        overrides = {"tiler.short_side_px": 224, "tiler.crop_px": 0, "tiler.stride_px": 0}
     segmenter = tiny_predictor(case.partition("-")[0], **overrides).segmenter
     session = _session(onnx_export.export_segmenter(segmenter))
     for index, size_hw in enumerate(DYNAMIC[case]):
