@@ -33,9 +33,9 @@ EXTRAS = {
     "siglip": ["transformers"],
     "gpu": ["xformers"],
     "demo": ["scikit-image"],
+    # The tests also run the exported files and compare with the reference libraries.
+    "dev": ["pytest", "pytest-xdist", "ruff", "scikit-image", "onnx", "onnxruntime", "onnxscript", "transformers"],
 }
-# The tests run the exported files and compare with the reference libraries.
-EXTRAS["dev"] = ["pytest", "pytest-xdist", "ruff", *EXTRAS["demo"], *EXTRAS["export"], *EXTRAS["siglip"]]
 
 setup(
     name="ovperc",
