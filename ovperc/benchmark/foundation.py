@@ -85,21 +85,25 @@ def tower_ratio(options: Options) -> Iterator[Measurement]:
 
 
 def second_vocabulary(options: Options) -> Iterator[Measurement]:
-    """New words on an encoded image, over the time to encode it."""
+    """New words on an encoded image, the mean of four vocabularies in a row, over the time to encode it."""
     segmenter = _segmenter("maskclip", options)
-    bank = random_bank(150, segmenter.clip.backbone.embed_dim, segmenter.clip.fingerprint).to(options.device)
+    backbone, fingerprint = segmenter.clip.backbone, segmenter.clip.fingerprint
+    banks = [random_bank(150, backbone.embed_dim, fingerprint, seed=seed).to(options.device) for seed in range(4)]
     image = random_image(IMAGE_HW)
     encoded = segmenter.encode(image)
-    ratio = paired_ratio(
-        lambda: segmenter.segment(encoded, bank), lambda: segmenter.encode(image), options.runs, device=options.device
-    )
+
+    def ask() -> None:
+        for bank in banks:
+            segmenter.segment(encoded, bank)
+
+    ratio = paired_ratio(ask, lambda: segmenter.encode(image), options.runs, device=options.device)
     yield Measurement(
         "second-vocabulary",
         f"{ARCH}, {IMAGE_HW[0]}x{IMAGE_HW[1]}, 150 classes",
-        100 * ratio.ratio,
+        100 * ratio.ratio / len(banks),
         "% of encode",
         limit=3.0,
-        detail=str(ratio),
+        detail=f"{len(banks)} vocabularies: {ratio}",
     )
 
 
