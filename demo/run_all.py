@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovperc.cli_common import (
-    EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
     add_model_arguments,
     complain,
     model_options,
+    run_until_interrupted,
     staged_directory,
 )
 
@@ -89,12 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog="example: python demo/run_all.py --method sclip")
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), metavar="DIR", help="default: %(default)s")
     add_model_arguments(parser)
-    arguments = parser.parse_args(argv)
-    try:
-        return run(arguments)
-    except KeyboardInterrupt:
-        complain("interrupted; what is complete is kept, nothing partial is left")
-        return EXIT_INTERRUPTED
+    return run_until_interrupted(run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

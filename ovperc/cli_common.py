@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -54,6 +54,15 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def complain(message: object) -> None:
     """Prints an error on standard error."""
     print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def run_until_interrupted(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Exit status of ``run(arguments)``; Ctrl-C gets a line on standard error and a status of its own."""
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        complain("interrupted; what is complete is kept, nothing partial is left")
+        return EXIT_INTERRUPTED
 
 
 @contextmanager

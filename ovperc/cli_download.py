@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from ovperc.cli_common import EXIT_INTERRUPTED
-from ovperc.downloads import DownloadError, download_file, file_sha256
+from ovperc.downloads import DownloadError, download_file
+from ovperc.io.checksum import file_sha256
 from ovperc.weights import CATALOGUE, WeightsEntry, get_entry, how_to_get, local_file, weights_folder
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovperc.cli_common import (
-    EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_SOME_FAILED,
     EXIT_USAGE,
@@ -18,6 +17,7 @@ from ovperc.cli_common import (
     model_options,
     plain_warnings,
     progress_bar,
+    run_until_interrupted,
     staged_directory,
     stop_on_terminate,
 )
@@ -111,12 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the verb by itself, as ``demo/image_demo.py``."""
     parser = argparse.ArgumentParser(description="Segments images with the words you type.", epilog=EXAMPLE)
     add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    try:
-        return run(arguments)
-    except KeyboardInterrupt:
-        complain("interrupted; what is complete is kept, nothing partial is left")
-        return EXIT_INTERRUPTED
+    return run_until_interrupted(run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

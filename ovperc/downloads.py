@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import urllib.error
 import urllib.request
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+
+from ovperc.io.checksum import file_sha256
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 30
@@ -50,15 +51,6 @@ def download_file(url: str, target: Path, *, sha256: str | None = None, progress
             raise DownloadError(f"there is no space left for {target}; free some, or choose another folder") from error
         raise DownloadError(f"{target} could not be written: {error}") from error
     return target
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _fetch(url: str, part: Path, progress: bool) -> None:

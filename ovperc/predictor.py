@@ -16,7 +16,7 @@ from torch import Tensor
 from ovperc import __version__
 from ovperc.backbones.loading import load_clip
 from ovperc.configs import load_method
-from ovperc.data.images import ImageSource, expand_sources, read_image
+from ovperc.data.images import ImageSource, expand_sources, is_several, read_image
 from ovperc.predictions import SegPrediction
 from ovperc.registry import suggest
 from ovperc.structures import TextBank
@@ -144,7 +144,7 @@ class Predictor:
         vocabulary = self.vocabulary(words, background)
         self.bank(vocabulary)  # before any image, so that words that do not fit cost no time
         answers = [self._segment(source, source.load(), vocabulary) for source in expand_sources(images)]
-        return answers if _is_several(images) else answers[0]
+        return answers if is_several(images) else answers[0]
 
     def predict_each(self, images: Any, words: Words, background: BackgroundLike = None) -> Iterator[Outcome]:
         """Segments images one after the other; an image that fails is reported and the rest go on.
@@ -286,12 +286,3 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; {suggest(str(dtype), DTYPES)}")
     return DTYPES[dtype]
-
-
-def _is_several(images: Any) -> bool:
-    """Whether the answer is a list: for lists, folders and batches, whatever they hold."""
-    if isinstance(images, (str, Path)):
-        return not str(images).lower().startswith(("http://", "https://")) and Path(images).expanduser().is_dir()
-    if hasattr(images, "ndim"):
-        return images.ndim == 4
-    return hasattr(images, "__iter__") and not hasattr(images, "convert")

@@ -112,19 +112,26 @@ def expand_sources(sources: Any, recursive: bool = False) -> Iterator[ImageSourc
         yield ImageSource(name, _unused(stem, stems), lambda item=item: read_image(item))
 
 
+def is_several(sources: Any) -> bool:
+    """Whether sources are a folder, a batch or an iterable, whatever they hold, and not one image."""
+    if isinstance(sources, (str, Path)):
+        address = isinstance(sources, str) and _URL.match(sources)
+        return not address and Path(sources).expanduser().is_dir()
+    if isinstance(sources, np.ndarray) or _is_tensor(sources):
+        return sources.ndim == 4
+    return isinstance(sources, Iterable) and not isinstance(sources, (Image.Image, bytes, dict))
+
+
 def _flatten(sources: Any, recursive: bool) -> Iterator[Any]:
-    if isinstance(sources, str) and _URL.match(sources):
+    if not is_several(sources):
         yield sources
     elif isinstance(sources, (str, Path)):
-        path = Path(sources).expanduser()
-        yield from list_images(path, recursive) if path.is_dir() else [sources]
+        yield from list_images(Path(sources).expanduser(), recursive)
     elif isinstance(sources, np.ndarray) or _is_tensor(sources):
-        yield from sources if sources.ndim == 4 else [sources]
-    elif isinstance(sources, Iterable) and not isinstance(sources, (Image.Image, bytes, dict)):
+        yield from sources
+    else:
         for item in sources:
             yield from _flatten(item, recursive)
-    else:
-        yield sources
 
 
 def _unused(stem: str, seen: dict[str, int]) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ovperc.io.checksum import file_sha256
+
 FORMAT = "ovperc-export-1"
 CARD_NAME, MERGES_NAME = "card.json", "bpe_simple_vocab_16e6.txt.gz"
 MODEL_STEM, TEXT_STEM = "model", "text"
 EXAMPLE_NAME, EXPECTED_STEM = "example.png", "expected"
 KINDS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
-_BLOCK_BYTES = 2**20
 
 
 class FolderError(ValueError):
@@ -132,7 +132,7 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Writes ``card.json`` with the sha256 of every other file of the folder."""
-        files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != CARD_NAME}
+        files = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.name != CARD_NAME}
         content = {"format": FORMAT, **dataclasses.asdict(dataclasses.replace(self, files=files))}
         (folder / CARD_NAME).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -176,7 +176,7 @@ class Card:
             path = Path(folder) / name
             if name not in self.files or not path.is_file():
                 raise FolderError(f"{name} is missing from {str(folder)!r}; copy the whole folder again")
-            if sha256(path) != self.files[name]:
+            if file_sha256(path) != self.files[name]:
                 raise FolderError(
                     f"{str(path)!r} is not the file that was exported (its sha256 differs: truncated or changed); "
                     "copy it again"
@@ -186,15 +186,6 @@ class Card:
 def file_name(stem: str, kind: str) -> str:
     """Name of a model file: ``model.onnx``, ``text.pt2``."""
     return stem + KINDS[kind]
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _tuples(value: Any) -> Any:
