@@ -1,6 +1,6 @@
 """clip-mini: image-text contrast on the procedural world, made to run on one CPU core."""
 
-_base_ = "../runtime.py"
+_base_ = "../world.py"
 custom_imports = dict(
     imports=["ovperc.tasks.contrastive", "ovperc.data.world.contrastive", "ovperc.data.sampling", "ovperc.engine.muon"],
     allow_failed_imports=False,
@@ -23,12 +23,8 @@ train_dataloader = dict(
             dict(begin=2750, **harder, grounds=24, grey_contrast=(8.0, 45.0)),
         ],
     ),
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type="PositionSampler", shuffle=False, seed=0),
-    collate_fn=dict(type="ovperc.only_item"),
 )
-train_cfg = dict(type="ResumableTrainLoop", max_iters=iterations)
+train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(
     constructor="MuonConstructor",
     optimizer=dict(type="MuonAdamW", matrix_lr=2e-3, matrix_decay=0.02, lr=1e-3),

@@ -3,7 +3,7 @@
 The schedule is laid out for 1300 steps and stopped at 900, where the likeness of patches had settled.
 """
 
-_base_ = ["../runtime.py"]
+_base_ = "../world.py"
 custom_imports = dict(
     imports=[
         "ovperc.tasks.self_distillation",
@@ -18,12 +18,8 @@ iterations = 1300
 model = dict(type="SelfDistillation", arch="dino-mini", max_steps=iterations)
 train_dataloader = dict(
     dataset=dict(type="WorldViewPairs", length=iterations, seed=0, scenes=24, style=dict(grey_share=0.1)),
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type="PositionSampler", shuffle=False, seed=0),
-    collate_fn=dict(type="ovperc.only_item"),
 )
-train_cfg = dict(type="ResumableTrainLoop", max_iters=900)
+train_cfg = dict(max_iters=900)
 optim_wrapper = dict(
     constructor="MuonConstructor",
     optimizer=dict(type="MuonAdamW", matrix_lr=1.5e-3, matrix_decay=0.02, lr=1e-3),

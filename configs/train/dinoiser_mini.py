@@ -4,7 +4,7 @@ The recipe of ``clip_dinoiser.py`` with a shorter schedule and a larger step, an
 is unlike the border of the picture.
 """
 
-_base_ = ["../runtime.py"]
+_base_ = "../world.py"
 custom_imports = dict(
     imports=[
         "ovperc.tasks.dinoiser",
@@ -25,12 +25,8 @@ model = dict(
 )
 train_dataloader = dict(
     dataset=dict(type="WorldViewPairs", length=iterations, seed=1, scenes=8, window_px=112),
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type="PositionSampler", shuffle=False, seed=0),
-    collate_fn=dict(type="ovperc.only_item"),
 )
-train_cfg = dict(type="ResumableTrainLoop", max_iters=iterations)
+train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=5e-4, weight_decay=0.01),
     paramwise_cfg=dict(custom_keys={"bkg_decoder": dict(lr_mult=20.0)}),

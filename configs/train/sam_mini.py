@@ -1,6 +1,6 @@
 """sam-mini: masks from points, boxes and rough masks on the procedural world, on one CPU core."""
 
-_base_ = ["../runtime.py"]
+_base_ = "../world.py"
 custom_imports = dict(
     imports=[
         "ovperc.tasks.promptable",
@@ -34,12 +34,8 @@ model = dict(
 )
 train_dataloader = dict(
     dataset=dict(type="WorldPrompts", length=iterations, seed=0, scenes=16, prompts=6, style=dict(grey_share=0.1)),
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type="PositionSampler", shuffle=False, seed=0),
-    collate_fn=dict(type="ovperc.only_item"),
 )
-train_cfg = dict(type="ResumableTrainLoop", max_iters=iterations)
+train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(
     constructor="MuonConstructor",
     optimizer=dict(
