@@ -1,7 +1,7 @@
 """ProxyCLIP (Lan et al., ECCV 2024): the last block attends by DINO's similarities, without residual and feed-forward.
 
 DINO ViT-B/8 is the default of the paper; ``proxy.weights=dino-vitb16`` is several times faster. Windows of 336 px with
-stride 112 at short side 336 (COCO-Stuff and Cityscapes 448, the latter in windows of 224). Background threshold 0.2 on
+stride 112 at short side 336 (Cityscapes 448 in windows of 224). Background threshold 0.2 on
 VOC21, 0.15 on Context60, 0.25 on COCO-Object. Departures: a patch always sees itself (the released code answers NaN on
 blank windows), position tables are resized in float32, and windows need not be square.
 """

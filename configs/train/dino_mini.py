@@ -1,6 +1,6 @@
 """dino-mini: self-distillation on pictures of the procedural world, without labels, on one CPU core.
 
-The schedule is laid out for 1300 steps and stopped at 900, where the likeness of patches had settled.
+The schedule is laid out for 1300 steps and was stopped at 900 for want of time; the rest was not tried.
 """
 
 _base_ = "../world.py"
