@@ -21,6 +21,7 @@ from ovperc.cli_common import (
     staged_directory,
     stop_on_terminate,
 )
+from ovperc.tasks.table import DEFAULT_TASK, TASKS, Task, get_task
 
 if TYPE_CHECKING:
     from ovperc.predictor import Outcome
@@ -107,11 +108,31 @@ def _write(outcome: Outcome, out: Path) -> list[Path]:
     return [out / name for name in names]
 
 
+def _task(name: str) -> Task:
+    try:
+        return get_task(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the verb by itself, as ``demo/image_demo.py``."""
-    parser = argparse.ArgumentParser(description="Segments images with the words you type.", epilog=EXAMPLE)
-    add_arguments(parser)
-    return run_until_interrupted(run, parser.parse_args(argv))
+    """Runs the verb by itself, as ``demo/image_demo.py``; ``--task`` chooses whose arguments it takes."""
+    chooser = argparse.ArgumentParser(add_help=False)
+    chooser.add_argument(
+        "--task",
+        type=_task,
+        default=get_task(DEFAULT_TASK),
+        metavar="TASK",
+        help=f"what to find out: {', '.join(TASKS)}, or the beginning of one (default: {DEFAULT_TASK})",
+    )
+    chosen, rest = chooser.parse_known_args(argv)
+    task = chosen.task
+    cli = task.place("cli")
+    parser = argparse.ArgumentParser(
+        prog=Path(sys.argv[0]).name, description=f"Says {task.title}.", epilog=cli.EXAMPLE, parents=[chooser]
+    )
+    cli.add_arguments(parser)
+    return run_until_interrupted(cli.run, parser.parse_args(rest))
 
 
 if __name__ == "__main__":

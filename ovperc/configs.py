@@ -12,6 +12,7 @@ from typing import Any
 
 from ovperc.engine.configs import config_root, find_config, parse_overrides
 from ovperc.registry import suggest
+from ovperc.tasks.table import DEFAULT_TASK, get_task
 
 _OPTIONAL_PARTS = ("score_rule", "refiner", "proxy")
 _VIEW_SIZES = ("short_side_px", "max_long_side_px", "crop_px", "stride_px")
@@ -19,7 +20,7 @@ _VIEW_SIZES = ("short_side_px", "max_long_side_px", "crop_px", "stride_px")
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """One method.
+    """One method of segmentation.
 
     Attributes:
         name: stem of its file.
@@ -77,7 +78,7 @@ class MethodConfig:
         Raises:
             ValueError: a field that methods do not have; near matches are offered.
         """
-        _check_fields(self.name, fields)
+        _check_fields(self.name, type(self), fields)
         return dataclasses.replace(self, **fields)
 
     def view(self, native_px: int, patch_px: int) -> dict[str, Any]:
@@ -101,18 +102,28 @@ class MethodConfig:
         return settings
 
 
-def list_methods() -> tuple[str, ...]:
-    """Names of the shipped methods."""
-    return tuple(sorted(file.stem for file in (config_root() / "methods").glob("*.py")))
+def list_methods(task: str | None = None) -> tuple[str, ...]:
+    """Names of the shipped methods: all of them, or those of one task (``"segmentation"``, ``"anomaly"``, ...).
+
+    Raises:
+        ValueError: no such task; near matches are offered.
+    """
+    files = sorted((config_root() / "methods").glob("*.py"))
+    if task is not None:
+        files = [file for file in files if _task_of(file) == get_task(task).name]
+    return tuple(file.stem for file in files)
 
 
-def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | None = None) -> MethodConfig:
+def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | None = None) -> Any:
     """Reads a method config.
 
     Args:
         name: a shipped method (``"sclip"``), or a path to a ``.py`` file that sets ``method = dict(...)``.
         options: overrides, as a mapping or as texts ``"readout.residual=False"``. A dotted key changes one
             setting of a part (``{"tiler.crop_px": 448}``), a plain one replaces a whole field.
+
+    Returns:
+        :class:`MethodConfig`, or the dataclass of the task that the config names (``task="anomaly"``).
 
     Raises:
         FileNotFoundError: no such method or file; near matches are offered.
@@ -129,20 +140,40 @@ def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | N
         config.method[key] = overrides.pop(key)
     config.merge_from_dict({f"method.{key}": value for key, value in overrides.items()})
     fields = config.method.to_dict()
-    _check_fields(path.stem, fields)
-    missing = [part for part in ("readout", "tiler") if part not in fields]
+    kind = get_task(fields.pop("task", DEFAULT_TASK)).place("method")
+    _check_fields(path.stem, kind, fields)
+    missing = [field for field in _required_fields(kind) if field not in fields]
     if missing:
         raise ValueError(f"method {path.stem!r} must set {' and '.join(missing)}")
     if isinstance(fields.get("templates"), list):
         fields["templates"] = tuple(fields["templates"])
-    return MethodConfig(name=path.stem, title=_title(path), **fields)
+    return kind(name=path.stem, title=_title(path), **fields)
 
 
-def _check_fields(name: str, fields: Mapping[str, Any]) -> None:
-    known = {entry.name for entry in dataclasses.fields(MethodConfig)} - {"name", "title"}
+def _required_fields(kind: type) -> list[str]:
+    free = (dataclasses.MISSING, dataclasses.MISSING)
+    return [
+        entry.name
+        for entry in dataclasses.fields(kind)
+        if entry.name != "name" and (entry.default, entry.default_factory) == free
+    ]
+
+
+def _check_fields(name: str, kind: type, fields: Mapping[str, Any]) -> None:
+    known = {entry.name for entry in dataclasses.fields(kind)} - {"name", "title"}
     for key in fields:
         if key not in known:
             raise ValueError(f"method {name!r} has an unknown field {key!r}; {suggest(key, known)}")
+
+
+def _task_of(path: Path) -> str:
+    """The task that a config names, read without running it."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            for keyword in node.value.keywords:
+                if keyword.arg == "task" and isinstance(keyword.value, ast.Constant):
+                    return keyword.value.value
+    return DEFAULT_TASK
 
 
 def _title(path: Path) -> str:

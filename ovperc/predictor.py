@@ -15,18 +15,20 @@ from torch import Tensor
 
 from ovperc import __version__
 from ovperc.backbones.loading import load_clip
-from ovperc.configs import load_method
+from ovperc.configs import MethodConfig, load_method
 from ovperc.data.images import ImageSource, expand_sources, is_several, read_image
 from ovperc.predictions import SegPrediction
 from ovperc.registry import suggest
 from ovperc.structures import TextBank
 from ovperc.tasks.segmentation import DenseSegmenter, EncodedImage, build_segmenter
+from ovperc.tasks.table import task_of
 from ovperc.text.coverage import UnseenWordsWarning, unseen_words
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
 from ovperc.weights import home
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CPU = torch.device("cpu")
 _BANKS_KEPT = 8
 _WORDS_LISTED = 6
 
@@ -228,7 +230,7 @@ def load(
     dtype: str | torch.dtype = "float32",
     background: BackgroundLike = None,
     **overrides: Any,
-) -> Predictor:
+) -> Any:
     """Loads a method on the weights of a dual encoder.
 
     Args:
@@ -242,15 +244,46 @@ def load(
         **overrides: fields of the method, or their parts by dotted key:
             ``load("sclip", templates="plain", **{"tiler.crop_px": 448})``.
 
+    Returns:
+        :class:`Predictor` for methods of segmentation, else the predictor of the method's task:
+        :class:`ovperc.anomaly.predictor.AnomalyPredictor`, :class:`ovperc.detection.predictor.DetPredictor`.
+
     Raises:
         FileNotFoundError: no such method, or weights that are not here; the message says how to get them.
         ValueError: an unknown name or an option of a wrong kind; near matches are offered.
     """
     method = load_method(name, overrides)
-    device, dtype = _device(device), _dtype(dtype)
+    asked = frozenset(key.split(".")[0] for key in overrides)
+    return task_of(method).place("load")(
+        method,
+        asked,
+        weights=weights,
+        arch=arch,
+        device=_device(device),
+        dtype=_dtype(dtype),
+        background=background,
+    )
+
+
+def load_segmentation(
+    method: MethodConfig,
+    asked: frozenset[str] = frozenset(),
+    *,
+    weights: str | Path | None = None,
+    arch: str | None = None,
+    device: torch.device = _CPU,
+    dtype: torch.dtype = torch.float32,
+    background: BackgroundLike = None,
+) -> Predictor:
+    """Loads a method of segmentation; :func:`load` is the way in.
+
+    Args:
+        method: its config.
+        asked: fields of it that the user set by hand: they win over what the weights were trained on, and that wins
+            over the method's own.
+        weights, arch, device, dtype, background: as for :func:`load`, checked.
+    """
     clip = load_clip(arch, weights, pos_embed=method.pos_embed, device=device, dtype=dtype)
-    # What a user asks for by hand wins, then what the weights were trained on, then the method's own.
-    asked = {key.split(".")[0] for key in overrides}
     view = {} if clip.view is None or asked & {"tiler", "native_px"} else {"tiler": dict(clip.view)}
     templates = method.templates if "templates" in asked else clip.templates or method.templates
     return Predictor(

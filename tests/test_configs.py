@@ -26,7 +26,7 @@ def test_the_methods_of_the_card_are_shipped():
     assert {"maskclip", "sclip", "clearclip", "naclip", "clip_surgery"} <= set(list_methods())
 
 
-@pytest.mark.parametrize("name", list_methods())
+@pytest.mark.parametrize("name", list_methods("segmentation"))
 def test_shipped_methods_name_registered_parts(name: str):
     method = load_method(name)
     assert method.name == name

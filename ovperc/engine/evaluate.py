@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine.dist import get_world_size, is_main_process
 
 from ovperc.configs import load_method
-from ovperc.data.benchmarks import Benchmark, get_benchmark
+from ovperc.data.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from ovperc.data.protocols import protocol
 from ovperc.data.segmentation import LabelledImages, SegmentationDataset
 from ovperc.engine.compat import prepare_mmengine, prepare_mmseg, tune_allocator
@@ -20,6 +20,7 @@ from ovperc.engine.configs import parse_overrides
 from ovperc.engine.progress import settings_digest
 from ovperc.engine.summary import RunSummary, plain
 from ovperc.engine.test_run import TestOptions, TestOutcome, join_processes, run_test
+from ovperc.tasks.table import task_of
 
 if TYPE_CHECKING:
     from ovperc.predictor import Predictor
@@ -27,9 +28,31 @@ if TYPE_CHECKING:
 DATA_PREFIX = "data."
 
 
-def evaluate(
+def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
+    """Scores a method on a benchmark of its task.
+
+    Args:
+        method: name or file of a method config.
+        benchmark: name in ``ovperc.data.benchmarks``.
+        **settings: as for :func:`evaluate_segmentation`, whatever the task.
+
+    Raises:
+        ValueError: the method is for another task than the benchmark.
+    """
+    row = get_benchmark(benchmark)
+    task = task_of(load_method(method))
+    if task.name != row.task:
+        near = ", ".join(other.name for other in BENCHMARKS.values() if other.task == task.name)
+        raise ValueError(
+            f"method {str(method)!r} is for {task.name}, benchmark {row.name!r} for {row.task}; "
+            f"choose one of {near or 'no benchmark yet'}"
+        )
+    return task.place("evaluate")(method, row, **settings)
+
+
+def evaluate_segmentation(
     method: str | Path,
-    benchmark: str,
+    row: Benchmark,
     *,
     weights: str | Path | None = None,
     arch: str | None = None,
@@ -46,13 +69,13 @@ def evaluate(
     work_dir: str | Path | None = None,
     summary_file: str | Path | None = None,
 ) -> RunSummary:
-    """Scores a training-free method on a benchmark by the method's published protocol.
+    """Scores a training-free method of segmentation by its published protocol.
 
     A run that was killed goes on where it stopped when it is started again with the same arguments.
 
     Args:
         method: name or file of a method config.
-        benchmark: name in ``ovperc.data.benchmarks``.
+        row: the benchmark.
         weights, arch, device, dtype: as for ``ovperc.load``.
         overrides: of the method (``readout.residual=False``), or of the test set (``data.seed=1``).
         data_root: the data set's folder, or the folder of all; ``None`` takes ``$OVPERC_DATA``.
@@ -75,7 +98,6 @@ def evaluate(
     tune_allocator()
     prepare_mmengine()
     join_processes(options.launcher)
-    row = get_benchmark(benchmark)
     user_options, data_options = split_overrides(parse_overrides(overrides))
     images = open_images(row, data_options, data_root, allow_partial)
     dataset = SegmentationDataset(images, limit)

@@ -21,7 +21,7 @@ from tests.helpers.tiny_models import EMBED_DIM, tiny_clip, tiny_open_clip
 from tests.helpers.tiny_proxy import tiny_proxy
 from tests.helpers.tiny_sam import tiny_sam
 
-METHODS = list_methods()
+METHODS = list_methods("segmentation")
 FAMILIES = ("vit", "resnet", "siglip", "timm-token", "eva")
 SIZES = [(48, 48), (37, 61), (53, 45)]
 
