@@ -27,7 +27,7 @@ class Benchmark:
         title: what it asks, in words.
         factory: ``"module:callable"`` that makes the labelled images.
         options: its arguments; the command line may replace them.
-        task: ``segmentation``.
+        task: ``segmentation``, ``anomaly`` or ``detection``.
         background: policy; where enabled, label 0 of the images is background.
         ignore_index: label of pixels that do not count.
         absent: what a class counts as that occurs neither in truth nor in predictions: ``skip`` or ``zero``.
@@ -120,12 +120,22 @@ def _files(name: str, reader: str, ignore_index: int = 255) -> Benchmark:
     )
 
 
+_WORLD_ANOMALY = Benchmark(
+    "world-anomaly",
+    "where 10 products of the world are damaged; products and kinds of damage that training never shows",
+    "ovperc.data.world.anomaly:WorldAnomaly",
+    {"split": "test", "good": 16, "per_kind": 6, "normal": 16, "size_px": 112, "seed": 0},
+    task="anomaly",
+)
+
+
 _TABLE: tuple[Benchmark, ...] = (
     _world("world-materials", "12 materials of the procedural world"),
     _world("world-base", "pattern x colour objects on materials, pairs seen in training"),
     _world("world-novel", "the same, half of the objects with pairs held out of training"),
     _world("world-shapes", "colour x shape objects on materials, the hard one"),
     _world("world-real", "mosaics of photographs of brick, grass and gravel", num_scenes=100),
+    _WORLD_ANOMALY,
     _files("voc21", "PascalVOCDataset"),
     _files("voc20", "PascalVOC20Dataset"),
     _files("context60", "PascalContextDataset"),
