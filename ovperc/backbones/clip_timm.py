@@ -180,7 +180,11 @@ class TimmTransformer(TokenTower):
         return self._head(trunk.head(trunk.head_drop(trunk.fc_norm(tokens))))
 
     def encode_pooled(self, images: Tensor) -> Tensor:
-        return self._head(self.trunk.forward_head(self.trunk.norm(self.run_blocks(images))))
+        return self.pool(self.run_blocks(images))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """The image embedding of the last block's output, ``(B, p + n, D) -> (B, E)``."""
+        return self._head(self.trunk.forward_head(self.trunk.norm(tokens)))
 
     def _head(self, tokens: Tensor) -> Tensor:
         return self.tower.head(tokens) if isinstance(self.tower, TimmModel) else tokens

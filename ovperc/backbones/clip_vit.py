@@ -77,6 +77,11 @@ class ClipViT(TokenTower):
         self.width = tower.conv1.out_channels
         self.embed_dim = tower.proj.shape[1]
 
+    @property
+    def pools_class_row(self) -> bool:
+        """Whether the image embedding reads the class row only."""
+        return self.tower.attn_pool is None and self.tower.pool_type == "tok"
+
     def view(self, layer: int, positions: None = None) -> ClipBlock:
         return ClipBlock(self.tower.transformer.resblocks[layer])
 
@@ -106,7 +111,11 @@ class ClipViT(TokenTower):
         return _pool_alone(tower.attn_pool_contrastive, tokens) @ tower.proj
 
     def encode_pooled(self, images: Tensor) -> Tensor:
-        pooled, _ = self.tower._pool(self.run_blocks(images))
+        return self.pool(self.run_blocks(images))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """The image embedding of the last block's output, ``(B, 1 + n, D) -> (B, E)``."""
+        pooled, _ = self.tower._pool(tokens)
         pooled = pooled @ self.tower.proj
         return pooled[:, 0] if pooled.ndim == 3 else pooled
 

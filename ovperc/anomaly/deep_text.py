@@ -1,0 +1,50 @@
+"""A text tower read with vectors in place of words, at its input and again at deeper blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ovperc.backbones.text_tower import TextTower
+
+
+def encode_vectors(tower: TextTower, rows: Tensor, ends: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
+    """Embeds prompts that are given as token embeddings.
+
+    The stock blocks run one by one; entering block ``i + 1`` (counted from 0) rows ``1..len`` are replaced by
+    ``deep[i]``, and all other rows flow on (AnomalyCLIP, Zhou et al., ICLR 2024, section 3.3). The tower is causal, so
+    rows behind the last end token are left out.
+
+    Args:
+        tower: a causal text tower of open_clip.
+        rows: ``(Q, L, D)`` token embeddings without positions.
+        ends: ``(Q,)`` int64, row of the end token.
+        deep: one ``(m, D)`` per block after the first, in order.
+
+    Returns:
+        ``(Q, E)``, not normalised; gradients flow to ``rows`` and ``deep``.
+
+    Raises:
+        ValueError: a text tower that is not causal, or more deep tokens than it has blocks or rows.
+    """
+    inner = tower.tower
+    if not tower.causal or not hasattr(inner, "transformer"):
+        raise ValueError("learned prompts need CLIP's causal text tower; this model has another")
+    blocks = inner.transformer.resblocks
+    if len(deep) > len(blocks) - 1:
+        raise ValueError(f"the text tower has {len(blocks)} blocks, so at most {len(blocks) - 1} deep tokens sets fit")
+    length = int(ends.max()) + 1
+    hidden = rows[:, :length] + inner.positional_embedding[:length].to(rows.dtype)
+    mask = inner.attn_mask[:length, :length].to(hidden.dtype)
+    for layer, block in enumerate(blocks):
+        if 0 < layer <= len(deep):
+            tokens = deep[layer - 1].to(hidden.dtype)
+            tail = hidden[:, 1 + len(tokens) :]
+            hidden = torch.cat([hidden[:, :1], tokens.expand(len(hidden), -1, -1), tail], dim=1)
+        hidden = block(hidden, attn_mask=mask)
+    pooled = inner.ln_final(hidden[torch.arange(len(rows), device=rows.device), ends])
+    if isinstance(inner.text_projection, nn.Linear):
+        return inner.text_projection(pooled)
+    return pooled if inner.text_projection is None else pooled @ inner.text_projection
