@@ -34,7 +34,17 @@ EXTRAS = {
     "gpu": ["xformers"],
     "demo": ["scikit-image"],
     # The tests also run the exported files and compare with the reference libraries.
-    "dev": ["pytest", "pytest-xdist", "ruff", "scikit-image", "onnx", "onnxruntime", "onnxscript", "transformers"],
+    "dev": [
+        "pytest",
+        "pytest-xdist",
+        "ruff",
+        "scikit-image",
+        "scikit-learn",
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "transformers",
+    ],
 }
 
 setup(

@@ -1,0 +1,338 @@
+"""Pixel figures of anomaly maps, exact and in bounded memory.
+
+The vertices of every curve lie at scores of defective pixels, which are few. One pass over the maps collects those
+scores, a second counts the normal pixels between them; so nothing but a handful of maps is held at a time, and the
+result equals a sort of all pixels at once, ties included. Maps are made again for the second pass.
+
+Where even the defective pixels are too many, scores are worked off in bands of a bounded number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from ovperc.metrics.aupro import OverlapTotals, RegionCurve, legacy_aupro, legacy_thresholds, region_weights
+from ovperc.metrics.ranking import RankingCurve, RankingScores, RankingTotals
+
+PRO_LIMITS: tuple[float, ...] = (0.3, 0.05)
+MAX_POSITIVES = 1 << 24
+_BUFFER = 1 << 22
+_SAMPLE = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredMap:
+    """A map with its truth.
+
+    Attributes:
+        scores: ``(H, W)`` float32, higher is more anomalous.
+        mask: ``(H, W)`` bool; None stands for no defect anywhere.
+        name: for messages.
+    """
+
+    scores: np.ndarray
+    mask: np.ndarray | None = None
+    name: str = "map"
+
+    def checked(self) -> ScoredMap:
+        """Itself.
+
+        Raises:
+            ValueError: scores that are not finite, or a mask of another size.
+        """
+        if self.mask is not None and self.mask.shape != self.scores.shape:
+            raise ValueError(
+                f"{self.name}: the mask is {self.mask.shape}, the map {self.scores.shape}; make them equal"
+            )
+        if not np.isfinite(self.scores).all():
+            bad = int((~np.isfinite(self.scores)).sum())
+            raise ValueError(f"{self.name}: {bad} of {self.scores.size} scores are not finite; no curve can rank them")
+        return self
+
+    def defective(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Scores and region weights of the defective pixels, and the number of regions."""
+        if self.mask is None:
+            return np.zeros(0, self.scores.dtype), np.zeros(0), 0
+        weights, regions = region_weights(self.mask)
+        return self.scores[self.mask], weights, regions
+
+    def normal(self) -> np.ndarray:
+        """Scores of the normal pixels, ``(N,)``."""
+        return self.scores.ravel() if self.mask is None else self.scores[~self.mask]
+
+
+OpenMaps = Callable[[], Iterable[ScoredMap]]
+"""Gives the maps from the beginning; the same ones each time it is called."""
+
+
+@dataclass(frozen=True)
+class PixelScores:
+    """Figures over all pixels of a category, in ``[0, 1]``; NaN where they are not defined.
+
+    Attributes:
+        ranking: AUROC, AP, AUPR and F1-max.
+        aupro: limit of the false positive rate -> area under the per-region overlap curve.
+        legacy_aupro: the 200-step estimator of published tables; NaN if it was not asked for.
+        regions, positives, negatives: what was counted.
+    """
+
+    ranking: RankingScores
+    aupro: dict[float, float]
+    legacy_aupro: float
+    regions: int
+    positives: int
+    negatives: int
+
+
+@dataclass(frozen=True)
+class MapStatistics:
+    """What the first pass over maps tells; sums that can be added.
+
+    Attributes:
+        positives, negatives: pixels.
+        regions: connected defects.
+        low, high: range of all scores.
+    """
+
+    positives: int = 0
+    negatives: int = 0
+    regions: int = 0
+    low: float = np.inf
+    high: float = -np.inf
+
+    def __add__(self, other: MapStatistics) -> MapStatistics:
+        return MapStatistics(
+            self.positives + other.positives,
+            self.negatives + other.negatives,
+            self.regions + other.regions,
+            min(self.low, other.low),
+            max(self.high, other.high),
+        )
+
+
+class PositiveScores:
+    """Scores of defective pixels with their region weights, equal scores joined; mergeable.
+
+    Args:
+        low, high: only scores in ``[low, high)``.
+    """
+
+    def __init__(self, low: float = -np.inf, high: float = np.inf) -> None:
+        self.low, self.high = low, high
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._loose = 0
+
+    def add(self, scores: np.ndarray, weights: np.ndarray) -> None:
+        """Adds the defective pixels of one map."""
+        inside = (scores >= self.low) & (scores < self.high)
+        if not inside.all():
+            scores, weights = scores[inside], weights[inside]
+        if scores.size:
+            self._parts.append((scores, np.ones(scores.size, np.int64), weights))
+            self._loose += scores.size
+        if self._loose > MAX_POSITIVES:
+            self.join()
+
+    def merge(self, other: PositiveScores) -> None:
+        """Adds those of another process or shard."""
+        self._parts.append(other.join())
+        self._loose += self._parts[-1][0].size
+
+    def join(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distinct scores, rising, ``(K,)`` with their counts int64 and weights float64."""
+        if not self._parts:
+            return np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0)
+        scores, counts, weights = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        order = np.argsort(scores, kind="stable")
+        scores, counts, weights = scores[order], counts[order], weights[order]
+        first = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))
+        joined = (scores[first], np.add.reduceat(counts, first), np.add.reduceat(weights, first))
+        self._parts, self._loose = [joined], 0
+        return joined
+
+
+class NormalCounts:
+    """Counts of normal pixels at and between thresholds; the counts of other processes can be added to them.
+
+    Args:
+        thresholds: ``(K,)`` distinct, rising.
+        low, high: only scores in ``[low, high)``.
+
+    Attributes:
+        cells: ``(2 K + 1,)`` int64; odd cells are ties with a threshold, even ones lie between, rising.
+    """
+
+    def __init__(self, thresholds: np.ndarray, low: float = -np.inf, high: float = np.inf) -> None:
+        self.thresholds, self.low, self.high = thresholds, low, high
+        self.cells = np.zeros(2 * len(thresholds) + 1, np.int64)
+        self._waiting: list[np.ndarray] = []
+        self._size = 0
+
+    def add(self, scores: np.ndarray) -> None:
+        """Adds the normal pixels of one map."""
+        if np.isfinite(self.low) or np.isfinite(self.high):
+            scores = scores[(scores >= self.low) & (scores < self.high)]
+        self._waiting.append(scores)
+        self._size += scores.size
+        if self._size >= max(_BUFFER, 2 * len(self.thresholds)):
+            self.count()
+
+    def count(self) -> np.ndarray:
+        """The cells, with all that was added."""
+        if self._waiting:
+            scores = np.sort(np.concatenate(self._waiting))
+            borders = np.empty(2 * len(self.thresholds) + 2, np.int64)
+            borders[0], borders[-1] = 0, scores.size
+            borders[1:-1:2] = np.searchsorted(scores, self.thresholds, side="left")
+            borders[2:-1:2] = np.searchsorted(scores, self.thresholds, side="right")
+            self.cells += np.diff(borders)
+            self._waiting, self._size = [], 0
+        return self.cells
+
+
+@dataclass
+class _LegacyCounts:
+    """Overlap and false alarms at the thresholds of the 200-step estimator."""
+
+    thresholds: np.ndarray
+    overlap: np.ndarray = field(init=False)
+    alarms: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.overlap = np.zeros(len(self.thresholds))
+        self.alarms = np.zeros(len(self.thresholds), np.int64)
+
+    def add(self, item: ScoredMap) -> None:
+        scores, weights, _ = item.defective()
+        size = len(self.thresholds) + 1
+        for values, share, total in ((scores, weights, self.overlap), (item.normal(), None, self.alarms)):
+            # A score is above the thresholds left of its place: prediction is ``score > t``.
+            place = np.searchsorted(self.thresholds, values.astype(np.float64), side="left")
+            total += np.bincount(place, share, size)[::-1].cumsum()[::-1][1:].astype(total.dtype)
+
+    def estimate(self, statistics: MapStatistics) -> float:
+        if not statistics.regions or not statistics.negatives:
+            return float("nan")
+        return legacy_aupro(self.overlap / statistics.regions, self.alarms / statistics.negatives)
+
+
+def pixel_scores(
+    open_maps: OpenMaps,
+    limits: Iterable[float] = PRO_LIMITS,
+    legacy: bool = False,
+    max_positives: int = MAX_POSITIVES,
+) -> PixelScores:
+    """Exact figures of maps that can be made again.
+
+    Memory: a few maps, and at most about ``max_positives`` defective pixels (20 bytes each); it does not grow with the
+    number of images. Two passes over the maps up to that number of defective pixels, two more for each further band.
+
+    Args:
+        open_maps: gives all maps from the beginning, at least twice.
+        limits: of AUPRO's false positive rate.
+        legacy: also the 200-step estimator.
+        max_positives: defective pixels held at a time.
+
+    Raises:
+        ValueError: a map with scores that are not finite, or a mask of another size.
+    """
+    statistics, positives, edges = _first_pass(open_maps, max_positives)
+    steps = _LegacyCounts(legacy_thresholds(statistics.low, statistics.high)) if legacy else None
+    totals = PixelTotals(statistics, limits)
+    for low, high in reversed(list(pairwise(edges.tolist()))):
+        if positives is None:
+            band = PositiveScores(low, high)
+            for item in open_maps():
+                band.add(*item.defective()[:2])
+        else:
+            band = positives
+        normal = NormalCounts(band.join()[0], low, high)
+        for item in open_maps():
+            normal.add(item.normal())
+            if steps is not None and high == np.inf:
+                steps.add(item)
+        totals.add(region_curve(band, normal, statistics.regions))
+    return totals.scores(float("nan") if steps is None else steps.estimate(statistics))
+
+
+def region_curve(positives: PositiveScores, normal: NormalCounts, regions: int) -> RegionCurve:
+    """The curve, or the piece of it within a band, that scores and counts make; empty steps left out."""
+    thresholds, counts, weights = positives.join()
+    cells = normal.count()
+    found, share, scores = np.zeros(len(cells), np.int64), np.zeros(len(cells)), np.zeros(len(cells))
+    found[1::2], share[1::2] = counts, weights
+    scores[1::2], scores[2::2], scores[0] = thresholds, thresholds, positives.low
+    kept = np.flatnonzero((found > 0) | (cells > 0))[::-1]
+    return RegionCurve(RankingCurve(scores[kept], found[kept], cells[kept]), share[kept], regions)
+
+
+class PixelTotals:
+    """All figures of a curve of pixels that arrives in pieces, from the highest scores to the lowest.
+
+    Args:
+        statistics: of the whole curve.
+        limits: of AUPRO's false positive rate.
+    """
+
+    def __init__(self, statistics: MapStatistics, limits: Iterable[float]) -> None:
+        self.statistics = statistics
+        self._ranking = RankingTotals(statistics.positives, statistics.negatives)
+        self._overlap = OverlapTotals(statistics.regions, statistics.negatives, limits)
+
+    def add(self, piece: RegionCurve) -> None:
+        """Adds the next steps, all below those before."""
+        self._ranking.add(piece.ranking)
+        self._overlap.add(piece.ranking.negatives, piece.weights)
+
+    def scores(self, legacy: float = float("nan")) -> PixelScores:
+        """The figures, once all pieces are added."""
+        own = self.statistics
+        return PixelScores(
+            self._ranking.scores(), self._overlap.areas(), legacy, own.regions, own.positives, own.negatives
+        )
+
+
+def _first_pass(open_maps: OpenMaps, max_positives: int) -> tuple[MapStatistics, PositiveScores | None, np.ndarray]:
+    """Counts, the defective pixels if they are not too many, and the borders of the bands to work in."""
+    statistics, positives = MapStatistics(), PositiveScores()
+    sample = _Sample()
+    for item in open_maps():
+        item.checked()
+        scores, weights, regions = item.defective()
+        low, high = (float(item.scores.min()), float(item.scores.max())) if item.scores.size else (np.inf, -np.inf)
+        statistics += MapStatistics(scores.size, item.scores.size - scores.size, regions, low, high)
+        sample.add(scores)
+        if positives is not None:
+            positives.add(scores, weights)
+            if statistics.positives > max_positives:
+                positives = None
+    if positives is not None:
+        return statistics, positives, np.array([-np.inf, np.inf])
+    bands = -(-statistics.positives * 5 // (4 * max_positives))
+    inner = np.unique(np.quantile(sample.scores(), np.arange(1, bands) / bands, method="nearest"))
+    return statistics, None, np.concatenate([[-np.inf], inner, [np.inf]])
+
+
+class _Sample:
+    """An even sample of a stream of numbers, of bounded size: every second is dropped when it is full."""
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+        self._stride, self._skip, self._size = 1, 0, 0
+
+    def add(self, values: np.ndarray) -> None:
+        taken = values[self._skip :: self._stride]
+        self._skip = (self._skip - values.size) % self._stride
+        self._parts.append(taken)
+        self._size += taken.size
+        while self._size > _SAMPLE:
+            kept = self.scores()[::2]
+            self._parts, self._size = [kept], kept.size
+            self._stride *= 2
+
+    def scores(self) -> np.ndarray:
+        return np.concatenate(self._parts)
