@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovperc.anomaly.deep_text import encode_vectors
+from ovperc.anomaly.head_weights import head_weights_file
 from ovperc.anomaly.state_texts import StateTexts, StateTextSource
 from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
 from ovperc.backbones.text_tower import TextTower
-from ovperc.weights import get_entry, list_weights, resolve_weights
 
 NORMAL, ABNORMAL = "object.", "damaged object."
 """What follows the learned vectors of each prompt (Zhou et al., ICLR 2024, section 3.2)."""
@@ -108,13 +108,7 @@ class LearnedPrompts(nn.Module):
             FileNotFoundError: no such file or name.
             CheckpointError: not a file of prompts.
         """
-        shipped = [name for name in list_weights() if get_entry(name).family == "heads"]
-        path = resolve_weights(str(source)) if source in shipped else Path(source).expanduser()
-        if not path.is_file():
-            from ovperc.naming import suggest
-
-            raise FileNotFoundError(f"there is no prompt file {str(source)!r}; {suggest(str(source), shipped)}")
-        return cls.from_table(read_checkpoint(path), str(source))
+        return cls.from_table(read_checkpoint(head_weights_file(source, "prompts")), str(source))
 
 
 class PromptTexts(StateTextSource):

@@ -92,9 +92,8 @@ def _winclip(object_name: str) -> StatePrompts:
     kept = [template for template in medium_templates("photo") if template != left_out]
     templates = tuple(f"{doubled if template == twin else template}." for template in kept)
     abnormal = ("damaged {}", *_WITH)
-    return StatePrompts(
-        compose(_FLAWLESS, templates, object_name), compose(abnormal, templates, object_name), "raw_mean"
-    )
+    sides = (compose(states, templates, object_name) for states in (_FLAWLESS, abnormal))
+    return StatePrompts(*sides, "raw_mean")
 
 
 def _april_gan(object_name: str) -> StatePrompts:

@@ -32,7 +32,7 @@ class StateTexts:
 
     @property
     def direction(self) -> Tensor:
-        """``w = t_a - t_n``, ``(E,)``: the softmax of two cosines at temperature ``tau`` is ``sigmoid(f . w / tau)``."""
+        """``w = t_a - t_n``, ``(E,)``: a softmax of two cosines at temperature ``tau`` is ``sigmoid(f . w / tau)``."""
         return self.abnormal - self.normal
 
 

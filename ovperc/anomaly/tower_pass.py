@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ovperc.anomaly.views import encode_views
 from ovperc.anomaly.windows import encode_windows
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.clip_vit import ClipViT
@@ -33,6 +33,7 @@ class TowerRequest:
         pooled: ``stock`` the tower's image embedding; ``bare`` the class row's projection without the closing norm,
             as AnomalyCLIP's reference takes it (towers without a class row give their own embedding).
         windows: sides, in patches, of the windows that are encoded by themselves (WinCLIP).
+        views: also the image embeddings of turned, shifted and grey copies of each image (AnoVL).
     """
 
     side_blocks: int = 0
@@ -40,6 +41,7 @@ class TowerRequest:
     main_taps: tuple[int, ...] = ()
     pooled: Pooled = "none"
     windows: tuple[int, ...] = ()
+    views: bool = False
 
     def __post_init__(self) -> None:
         if self.pooled not in get_args(Pooled):
@@ -60,6 +62,7 @@ class TowerFeatures:
         main: block (from 0) -> main stream after it, ``(B, n, D)``.
         pooled: ``(B, E)``, not normalised; None where it was not asked for.
         windows: side in patches -> ``(B, (h - k + 1) * (w - k + 1), E)``, not normalised, row-major.
+        views: ``(B, 22, E)``, not normalised, the image itself first; None where they were not asked for.
     """
 
     grid_hw: tuple[int, int]
@@ -67,6 +70,7 @@ class TowerFeatures:
     main: Mapping[int, Tensor] = field(default_factory=dict)
     pooled: Tensor | None = None
     windows: Mapping[int, Tensor] = field(default_factory=dict)
+    views: Tensor | None = None
 
 
 def tower_pass(backbone: DenseBackbone, images: Tensor, request: TowerRequest) -> TowerFeatures:
@@ -87,16 +91,19 @@ def tower_pass(backbone: DenseBackbone, images: Tensor, request: TowerRequest) -
     """
     side_taps = tuple(_layer(backbone, tap) for tap in request.side_taps)
     main_taps = tuple(_layer(backbone, tap) for tap in request.main_taps)
+    views = encode_views(backbone, images) if request.views else None
     if not isinstance(backbone, TokenTower):
         if side_taps or request.pooled == "bare" or request.windows:
             raise ValueError(f"a transformer tower is needed; got {type(backbone).__name__}: use other weights")
-        return _dense_pass(backbone, images, main_taps, request.pooled)
+        return replace(_dense_pass(backbone, images, main_taps, request.pooled), views=views)
     tokens, grid_hw, positions = backbone.embed(images)
     windows = encode_windows(backbone, tokens, grid_hw, positions, request.windows) if request.windows else {}
     walk = _Walk(backbone, positions, request.pooled != "none", side_taps, main_taps, request.side_blocks)
     walk.run(tokens)
     pooled = None if request.pooled == "none" else _pool(backbone, walk.last, request.pooled)
-    return TowerFeatures(grid_hw, walk.side, walk.main, pooled, windows)
+    side = {layer: walk.side[layer] for layer in side_taps}
+    main = {layer: walk.main[layer] for layer in main_taps}
+    return TowerFeatures(grid_hw, side, main, pooled, windows, views)
 
 
 class _Walk:
@@ -202,27 +209,23 @@ def _layer(backbone: DenseBackbone, layer: int) -> int:
 
 def split_features(features: TowerFeatures, counts: list[int]) -> list[TowerFeatures]:
     """Features of several images apart; ``counts`` windows each, in order."""
-    offsets = [sum(counts[:index]) for index in range(len(counts))]
 
-    def cut(table: Mapping[int, Tensor], rows: slice) -> dict[int, Tensor]:
-        return {key: value[rows] for key, value in table.items()}
+    def cut(table: Mapping[int, Tensor]) -> list[dict[int, Tensor]]:
+        parts: list[dict[int, Tensor]] = [{} for _ in counts]
+        for key, value in table.items():
+            for part, piece in zip(parts, value.split(counts), strict=True):
+                part[key] = piece
+        return parts
 
-    parts = []
-    for start, count in zip(offsets, counts, strict=True):
-        rows = slice(start, start + count)
-        pooled = None if features.pooled is None else features.pooled[rows]
-        parts.append(
-            TowerFeatures(
-                features.grid_hw,
-                cut(features.side, rows),
-                cut(features.main, rows),
-                pooled,
-                cut(features.windows, rows),
-            )
-        )
-    return parts
+    def cut_one(value: Tensor | None) -> list[Tensor | None]:
+        return [None] * len(counts) if value is None else list(value.split(counts))
 
-
-def unit_rows(tokens: Tensor) -> Tensor:
-    """Rows of length 1 in float32."""
-    return torch.nn.functional.normalize(tokens.float(), dim=-1)
+    rows = zip(
+        cut(features.side),
+        cut(features.main),
+        cut_one(features.pooled),
+        cut(features.windows),
+        cut_one(features.views),
+        strict=True,
+    )
+    return [TowerFeatures(features.grid_hw, *row) for row in rows]

@@ -59,7 +59,7 @@ TASKS: Mapping[str, Task] = {
             "anomaly",
             "where a named object is damaged",
             "ovperc.anomaly.method:AnomalyMethod",
-            "ovperc.anomaly.predictor:load_anomaly",
+            "ovperc.anomaly.loading:load_anomaly",
             "ovperc.anomaly.evaluation:evaluate_anomaly",
             "ovperc.anomaly.cli",
         ),

@@ -1,0 +1,23 @@
+"""AnomalyCLIP (Zhou et al., ICLR 2024): one flawless and one damaged prompt, learned without naming the object.
+
+The tower of the paper is ``ViT-L-14-336/openai``; pass the authors' prompts with ``texts.source``. One tap is read, as
+in the released scripts since the authors found their four taps to be one buffer. The image embedding is the class row
+without the closing norm. Departure: position tables are resized from the pristine parameter at every size.
+"""
+
+method = dict(
+    task="anomaly",
+    head=dict(type="TextMapHead", side_blocks=19, taps=(-1,), tau=0.07, pooled="bare"),
+    texts=dict(type="PromptTexts", source=None),
+    tiler=dict(type="SquareTiler", size_px=518),
+    renderer=dict(sigma_px=4.0),
+    pos_embed="bilinear_square",
+    resize="bicubic",
+    mini={
+        "clip-mini": dict(
+            head=dict(side_blocks=1),
+            texts=dict(source="anomalyclip-mini"),
+            tiler=dict(size_px=112),
+        )
+    },
+)

@@ -1,0 +1,21 @@
+"""APRIL-GAN (Chen et al., VAND challenge 2023): linear adapters bring patches of four blocks to the words.
+
+The tower of the paper is ``ViT-L-14-336/openai``; pass the authors' adapters with ``head.adapters``.
+``fit(normal_images)`` adds their memory of normal patches.
+"""
+
+method = dict(
+    task="anomaly",
+    head=dict(type="AprilGanHead", adapters=None, taps=(5, 11, 17, 23), scale=100.0),
+    texts=dict(type="ComposedTexts", prompts="april_gan"),
+    tiler=dict(type="SquareTiler", size_px=518),
+    renderer=dict(sigma_px=0.0, align_corners=True),
+    pos_embed="size_aa",
+    resize="bicubic",
+    mini={
+        "clip-mini": dict(
+            head=dict(adapters="april-gan-mini", taps=(1, 3, 4, 5)),
+            tiler=dict(size_px=112),
+        )
+    },
+)

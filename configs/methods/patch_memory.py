@@ -1,0 +1,19 @@
+"""Patch memory (after PatchCore, Roth et al., CVPR 2022, and AnomalyDINO, 2024): distance to patches of normal images.
+
+Runs on image towers alone (``dino-mini``, ``dinov2-vitb14-reg``, ...) and on the image side of CLIP. It needs
+``fit(normal_images)``; one image is enough to begin with. With hundreds of images, bound the bank by ``head.keep``.
+"""
+
+method = dict(
+    task="anomaly",
+    head=dict(type="PatchMemoryHead", taps=(-1,), metric="cos", neighbours=1, keep=None, peak_share=0.01),
+    tiler=dict(type="Tiler", short_side_px=448, whole_patches=True),
+    renderer=dict(sigma_px=4.0),
+    pos_embed="scale",
+    resize="bicubic",
+    weights="dino-mini",
+    mini={
+        "dino-mini": dict(tiler=dict(short_side_px=112)),
+        "clip-mini": dict(tiler=dict(short_side_px=112)),
+    },
+)

@@ -1,0 +1,16 @@
+"""WinCLIP (Jeong et al., CVPR 2023): overlapping windows of patches against words; with normal images, WinCLIP+.
+
+The tower of the paper is ``ViT-B-16-plus-240`` trained on LAION-400M for 31 epochs. ``fit(normal_images)`` makes it
+the few-shot variant. Patch tokens are compared before the closing norm.
+"""
+
+method = dict(
+    task="anomaly",
+    head=dict(type="WinClipHead", sides=(2, 3), tau=0.07),
+    texts=dict(type="ComposedTexts", prompts="winclip"),
+    tiler=dict(type="SquareTiler", size_px=240),
+    renderer=dict(sigma_px=0.0),
+    pos_embed="size_aa",
+    resize="bicubic",
+    mini={"clip-mini": dict(tiler=dict(size_px=112))},
+)

@@ -1,0 +1,369 @@
+"""Evaluation of an anomaly method on all categories of a set in one run.
+
+Scores stay on the patch grid: grids are stored, and maps are rendered from them when they are counted, so memory does
+not grow with the number of images. Nothing is fitted on test labels and no score is stretched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from mmengine.dist import all_gather_object, barrier, get_rank, get_world_size, is_main_process
+
+from ovperc.anomaly.score import AnomalyScore
+from ovperc.cli_common import progress_bar
+from ovperc.configs import load_method
+from ovperc.data.anomaly.grid_store import GridStore, StoredScore, resize_mask
+from ovperc.data.anomaly.records import AnomalyImages, AnomalySample, shot_images
+from ovperc.data.benchmarks import Benchmark
+from ovperc.engine.compat import prepare_mmengine, tune_allocator
+from ovperc.engine.configs import parse_overrides
+from ovperc.engine.evaluate import command_line, split_overrides
+from ovperc.engine.progress import settings_digest
+from ovperc.engine.summary import RunSummary, plain
+from ovperc.engine.test_run import TestOptions, join_processes
+from ovperc.io.atomic import atomic_write
+from ovperc.metrics.anomaly_report import CategoryScores, mean_scores, score_category
+from ovperc.naming import suggest
+from ovperc.reports.anomaly_table import category_table
+
+if TYPE_CHECKING:
+    from ovperc.anomaly.predictor import AnomalyPredictor
+
+PREFIX = "eval."
+DEFAULT_SHOTS = 4
+PixelMode = Literal["exact", "histogram"]
+
+
+@dataclass(frozen=True)
+class AnomalyProtocol:
+    """How a set is scored; ``eval.NAME=VALUE`` on the command line.
+
+    Attributes:
+        shots: normal training images shown to the method before each category; None for 4 where the method needs them
+            and none where it does not. ``shots=4`` without the prefix is read too.
+        shot_seed: which images these are.
+        size_px: side of the square at which pixels are counted, masks and maps alike; None for each image's own size.
+            Published figures are at the size of the network's input (518, 240): figures of different sizes differ.
+        batch: images scored together; changes no result.
+        pixels: ``exact``, or ``histogram`` for a single pass, which falls back on ``exact`` where the bracket of its
+            AUROC and AUPRO is wider than 1e-4.
+        legacy_pro: also the 200-step estimator of AUPRO behind most published tables.
+    """
+
+    shots: int | None = None
+    shot_seed: int = 0
+    size_px: int | None = None
+    batch: int = 8
+    pixels: PixelMode = "exact"
+    legacy_pro: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("shots", 0), ("size_px", 8), ("batch", 1)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise ValueError(f"{PREFIX}{name} must be a whole number of at least {least}; got {value!r}")
+        if self.pixels not in get_args(PixelMode):
+            raise ValueError(f"unknown {PREFIX}pixels {self.pixels!r}; {suggest(self.pixels, get_args(PixelMode))}")
+
+    @classmethod
+    def split(cls, options: Mapping[str, Any]) -> tuple[AnomalyProtocol, dict[str, Any]]:
+        """Separates these settings from those of the method.
+
+        Raises:
+            ValueError: a setting that does not exist; near matches are offered.
+        """
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        own = {name.removeprefix(PREFIX): value for name, value in options.items() if name.startswith(PREFIX)}
+        rest = {name: value for name, value in options.items() if not name.startswith(PREFIX)}
+        if "shots" in rest:
+            own["shots"] = rest.pop("shots")
+        unknown = sorted(set(own) - known)
+        if unknown:
+            raise ValueError(f"there is no setting {PREFIX}{unknown[0]}; {suggest(unknown[0], known)}")
+        return cls(**own), rest
+
+    def shots_for(self, predictor: AnomalyPredictor) -> int:
+        """Normal images to show to a predictor.
+
+        Raises:
+            ValueError: none for a method that needs some.
+        """
+        shots = (DEFAULT_SHOTS if predictor.head.needs_fit else 0) if self.shots is None else self.shots
+        if predictor.head.needs_fit and not shots:
+            raise ValueError("this method learns from normal images and shots=0 gives it none; use shots=1 or more")
+        return shots
+
+
+def evaluate_anomaly(
+    method: str | Path,
+    row: Benchmark,
+    *,
+    weights: str | Path | None = None,
+    arch: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    overrides: Sequence[str] | Mapping[str, Any] | None = None,
+    data_root: str | Path | None = None,
+    allow_partial: bool = False,
+    threshold: float | None = None,
+    limit: int | None = None,
+    panels: int = 0,
+    save_predictions: str | Path | bool = False,
+    options: TestOptions = TestOptions(),  # noqa: B008 (frozen)
+    work_dir: str | Path | None = None,
+    summary_file: str | Path | None = None,
+) -> RunSummary:
+    """Scores a method on every category of a set; a run that was killed goes on where it stopped.
+
+    Args:
+        method: name or file of a method config.
+        row: the benchmark.
+        weights, arch, device, dtype: as for ``ovperc.load``.
+        overrides: of the method, of the test set (``data.seed=1``) or of the protocol (``eval.size_px=518``,
+            ``shots=4``).
+        data_root: the data set's folder, or the folder of all; ``None`` takes ``$OVPERC_DATA``.
+        allow_partial: score the categories that are there.
+        threshold, panels: belong to segmentation and are refused.
+        limit: about so many images, evenly from all categories and kinds.
+        save_predictions: a folder for maps ``NAME.npy`` float32; ``True`` is ``predictions`` in the work dir.
+        options: processes, shard.
+        work_dir: for ``summary.json`` and ``report.md``; ``work_dirs/METHOD_BENCHMARK`` by default.
+        summary_file: a second place for the summary.
+
+    Returns:
+        The summary. ``metrics``: means over categories in percent; ``details``: by category, and notes on what is not
+        defined there.
+    """
+    from ovperc.predictor import load
+
+    started = time.perf_counter()
+    _refuse(threshold, panels, options)
+    tune_allocator()
+    prepare_mmengine()
+    join_processes(options.launcher)
+    user, data = split_overrides(parse_overrides(overrides))
+    protocol, user = AnomalyProtocol.split(user)
+    images = open_anomaly_images(row, data, data_root, allow_partial)
+    predictor = load(method, weights, arch, device=device, dtype=dtype, **user)
+    protocol = dataclasses.replace(protocol, shots=protocol.shots_for(predictor))
+    name = load_method(method).name
+    work_dir = Path(work_dir or Path("work_dirs") / f"{name}_{row.name}")
+    decisive = {
+        **{key: value for key, value in asdict(predictor.info).items() if key not in ("device", "weights")},
+        "benchmark": row.name,
+        "data": {key: value for key, value in {**row.options, **data}.items() if key != "root"},
+        "protocol": plain(asdict(protocol)),
+        "method_options": plain(asdict(load_method(method, user))),
+        "images_in_set": len(images),
+    }
+    digest = settings_digest(decisive)
+    run = AnomalyRun(images, predictor, protocol, GridStore(work_dir / f"grids-{digest[:12]}", options.save_every_s))
+    indices = spread(images, limit)
+    resumed = sum(index in run.store for index in indices)
+    run.score([index for index in indices if options.shard.holds(index)], options.num_workers)
+    present = [index for index in indices if index in run.store]
+    scores = run.count(present)
+    if save_predictions and is_main_process():
+        run.save_maps(work_dir / "predictions" if save_predictions is True else Path(save_predictions), present)
+    settings = {
+        **asdict(predictor.info),
+        **{key: decisive[key] for key in ("benchmark", "data", "protocol", "images_in_set")},
+        "overrides": dict(user),
+        "images": len(present),
+        "complete": len(present) == len(images) and getattr(images, "complete", True),
+        "resumed": resumed,
+        "shard": str(options.shard),
+        "launcher": options.launcher,
+        "num_workers": options.num_workers,
+        "config": digest,
+    }
+    summary = _summary(scores, settings, time.perf_counter() - started)
+    if is_main_process():
+        with atomic_write(work_dir / "report.md") as (temporary,):
+            temporary.write_text(category_table(summary.settings, scores), encoding="utf-8")
+        summary.write_all(work_dir / "summary.json", summary_file)
+        if len(present) == len(indices):
+            run.store.clear()
+    return summary
+
+
+def _refuse(threshold: float | None, panels: int, options: TestOptions) -> None:
+    """Settings that would change nothing are errors."""
+    if threshold is not None:
+        raise ValueError("--threshold is for segmentation: anomaly figures rank scores and need no threshold")
+    if options.presence:
+        raise ValueError("--presence is for segmentation; anomaly sets ask no absent classes")
+    if panels:
+        raise ValueError("--panels is for segmentation; --save-predictions stores the maps of an anomaly method")
+
+
+def open_anomaly_images(
+    row: Benchmark, options: Mapping[str, Any], data_root: str | Path | None, allow_partial: bool
+) -> AnomalyImages:
+    """A benchmark's images.
+
+    Raises:
+        LayoutError: the data is not there.
+        ValueError: a data root for a benchmark that has no files.
+    """
+    if row.needs_data:
+        root = None if data_root is None else str(data_root)
+        return row.images(**{"root": root, "partial": allow_partial, **options})  # type: ignore[return-value]
+    if data_root is not None:
+        raise ValueError(f"benchmark {row.name!r} is generated and has no files; leave out --data-root")
+    return row.images(**options)  # type: ignore[return-value]
+
+
+def spread(images: AnomalyImages, limit: int | None) -> list[int]:
+    """Indices of all images, or of about ``limit`` of them taken evenly, so that all categories stay present."""
+    if limit is None or limit >= len(images):
+        return list(range(len(images)))
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, or None for all images; got {limit}")
+    return sorted(set(np.linspace(0, len(images) - 1, limit).round().astype(int).tolist()))
+
+
+@dataclass(frozen=True)
+class AnomalyRun:
+    """A set, a method and what has been scored so far."""
+
+    images: AnomalyImages
+    predictor: AnomalyPredictor
+    protocol: AnomalyProtocol
+    store: GridStore
+
+    def score(self, indices: Sequence[int], num_workers: int = 0) -> None:
+        """Scores the images that are not stored yet, this process's share of them, category by category."""
+        barrier()  # every process has read the notes before one writes a new part
+        todo = [index for index in indices if index not in self.store][get_rank() :: get_world_size()]
+        with progress_bar(quiet=not is_main_process()) as bar:
+            task = bar.add_task("testing", total=len(todo))
+            try:
+                for category in self.images.categories:
+                    chosen = [index for index in todo if self.images.records[index].category == category]
+                    for _ in self._score_category(category, chosen, num_workers):
+                        bar.advance(task)
+            finally:
+                self.store.flush()
+        barrier()
+        self.store.refresh()
+
+    def fitted(self, category: str) -> AnomalyPredictor:
+        """The predictor of a category: one that remembers its shots, or the same for all."""
+        if not self.protocol.shots:
+            return self.predictor
+        shots = shot_images(self.images, category, self.protocol.shots, self.protocol.shot_seed)
+        return self.predictor.fit(shots, self.images.words[category])
+
+    def _score_category(self, category: str, indices: Sequence[int], num_workers: int) -> Iterator[int]:
+        if not indices:
+            return
+        words = self.images.words[category]
+        for batch in _batches(_samples(self.images, indices, num_workers), self.protocol.batch):
+            answers = predictor.score([sample.image for _, sample in batch], words)
+            for (index, sample), answer in zip(batch, answers, strict=True):
+                self.store.add(index, self._stored(sample, answer))
+                yield index
+
+    def _stored(self, sample: AnomalySample, answer: AnomalyScore) -> StoredScore:
+        name = sample.record.name
+        if sample.mask is not None and sample.mask.shape != sample.image.shape[:2]:
+            raise ValueError(
+                f"{name}: the mask is {sample.mask.shape}, the image {sample.image.shape[:2]}; make them equal"
+            )
+        if not (np.isfinite(answer.grid).all() and np.isfinite(answer.image_score)):
+            raise ValueError(f"{name}: the method gave scores that are not finite; check its weights")
+        mask = None if sample.mask is None else resize_mask(sample.mask, self.protocol.size_px)
+        return StoredScore(answer.grid, answer.image_score, mask)
+
+    def count(self, indices: Sequence[int]) -> dict[str, CategoryScores]:
+        """Figures of every category that has stored images; categories are shared among processes."""
+        by_category = {name: [] for name in self.images.categories}  # type: dict[str, list[int]]
+        for index in indices:
+            by_category[self.images.records[index].category].append(index)
+        names = [name for name, chosen in by_category.items() if chosen]
+        own = {name: self._count_category(by_category[name]) for name in names[get_rank() :: get_world_size()]}
+        merged = {name: scores for part in all_gather_object(own) for name, scores in part.items()}
+        return {name: merged[name] for name in names}
+
+    def _count_category(self, indices: Sequence[int]) -> CategoryScores:
+        from ovperc.metrics.anomaly import ScoredMap
+
+        records = [self.images.records[index] for index in indices]
+        render = self.fitted(records[0].category).renderer.render
+
+        def maps() -> Iterator[ScoredMap]:
+            for index, record in zip(indices, records, strict=True):
+                stored = self.store.load(index)
+                if stored.mask is not None:
+                    scores = render(stored.grid, stored.mask.shape)
+                    yield ScoredMap(scores, stored.mask if record.anomalous else None, record.name)
+
+        return score_category(
+            self.store.image_scores(indices),
+            np.array([record.anomalous for record in records]),
+            maps,
+            histogram=self.protocol.pixels == "histogram",
+            legacy=self.protocol.legacy_pro,
+        )
+
+    def save_maps(self, folder: Path, indices: Sequence[int]) -> None:
+        """Writes rendered maps as ``NAME.npy``, at the size of evaluation, or of the image where it has no mask."""
+        renderers = {}
+        for index in indices:
+            record, stored = self.images.records[index], self.store.load(index)
+            if record.category not in renderers:
+                renderers[record.category] = self.fitted(record.category).renderer
+            size = self.images[index].image.shape[:2] if stored.mask is None else stored.mask.shape
+            with atomic_write(folder / f"{record.name}.npy") as (temporary,):
+                np.save(temporary, renderers[record.category].render(stored.grid, size))
+
+
+def _samples(images: AnomalyImages, indices: Sequence[int], num_workers: int) -> Iterator[tuple[int, AnomalySample]]:
+    """Images in order; with workers, threads read a few ahead."""
+    if num_workers < 1:
+        yield from ((index, images[index]) for index in indices)
+        return
+    with ThreadPoolExecutor(num_workers) as pool:
+        ahead = 2 * num_workers
+        waiting = [pool.submit(images.__getitem__, index) for index in indices[:ahead]]
+        for place, index in enumerate(indices):
+            sample = waiting.pop(0).result()
+            if place + ahead < len(indices):
+                waiting.append(pool.submit(images.__getitem__, indices[place + ahead]))
+            yield index, sample
+
+
+def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _summary(scores: Mapping[str, CategoryScores], settings: Mapping[str, Any], seconds: float) -> RunSummary:
+    return RunSummary(
+        kind="test",
+        metrics=mean_scores(scores.values()),
+        settings=settings,
+        seconds=seconds,
+        details={
+            "per_category": {name: entry.figures for name, entry in scores.items()},
+            "counts": {name: asdict(entry.counts) for name, entry in scores.items()},
+            "notes": {name: entry.notes for name, entry in scores.items() if entry.notes},
+        },
+        command=command_line(sys.argv),
+    )

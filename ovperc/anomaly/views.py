@@ -1,0 +1,41 @@
+"""Turned, shifted and grey copies of an image, whose scores AnoVL averages."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovperc.backbones.base import DenseBackbone
+
+_GREY = (0.299, 0.587, 0.114)
+_TURNS = tuple(k * math.pi / 16 for k in (-4, -3, -2, -1, 1, 2, 3, 4)) + tuple(k * math.pi / 2 for k in (1, 2, 3))
+_SHIFTS = tuple((y * far, x * far) for far in (0.2, 0.1) for y in (1, -1) for x in (1, -1))
+NUM_VIEWS = 3 + len(_TURNS) + len(_SHIFTS)
+
+
+def image_views(images: Tensor) -> Tensor:
+    """The image, 11 rotations, 8 shifts, its mirror image and its grey copy; borders are reflected.
+
+    Args:
+        images: ``(B, 3, H, W)`` normalised; on images that are not square rotations shear, as the unit square does.
+
+    Returns:
+        ``(22, B, 3, H, W)``.
+    """
+    moves = [[[math.cos(t), -math.sin(t), 0.0], [math.sin(t), math.cos(t), 0.0]] for t in _TURNS]
+    moves += [[[1.0, 0.0, x], [0.0, 1.0, y]] for y, x in _SHIFTS]
+    grey = (images * images.new_tensor(_GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True).expand_as(images)
+    moved = []
+    for move in moves:
+        places = F.affine_grid(images.new_tensor([move]), [1, *images.shape[1:]], align_corners=True)
+        places = places.expand(len(images), -1, -1, -1)
+        moved.append(F.grid_sample(images, places, padding_mode="reflection", align_corners=True))
+    return torch.stack([images, *moved, images.flip(-1), grey])
+
+
+def encode_views(backbone: DenseBackbone, images: Tensor) -> Tensor:
+    """The tower's embedding of every view, ``(B, 22, E)``, not normalised; one view of all images at a time."""
+    return torch.stack([backbone.encode_pooled(view) for view in image_views(images)], dim=1)
