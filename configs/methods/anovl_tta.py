@@ -4,7 +4,15 @@ Departure: the optimiser starts anew with each image (the authors keep its momen
 and every image gets the same seed.
 """
 
-_base_ = "./anovl.py"
 method = dict(
-    head=dict(type="TestTimeHead", side_blocks=99, steps=5, lr=1e-3, noise=0.055, mix=0.5, seed=111),
+    task="anomaly",
+    head=dict(
+        type="TestTimeHead", side_blocks=99, taps=(-1,), tau=1.0, steps=5, lr=1e-3, noise=0.055, mix=0.5, seed=111
+    ),
+    texts=dict(type="ComposedTexts", prompts="anovl"),
+    tiler=dict(type="SquareTiler", size_px=240),
+    renderer=dict(sigma_px=0.0, align_corners=True, box=3),
+    pos_embed="size_aa",
+    resize="bilinear",
+    mini={"clip-mini": dict(tiler=dict(size_px=112))},
 )
