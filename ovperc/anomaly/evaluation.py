@@ -267,7 +267,7 @@ class AnomalyRun:
     def _score_category(self, category: str, indices: Sequence[int], num_workers: int) -> Iterator[int]:
         if not indices:
             return
-        words = self.images.words[category]
+        predictor, words = self.fitted(category), self.images.words[category]
         for batch in _batches(_samples(self.images, indices, num_workers), self.protocol.batch):
             answers = predictor.score([sample.image for _, sample in batch], words)
             for (index, sample), answer in zip(batch, answers, strict=True):

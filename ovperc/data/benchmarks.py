@@ -124,7 +124,7 @@ _WORLD_ANOMALY = Benchmark(
     "world-anomaly",
     "where 10 products of the world are damaged; products and kinds of damage that training never shows",
     "ovperc.data.world.anomaly:WorldAnomaly",
-    {"split": "test", "good": 16, "per_kind": 6, "normal": 16, "size_px": 112, "seed": 0},
+    {"split": "test", "good": 16, "per_kind": 6, "normal": 16, "size_px": 112, "seed": 0, "categories": None},
     task="anomaly",
 )
 
