@@ -69,6 +69,20 @@ def read_image(source: Any) -> np.ndarray:
     raise TypeError(f"an image is a path, an address, a PIL image, an array or a tensor; got {type(source).__name__}")
 
 
+def read_stored_image(path: Path) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB as stored: an EXIF rotation is not applied, as annotations have none.
+
+    Raises:
+        ImageError: missing, not an image, or cut off.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        size = f"{path.stat().st_size} bytes that cannot be decoded ({error})" if path.is_file() else "no file"
+        raise ImageError(f"{path}: expected an image, found {size}; copy it again") from error
+
+
 def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     """Image files of a folder, by their ending, in natural order ("2.png" before "10.png").
 

@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 import mmseg.datasets
 import numpy as np
 from mmseg.datasets import BaseSegDataset
-from PIL import Image
 from torch.utils.data import Dataset
 
 from ovperc.data.annotations import read_annotation
-from ovperc.data.images import ImageError
+from ovperc.data.images import read_stored_image
 from ovperc.data.label_map import load_label_map
 from ovperc.data.layout import Layout, LayoutError, check_layout, resolve_root
 from ovperc.data.prepare.conversion import conversion_state
@@ -155,20 +154,6 @@ def open_benchmark(
 ) -> BenchmarkFiles:
     """A benchmark's files by the names in its row; arguments as for :class:`BenchmarkFiles`."""
     return BenchmarkFiles(get_source(source), reader, label_map, class_list, root, partial)
-
-
-def read_stored_image(path: Path) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB as stored: an EXIF rotation is not applied, as annotations have none.
-
-    Raises:
-        ImageError: missing, not an image, or cut off.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        size = f"{path.stat().st_size} bytes that cannot be decoded ({error})" if path.is_file() else "no file"
-        raise ImageError(f"{path}: expected an image, found {size}; copy it again") from error
 
 
 def _refuse_unfinished(source: Source, root: Path) -> None:

@@ -106,8 +106,9 @@ def result_rows(detections: Sequence[ImageDetections], truth: DetectionTruth, ki
 
 def mask_code(segmentation: Any, height: int, width: int) -> Rle:
     """Any COCO segmentation (polygons, uncompressed or compressed code) as a compressed run-length code."""
+    code = segmentation
     if isinstance(segmentation, list):
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    if isinstance(segmentation["counts"], list):
-        return coco_mask.frPyObjects(segmentation, height, width)
-    return {"size": list(segmentation["size"]), "counts": segmentation["counts"]}
+        code = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        code = coco_mask.frPyObjects(segmentation, height, width)
+    return {"size": list(code["size"]), "counts": _text(code["counts"])}
