@@ -45,6 +45,7 @@ SCORE_RULES = _part("score rule", "ovperc.text.score_rules", "ovperc.text.foregr
 REFINERS = _part("refiner", "ovperc.refine", "ovperc.refine.sam_prompt")
 AGGREGATORS = _part("aggregator", "ovperc.affinity.sam_correlation")
 PROXIES = _part("proxy", "ovperc.backbones.proxy")
+PROPOSERS = _part("proposer", "ovperc.detection.proposals")
 
 
 def _child(root: str, name: str, *locations: str) -> Registry:

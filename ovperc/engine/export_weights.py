@@ -35,7 +35,7 @@ class ExportWeightsHook(Hook):
     """Writes ``WORK_DIR/NAME.safetensors`` when training ends, from the last checkpoint.
 
     With an ``EMAHook`` a checkpoint's ``state_dict`` holds the averaged weights, so those are exported. A model with
-    ``export_state(state_dict)`` chooses what is kept.
+    ``export_state(state_dict)`` chooses what is kept, and ``export_metadata()`` adds texts of its own.
 
     Args:
         name: of the file, and of the catalogue row.
@@ -58,8 +58,9 @@ class ExportWeightsHook(Hook):
         state = model.export_state(state) if hasattr(model, "export_state") else state
         made = {"seed": str(runner.seed), "steps": str(runner.iter), "licence": "Apache-2.0"}
         command = shlex.join(["python", *(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv))])
+        own = model.export_metadata() if hasattr(model, "export_metadata") else {}
         save_weights(
             Path(runner.work_dir) / f"{self.name}.safetensors",
             state,
-            {"name": self.name, **made, "command": command, **self.metadata},
+            {"name": self.name, **made, "command": command, **own, **self.metadata},
         )

@@ -1,0 +1,26 @@
+"""ViLD-ensemble (Gu et al., ICLR 2022): a text branch and a branch that follows CLIP's embeddings of crops.
+
+One third of the score of base words comes from the image branch, two thirds of that of other words. The shipped heads
+have both branches; ``configs/train/vild.py`` trains the published setting on a ResNet.
+"""
+
+method = dict(
+    task="detection",
+    heads="fvlm-mini",
+    tiler=dict(type="Tiler", short_side_px=1024, max_long_side_px=1333),
+    vlm=dict(kind="none"),
+    fusion=dict(policy="vild", base=1 / 3, novel=2 / 3, scale=100.0),
+    rpn=dict(before=(1000, 1000), after=(1000, 1000), rpn_iou=0.7),
+    nms_iou=0.5,
+    keep=300,
+    min_score=0.0,
+    templates="openai80",
+    mini={
+        "clip-mini": dict(
+            tiler=dict(type="Tiler", short_side_px=112),
+            rpn=dict(before=(300, 200), after=(100, 60), rpn_iou=0.7),
+            fusion=dict(policy="vild", base=1 / 3, novel=2 / 3, scale=25.0),
+            keep=100,
+        )
+    },
+)

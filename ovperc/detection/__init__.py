@@ -1,0 +1,1 @@
+"""Boxes and masks with any words: detectors, their scores, and predictions."""

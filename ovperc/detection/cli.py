@@ -1,0 +1,96 @@
+"""The command line of detection: images and words in; a picture and a COCO document of each image out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovperc.cli_common import (
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    add_model_arguments,
+    complain,
+    model_options,
+    plain_warnings,
+    progress_bar,
+    staged_directory,
+    stop_on_terminate,
+)
+from ovperc.cli_predict import _readable
+
+if TYPE_CHECKING:
+    from ovperc.predictor import Outcome
+
+EXAMPLE = 'example: python demo/image_demo.py --task detection photo.jpg --words "red star, car|automobile" --out out'
+OUTPUTS = "STEM_detections.png (to look at) and STEM.json (COCO: boxes, masks, names, scores)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, addresses or folders")
+    parser.add_argument(
+        "--words",
+        required=True,
+        metavar="WORDS",
+        help="objects with commas between, synonyms with | between; or a .json, .yaml or .txt file",
+    )
+    parser.add_argument(
+        "--background", metavar="POLICY", help="words of what is no object, a least score, or both: '0.05, sky, wall'"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help=f"receives {OUTPUTS} of each image")
+    parser.add_argument(
+        "--min-score", type=float, default=0.1, metavar="S", help="objects below it are left out (default: %(default)s)"
+    )
+    parser.add_argument("--labelme", action="store_true", help="also writes STEM_labelme.json")
+    parser.add_argument("--recursive", action="store_true", help="also the folders inside folders")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line for each image")
+    add_model_arguments(parser)
+    parser.set_defaults(method="fvlm")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Finds the objects; 0: all are written, 1: some failed (each is named on stderr), 2: nothing could start."""
+    from ovperc.detection.predictor import DetPredictor
+    from ovperc.predictor import load
+
+    try:
+        predictor = load(**model_options(arguments), background=arguments.background)
+        if not isinstance(predictor, DetPredictor):
+            raise ValueError(f"{arguments.method} is no method of detection; use one such as fvlm or sam_regions")
+        vocabulary = predictor.vocabulary(arguments.words)
+        with plain_warnings():
+            predictor.bank(vocabulary)  # words that do not fit the model are found before the first image
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        complain(error)
+        return EXIT_USAGE
+    paths, failed = _readable(arguments.images, arguments.recursive)
+    with stop_on_terminate(), progress_bar(arguments.quiet) as bar:
+        task = bar.add_task("finding objects", total=len(paths))
+        for outcome in predictor.predict_each(paths, vocabulary):
+            try:
+                line = _write(outcome, arguments)
+            except (ValueError, OSError) as error:
+                failed += 1
+                complain(error if outcome.source.name in str(error) else f"{outcome.source.name}: {error}")
+            else:
+                if not arguments.quiet:
+                    print(line)
+            bar.advance(task)
+    return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _write(outcome: Outcome, arguments: argparse.Namespace) -> str:
+    """Writes what belongs to one image, all of it or nothing; the line that tells of it."""
+    if outcome.error is not None:
+        raise outcome.error
+    stem = outcome.source.stem
+    prediction = outcome.prediction.above(arguments.min_score)
+    with staged_directory(arguments.out) as folder:
+        prediction.save(folder / f"{stem}.json", labelme=arguments.labelme)
+        prediction.draw(outcome.image).save(folder / f"{stem}_detections.png")
+        names = sorted(file.name for file in folder.iterdir())
+    listed = ", ".join(f"{count} {name}" for name, count in prediction.counts().items() if count) or "nothing"
+    return f"{outcome.source.name}: {listed} -> {', '.join(str(arguments.out / name) for name in names)}"
