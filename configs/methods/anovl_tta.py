@@ -7,7 +7,7 @@ and every image gets the same seed.
 method = dict(
     task="anomaly",
     head=dict(
-        type="TestTimeHead", side_blocks=99, taps=(-1,), tau=1.0, steps=5, lr=1e-3, noise=0.055, mix=0.5, seed=111
+        type="AdaptiveTextHead", side_blocks=99, taps=(-1,), tau=1.0, steps=5, lr=1e-3, noise=0.055, mix=0.5, seed=111
     ),
     texts=dict(type="ComposedTexts", prompts="anovl"),
     tiler=dict(type="SquareTiler", size_px=240),

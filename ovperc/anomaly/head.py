@@ -19,7 +19,7 @@ HEADS = PartRegistry(
     "anomaly head",
     scope="ovperc",
     locations=[
-        f"ovperc.anomaly.{module}" for module in ("text_map", "test_time", "winclip", "april_gan", "patch_memory")
+        f"ovperc.anomaly.{module}" for module in ("text_map", "adaptation", "winclip", "april_gan", "patch_memory")
     ],
 )
 
@@ -44,11 +44,13 @@ class AnomalyHead(nn.Module, ABC):
         reads_text: whether :meth:`score` needs words.
         needs_fit: whether it says nothing before it has seen normal images.
         combine: how the renderer joins the ``K`` grids.
+        bounded: whether scores lie in 0..1 by themselves; the others are drawn on a scale around their threshold.
     """
 
     reads_text: bool = True
     needs_fit: bool = False
     combine: Combine = "mean"
+    bounded: bool = True
 
     @abstractmethod
     def request(self) -> TowerRequest:

@@ -32,6 +32,7 @@ class PatchMemoryHead(AnomalyHead):
 
     reads_text = False
     needs_fit = True
+    bounded = False
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class AnomalyPredictor:
     remembered: frozenset[bytes] = frozenset()
 
     def predict(
-        self, images: Any, object_name: str = ANY_OBJECT, *, min_area_px: int = 1
+        self, images: Any, object_name: str = ANY_OBJECT, *, min_area_px: int = 1, source: str | None = None
     ) -> AnomalyPrediction | list[AnomalyPrediction]:
         """Looks through one image or several.
 
@@ -73,6 +73,7 @@ class AnomalyPredictor:
                 a list or a batch of four axes for several.
             object_name: what they show, such as ``"metal nut"``; learned prompts and patch memory work without.
             min_area_px: smaller regions are left out.
+            source: name of a single image that is an array, for its prediction to carry.
 
         Returns:
             One :class:`AnomalyPrediction`, or a list of them in the order of the images.
@@ -81,9 +82,20 @@ class AnomalyPredictor:
             ImageError: an image cannot be read.
             ValueError: a few-shot method that has seen no normal images, or an empty name.
         """
-        sources = expand_sources(images)
-        found = [self._predict_one(source.load(), object_name, source.name, min_area_px) for source in sources]
+        self.check(object_name)
+        found = [
+            self._predict_one(entry.load(), object_name, source or entry.name, min_area_px)
+            for entry in expand_sources(images)
+        ]
         return found if is_several(images) else found[0]
+
+    def check(self, object_name: str = ANY_OBJECT) -> None:
+        """Raises what :meth:`predict` would, before any image is read.
+
+        Raises:
+            ValueError: a few-shot method that has seen no normal images, or a name that does not fit.
+        """
+        self._texts(object_name)
 
     @torch.inference_mode()
     def score(self, images: Sequence[np.ndarray], object_name: str = ANY_OBJECT) -> list[AnomalyScore]:
@@ -149,6 +161,12 @@ class AnomalyPredictor:
             peaks += found[1]
         return dataclasses.replace(fitted, calibration=Calibration.from_normal(scores, peaks, fpr))
 
+    def learn_normal(self, normal_images: Any, object_name: str = ANY_OBJECT, *, fpr: float = 0.05) -> AnomalyPredictor:
+        """All that normal images can teach: few-shot heads :meth:`fit` them, the others :meth:`calibrate` only."""
+        if type(self.head).fit is AnomalyHead.fit:
+            return self.calibrate(normal_images, object_name, fpr=fpr)
+        return self.fit(normal_images, object_name, fpr=fpr)
+
     def calibrate(self, normal_images: Any, object_name: str = ANY_OBJECT, *, fpr: float = 0.01) -> AnomalyPredictor:
         """A predictor that decides at a false-positive rate, by flawless images that it has not been fitted with.
 
@@ -202,6 +220,8 @@ class AnomalyPredictor:
         score = self.score([image], object_name)[0]
         scores = self.renderer.render(score.grid, score.original_hw)
         plan = self._plan(image)
+        threshold = self.calibration.pixel_threshold
+        scale = (0.0, 1.0) if self.head.bounded or not threshold else (0.0, 2 * threshold)
         sizes = {"resized_hw": plan.resized_hw, "window_hw": plan.crop_hw, "windows": plan.num_tiles}
         return AnomalyPrediction(
             map=scores,
@@ -209,6 +229,7 @@ class AnomalyPredictor:
             object_name=object_name,
             calibration=self.calibration,
             regions=find_regions(scores, self.calibration.pixel_threshold, min_area_px),
+            scale=scale,
             source=source,
             method=self.info.method,
             metadata={**asdict(self.info), **sizes, "remembered_images": len(self.remembered), "ovperc": __version__},

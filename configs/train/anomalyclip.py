@@ -1,0 +1,38 @@
+"""AnomalyCLIP's prompts (Zhou et al., ICLR 2024) for OpenAI's ViT-L/14@336: train on the test split of one set.
+
+Features of the frozen tower are computed once and kept in ``cache_file``. 15 epochs of batches of 8; the iterations
+below are those of VisA's 2,162 test images. Set ``train_dataloader.dataset.images`` to another set as in
+``docs/how_to/anomaly.md``.
+"""
+
+_base_ = "../world.py"
+custom_imports = dict(
+    imports=[
+        "ovperc.anomaly.training",
+        "ovperc.anomaly.feature_cache",
+        "ovperc.engine.export_weights",
+        "ovperc.data.anomaly",
+    ],
+    allow_failed_imports=False,
+)
+iterations = 15 * 271
+tower = dict(arch="ViT-L-14-336-quickgelu", weights="openai", pos_embed="bilinear_square")
+model = dict(type="AnomalyPromptTraining", clip=tower, contexts=12, depth=9, deep_length=4, tau=0.07, map_weight=4.0)
+train_dataloader = dict(
+    dataset=dict(
+        type="AnomalyFeatures",
+        images=dict(type="VisA", root="data/visa"),
+        clip=tower,
+        request=dict(side_blocks=19, side_taps=(-1,), pooled="bare"),
+        size_px=518,
+        batch_size=8,
+        length=iterations,
+        seed=111,
+        cache_file="work_dirs/anomalyclip/features.npz",
+    ),
+)
+train_cfg = dict(max_iters=iterations)
+optim_wrapper = dict(optimizer=dict(type="Adam", lr=1e-3, betas=(0.5, 0.999)))
+default_hooks = dict(checkpoint=dict(interval=271))
+custom_hooks = [dict(type="ExportWeightsHook", name="anomalyclip", arch="ViT-L-14-336")]
+randomness = dict(seed=111)
