@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ovperc.data.anomaly.sets import ANOMALY_SETS
 from ovperc.data.protocols import family, protocol
 from ovperc.data.sources import source_of
 from ovperc.registry import suggest
@@ -32,6 +33,7 @@ class Benchmark:
         ignore_index: label of pixels that do not count.
         absent: what a class counts as that occurs neither in truth nor in predictions: ``skip`` or ``zero``.
         class_list: names and words of the classes (``ovperc.text.class_names``); empty where the images name them.
+        evaluator: ``"module:callable"`` in place of the task's own, for sets that methods of several tasks answer.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Benchmark:
     ignore_index: int = 255
     absent: str = "skip"
     class_list: str = ""
+    evaluator: str = ""
 
     @property
     def needs_data(self) -> bool:
@@ -120,12 +123,84 @@ def _files(name: str, reader: str, ignore_index: int = 255) -> Benchmark:
     )
 
 
+def _anomaly_files() -> tuple[Benchmark, ...]:
+    """Anomaly sets that are downloaded, and one's own."""
+    options = {
+        "root": None,
+        "partial": False,
+        "categories": None,
+        "words": None,
+        "mask_above": 0,
+        "hold_out": 0,
+        "seed": 0,
+    }
+    return tuple(
+        Benchmark(
+            entry.name,
+            entry.title,
+            "ovperc.data.anomaly.sets:open_set",
+            {"name": entry.name, **options},
+            task="anomaly",
+        )
+        for entry in ANOMALY_SETS.values()
+    )
+
+
 _WORLD_ANOMALY = Benchmark(
     "world-anomaly",
     "where 10 products of the world are damaged; products and kinds of damage that training never shows",
     "ovperc.data.world.anomaly:WorldAnomaly",
     {"split": "test", "good": 16, "per_kind": 6, "normal": 16, "size_px": 112, "seed": 0, "categories": None},
     task="anomaly",
+)
+
+_WORLD_SCENES = {"split": "test", "num_scenes": 200, "size_px": 112, "seed": 0, "vocabulary": "pattern_colour"}
+_REGIONS = "ovperc.detection.region_evaluation:evaluate_regions"
+_FOLDER = {"root": None, "partial": False}
+
+
+def _detection(name: str, title: str, factory: str, options: Mapping[str, Any], evaluator: str = "") -> Benchmark:
+    return Benchmark(name, title, factory, options, task="detection", evaluator=evaluator)
+
+
+_DETECTION: tuple[Benchmark, ...] = (
+    _detection(
+        "world-ovd",
+        "boxes of pattern x colour objects, half of them with pairs held out of training",
+        "ovperc.data.world.detection:build_world_detection",
+        _WORLD_SCENES,
+    ),
+    _detection(
+        "world-regions",
+        "the same objects and their materials to be named, boxes and masks given",
+        "ovperc.data.world.regions:build_world_regions",
+        _WORLD_SCENES,
+        _REGIONS,
+    ),
+    _detection(
+        "ov_coco",
+        "COCO val2017, boxes of 48 base and 17 novel classes",
+        "ovperc.data.detection.sets:open_ov_coco",
+        {**_FOLDER, "split": "val", "vocabulary": "65", "image_set": "all", "annotations": ""},
+    ),
+    _detection(
+        "ov_lvis",
+        "LVIS v1 val, masks of 866 base and 337 novel classes",
+        "ovperc.data.detection.sets:open_ov_lvis",
+        {**_FOLDER, "split": "val"},
+    ),
+    _detection("coco_transfer", "COCO val2017, 80 classes", "ovperc.data.detection.sets:open_coco", _FOLDER),
+    _detection(
+        "objects365_transfer", "Objects365 v1 val, 365 classes", "ovperc.data.detection.sets:open_objects365", _FOLDER
+    ),
+    _detection("voc07_transfer", "VOC 2007 test, 20 classes", "ovperc.data.detection.sets:open_voc", _FOLDER),
+    _detection(
+        "coco_regions",
+        "COCO val2017 panoptic, 80 things and 53 stuffs to be named, boxes and masks given",
+        "ovperc.data.detection.panoptic:open_coco_regions",
+        _FOLDER,
+        _REGIONS,
+    ),
 )
 
 
@@ -136,6 +211,7 @@ _TABLE: tuple[Benchmark, ...] = (
     _world("world-shapes", "colour x shape objects on materials, the hard one"),
     _world("world-real", "mosaics of photographs of brick, grass and gravel", num_scenes=100),
     _WORLD_ANOMALY,
+    *_DETECTION,
     _files("voc21", "PascalVOCDataset"),
     _files("voc20", "PascalVOC20Dataset"),
     _files("context60", "PascalContextDataset"),
@@ -146,6 +222,7 @@ _TABLE: tuple[Benchmark, ...] = (
     _files("ade150", "ADE20KDataset"),
     _files("ade847", "ADE847Dataset", ignore_index=65535),
     _files("pc459", "PascalContext459Dataset", ignore_index=65535),
+    *_anomaly_files(),
 )
 BENCHMARKS: Mapping[str, Benchmark] = {row.name: row for row in _TABLE}
 

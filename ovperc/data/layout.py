@@ -72,7 +72,7 @@ class Layout:
         if self.lists:
             listing = self.list_file(root)
             if listing is None:
-                raise LayoutError(f"{root}: expected {' or '.join(self.lists)}, found {_contents(root)}")
+                raise LayoutError(f"{root}: expected {' or '.join(self.lists)}, found {contents_of(root)}")
             names = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
             where = listing
         else:
@@ -145,7 +145,7 @@ def check_layout(layout: Layout, root: Path) -> LayoutReport:
         raise LayoutError(f"{root}: no such folder; pass the folder that holds {layout.images[0]}")
     if _first(root, layout.images) is None:
         raise LayoutError(
-            f"{root}: expected a folder {' or '.join(layout.images)}, found {_contents(root)}; "
+            f"{root}: expected a folder {' or '.join(layout.images)}, found {contents_of(root)}; "
             "pass the folder that holds it"
         )
     samples = layout.samples(root)
@@ -195,7 +195,8 @@ def _existing_files(folder: Path) -> set[Path]:
     return {Path(base, name) for base, _, files in os.walk(folder, followlinks=True) for name in files}
 
 
-def _contents(root: Path, limit: int = 8) -> str:
+def contents_of(root: Path, limit: int = 8) -> str:
+    """The first names in a folder, for messages."""
     names = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
     if not names:
         return "nothing"

@@ -1,0 +1,182 @@
+"""Finding images and their masks in folders: any image suffix, any case, masks paired by name and never by position."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ovperc.data.anomaly.records import GOOD
+from ovperc.data.images import IMAGE_SUFFIXES
+from ovperc.data.layout import LayoutError, contents_of
+
+NORMAL_NAMES: frozenset[str] = frozenset({GOOD, "ok", "normal", "no"})
+"""Folders of normal images, in lower case."""
+_MASK_ENDINGS = ("", "_mask", "_label", "_segmentation", "_gt", "-mask", " mask")
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """An image on disk, not read.
+
+    Attributes:
+        image: file.
+        category: product.
+        kind: of defect, ``"good"`` for a normal image.
+        train: whether it belongs to the training split.
+        mask: file of its defects; None for a normal image, or where there is none.
+    """
+
+    image: Path
+    category: str
+    kind: str = GOOD
+    train: bool = False
+    mask: Path | None = None
+
+    @property
+    def anomalous(self) -> bool:
+        """Whether it shows a defect."""
+        return self.kind != GOOD
+
+
+def is_normal(folder: str) -> bool:
+    """Whether a folder of this name holds normal images."""
+    return folder.lower() in NORMAL_NAMES
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Image files of a folder, not of those below it, in natural order; empty if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    return sorted(files, key=lambda path: natural_key(path.name))
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Folders of a folder in natural order, hidden ones left out; empty if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    inner = [path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._"]
+    return sorted(inner, key=lambda path: natural_key(path.name))
+
+
+def natural_key(name: str) -> list[tuple[bool, int, str]]:
+    """Sorts "2" before "10"."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+
+def child(folder: Path, *names: str) -> Path | None:
+    """The first of some folders that is there, whatever its case and whether spaces are written as underscores."""
+    have = {_plain(path.name): path for path in folders_in(folder)}
+    return next((have[_plain(name)] for name in names if _plain(name) in have), None)
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace(" ", "_")
+
+
+def pair_masks(images: Sequence[Path], masks: Iterable[Path]) -> dict[Path, Path]:
+    """Masks of images by their names without suffix: ``003_mask.png`` and ``003.png`` are of ``003.jpg``.
+
+    Raises:
+        LayoutError: two masks of one image.
+    """
+    by_stem: dict[str, Path] = {}
+    for mask in masks:
+        stem = mask.stem.casefold()
+        if stem in by_stem:
+            raise LayoutError(f"two masks have the name {mask.stem!r}: {by_stem[stem]} and {mask}; remove one")
+        by_stem[stem] = mask
+    found = {}
+    for image in images:
+        stem = image.stem.casefold()
+        mask = next((by_stem[stem + ending] for ending in _MASK_ENDINGS if stem + ending in by_stem), None)
+        if mask is not None:
+            found[image] = mask
+    return found
+
+
+def with_masks(found: Iterable[FoundImage], folders: Iterable[Path]) -> list[FoundImage]:
+    """Images with the masks that lie in some folders; normal images get none."""
+    found = list(found)
+    masks = [mask for folder in folders for mask in images_in(folder)]
+    pairs = pair_masks([item.image for item in found if item.anomalous], masks)
+    return [replace(item, mask=pairs.get(item.image)) if item.anomalous else item for item in found]
+
+
+def need_masks(found: Sequence[FoundImage], root: Path) -> Sequence[FoundImage]:
+    """The same images, if every anomalous one has a mask.
+
+    Raises:
+        LayoutError: some have none.
+    """
+    without = [item.image for item in found if item.anomalous and item.mask is None]
+    if without:
+        shown = ", ".join(path.relative_to(root).as_posix() for path in without[:3])
+        raise LayoutError(
+            f"{root}: {len(without)} anomalous images have no mask: {shown}{', ...' if len(without) > 3 else ''}; "
+            "a mask has the name of its image, with or without _mask"
+        )
+    return found
+
+
+def scan_splits(folder: Path, category: str, masks: bool = True) -> list[FoundImage]:
+    """One category as MVTec AD has it: ``train/good``, ``test/KIND``, ``ground_truth/KIND``.
+
+    Args:
+        folder: of the category.
+        category: its name.
+        masks: whether anomalous images need one.
+
+    Raises:
+        LayoutError: there is no test folder with images, or masks are missing.
+    """
+    tests, truth = child(folder, "test"), child(folder, "ground_truth", "masks", "groundtruth")
+    found: list[FoundImage] = []
+    for kind in folders_in(tests) if tests else []:
+        name = GOOD if is_normal(kind.name) else kind.name
+        here = [FoundImage(path, category, name) for path in images_in(kind)]
+        inner = child(truth, kind.name) if truth else None
+        found += with_masks(here, [inner] if inner else [])
+    if not found:
+        raise LayoutError(f"{folder}: expected test/good and test/KIND with images, found {contents_of(folder)}")
+    if masks:
+        need_masks(found, folder)
+    train = child(folder, "train")
+    normal = [path for kind in folders_in(train) if is_normal(kind.name) for path in images_in(kind)] if train else []
+    return [*(FoundImage(path, category, train=True) for path in normal), *found]
+
+
+def scan_kinds(
+    folder: Path, category: str, normal: Iterable[str] = NORMAL_NAMES, mask_folders: Iterable[Path] = ()
+) -> list[FoundImage]:
+    """Test images in one folder per kind, such as ``yes`` and ``no``.
+
+    Args:
+        folder: that holds them; a folder ``images`` inside a kind is looked into.
+        category: product.
+        normal: folders of normal images, in lower case.
+        mask_folders: where masks lie; they are no kinds.
+    """
+    mask_folders, normal = list(mask_folders), {name.lower() for name in normal}
+    found = []
+    for kind in folders_in(folder):
+        if kind not in mask_folders:
+            name = GOOD if kind.name.lower() in normal else kind.name
+            found += [FoundImage(path, category, name) for path in images_in(child(kind, "images") or kind)]
+    return with_masks(found, mask_folders)
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """A path below a root without suffix, for the record of an image."""
+    return path.relative_to(root).with_suffix("").as_posix()
+
+
+def by_category(found: Iterable[FoundImage]) -> Mapping[str, list[FoundImage]]:
+    """Images by category, in order of appearance."""
+    groups: dict[str, list[FoundImage]] = {}
+    for item in found:
+        groups.setdefault(item.category, []).append(item)
+    return groups
