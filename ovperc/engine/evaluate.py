@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,9 @@ def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
         ValueError: the method is for another task than the benchmark.
     """
     row = get_benchmark(benchmark)
+    if row.evaluator:
+        module, _, name = row.evaluator.partition(":")
+        return getattr(importlib.import_module(module), name)(method, row, **settings)
     task = task_of(load_method(method))
     if task.name != row.task:
         near = ", ".join(other.name for other in BENCHMARKS.values() if other.task == task.name)

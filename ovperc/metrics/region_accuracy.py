@@ -47,12 +47,15 @@ class RegionAccuracy:
             raise ValueError(f"scores must be ({len(labels)}, {classes}), regions by words; got {tuple(scores.shape)}")
         if not torch.isfinite(scores).all():
             raise ValueError("scores of regions must be finite; a region without area has none")
+        self.update_ranked(view, scores.argsort(dim=1, descending=True, stable=True)[:, : max(TOP)].cpu(), labels.cpu())
+
+    def update_ranked(self, view: str, ranked: Tensor, labels: Tensor) -> None:
+        """Counts regions whose best labels, best first, are ``(R, 5)``; fewer where there are fewer words."""
         row = self.views.index(view)
-        ranked = scores.argsort(dim=1, descending=True, stable=True)[:, : max(TOP)].cpu()
-        right = ranked == labels.cpu()[:, None]
+        right = ranked == labels[:, None]
         for place, top in enumerate(TOP):
-            self.hits[row, place].index_add_(0, labels.cpu(), right[:, :top].any(dim=1).long())
-        self.seen[row].index_add_(0, labels.cpu(), torch.ones_like(labels.cpu()))
+            self.hits[row, place].index_add_(0, labels, right[:, :top].any(dim=1).long())
+        self.seen[row].index_add_(0, labels, torch.ones_like(labels))
 
     def add(self, other: RegionAccuracy) -> None:
         """Adds the counts of other regions."""

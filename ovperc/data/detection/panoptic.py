@@ -28,6 +28,7 @@ class PanopticRegions(Dataset):
         root: COCO's folder: ``annotations/panoptic_val2017.json``, ``annotations/panoptic_val2017/``, ``val2017/``.
         smallest_area, largest_area: products of a box's sides, px, outside of which a segment is left out.
         keep_crowds: name crowds too, as CLIPSelf's evaluation does.
+        partial: leave out pictures that are not there.
 
     Attributes:
         classes: words by rising category id.
@@ -40,6 +41,7 @@ class PanopticRegions(Dataset):
         smallest_area: float = 8.0**2,
         largest_area: float = 1024.0**2,
         keep_crowds: bool = True,
+        partial: bool = False,
     ) -> None:
         self.root = resolve_root(root, "coco")
         path = self.root / "annotations" / "panoptic_val2017.json"
@@ -50,6 +52,15 @@ class PanopticRegions(Dataset):
         self._labels = {row["id"]: label for label, row in enumerate(categories)}
         self._images = {row["id"]: row for row in document["images"]}
         self._rows = sorted(document["annotations"], key=lambda row: row["image_id"])
+        there = [row for row in self._rows if self._picture(row).is_file()]
+        self.complete = len(there) == len(self._rows)
+        if not there or not (self.complete or partial):
+            lost = len(self._rows) - len(there)
+            raise LayoutError(
+                f"{lost} of {len(self._rows)} pictures of {path.name} are missing from {self.root / 'val2017'} "
+                "(--allow-partial scores the rest)"
+            )
+        self._rows = there
         self._areas = (smallest_area, largest_area)
         self._keep_crowds = keep_crowds
         self.classes = tuple(_words(row["name"]) for row in categories)
@@ -62,10 +73,13 @@ class PanopticRegions(Dataset):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def _picture(self, row: Mapping[str, Any]) -> Path:
+        return self.root / "val2017" / self._images[row["image_id"]]["file_name"]
+
     def __getitem__(self, index: int) -> DetectionSample:
         row = self._rows[index]
-        name = self._images[row["image_id"]]["file_name"]
-        image = read_stored_image(self.root / "val2017" / name)
+        name = self._picture(row).name
+        image = read_stored_image(self._picture(row))
         code = read_stored_image(self.root / "annotations" / "panoptic_val2017" / row["file_name"]).astype(np.int64)
         ids = code[..., 0] + 256 * code[..., 1] + 65536 * code[..., 2]
         if ids.shape != image.shape[:2]:
@@ -97,9 +111,9 @@ class PanopticRegions(Dataset):
         return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
-def open_coco_regions(root: str | Path | None) -> PanopticRegions:
-    """The regions of the benchmark ``coco-regions``."""
-    return PanopticRegions(root)
+def open_coco_regions(root: str | Path | None, partial: bool = False) -> PanopticRegions:
+    """The regions of the benchmark ``coco_regions``; ``partial`` scores the pictures that are there."""
+    return PanopticRegions(root, partial=partial)
 
 
 def _words(name: str) -> str:

@@ -1,0 +1,119 @@
+"""Accuracy of naming regions whose place is given, for any method with dense embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ovperc.data.benchmarks import Benchmark
+from ovperc.data.detection.sample import DetectionSample
+from ovperc.detection.evaluation import (
+    refuse_segmentation_settings,
+    region_figures,
+    region_hits,
+    start_run,
+)
+from ovperc.engine.summary import RunSummary
+from ovperc.engine.test_run import TestOptions
+from ovperc.predictor import Predictor
+from ovperc.readout.regions import RegionWeights, stitched_box_weights, stitched_mask_weights
+from ovperc.structures import TextBank
+
+
+def evaluate_regions(
+    method: str | Path,
+    row: Benchmark,
+    *,
+    weights: str | Path | None = None,
+    arch: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    overrides: Sequence[str] | Mapping[str, Any] | None = None,
+    data_root: str | Path | None = None,
+    allow_partial: bool = False,
+    threshold: float | None = None,
+    limit: int | None = None,
+    panels: int = 0,
+    save_predictions: str | Path | bool = False,
+    options: TestOptions = TestOptions(),  # noqa: B008 (frozen)
+    work_dir: str | Path | None = None,
+    summary_file: str | Path | None = None,
+) -> RunSummary:
+    """Names annotated boxes and masks by the mean of a method's embeddings inside them.
+
+    Arguments as for :func:`ovperc.detection.evaluation.evaluate_detection`; the method may be one of segmentation.
+
+    Returns:
+        The summary. ``metrics``: ``mAcc1.box``, ``mAcc1.mask`` and top 5, means over classes in percent, also by group
+        (``thing``, ``stuff``, ``base``, ``novel``).
+
+    Raises:
+        ValueError: the method has no dense embeddings to read regions from.
+    """
+    refuse_segmentation_settings(threshold, panels, options)
+    if save_predictions:
+        raise ValueError("regions have no predictions to save: their places are given")
+    run = start_run(method, row, weights, arch, device, dtype, overrides, data_root, allow_partial, options, work_dir)
+    words = list(run.images.classes)
+    namer = run.predictor
+    if isinstance(namer, Predictor):
+        namer = DenseNamer(namer, namer.bank(words))
+    elif not hasattr(namer, "classify_regions"):
+        raise ValueError(f"method {run.predictor.info.method!r} does not name regions; use one of segmentation")
+
+    def score(sample: DetectionSample) -> Mapping[str, Any]:
+        if isinstance(namer, DenseNamer):
+            return {"regions": namer.hits(sample)}
+        return {"regions": region_hits(namer, sample, words)}
+
+    indices = run.score(score, limit)
+    figures = region_figures(run.store.rows(indices), run.images)
+    tags = {
+        "regions": "annotated places, tiny ones left out; mean of dense embeddings inside box or mask",
+        "figure": "top-1 and top-5 accuracy, mean over classes that occur",
+        "vocabulary": f"{len(words)} names asked together",
+        "CLIP weights": run.predictor.info.weights,
+    }
+    return run.finish(indices, figures, tags, {}, summary_file)
+
+
+class DenseNamer:
+    """Names regions with a segmentation method: one pass over the image serves boxes and masks.
+
+    Args:
+        predictor: the method.
+        bank: the words; label ``i`` is word ``i``.
+    """
+
+    def __init__(self, predictor: Predictor, bank: TextBank) -> None:
+        self.predictor = predictor
+        self.bank = bank
+
+    @torch.inference_mode()
+    def hits(self, sample: DetectionSample) -> dict[str, Any]:
+        """Labels of the regions that count, and the best five words of each by ``box`` and by ``mask``."""
+        kept = (~sample.crowd).nonzero()[0]
+        found: dict[str, Any] = {"labels": sample.labels[kept].tolist()}
+        if not len(kept):
+            return found
+        encoded = self.predictor.encode(sample.image)
+        boxes = torch.from_numpy(sample.boxes[kept]).to(encoded.stitcher.rows)
+        views = {"box": stitched_box_weights(boxes, encoded.stitcher)}
+        if sample.masks:
+            masks = torch.from_numpy(sample.dense_masks()[kept]).to(encoded.stitcher.rows.device)
+            views["mask"] = stitched_mask_weights(masks, encoded.stitcher)
+        for view, weights in views.items():
+            scores = self._scores(weights, encoded.embeddings.patches)
+            found[view] = scores.argsort(dim=1, descending=True, stable=True)[:, :5].tolist()
+        return found
+
+    def _scores(self, weights: RegionWeights, patches: Tensor) -> Tensor:
+        """Best cosine of each word's prompts, ``(R, C)``."""
+        cosines = weights.pool(patches).cpu() @ self.bank.embeddings.cpu().T
+        scores = cosines.new_full((len(cosines), self.bank.num_classes), -1.0)
+        owners = self.bank.owners.cpu().expand(len(cosines), -1)
+        return scores.scatter_reduce(1, owners, cosines, "amax")

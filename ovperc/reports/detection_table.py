@@ -1,0 +1,45 @@
+"""Detection and region figures as Markdown: what was run, under which protocol, the figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def detection_page(
+    settings: Mapping[str, Any], metrics: Mapping[str, float], per_class: Mapping[str, Mapping[str, float]]
+) -> str:
+    """A page for people.
+
+    Args:
+        settings: of the summary; ``protocol`` holds the tags.
+        metrics: name -> percent.
+        per_class: figure -> name of a class -> percent.
+    """
+    lines = [
+        f"# {settings['method']} on {settings['benchmark']}",
+        "",
+        f"Weights {settings['weights']}, {settings['images']} of {settings['images_in_set']} images.",
+        "",
+        *(f"- {name}: {value}" for name, value in settings["protocol"].items()),
+        "",
+        "| figure | % |",
+        "| --- | ---: |",
+        *(f"| {name} | {_percent(value)} |" for name, value in metrics.items()),
+        "",
+    ]
+    if per_class:
+        figures = list(per_class)
+        names = list(dict.fromkeys(name for figure in figures for name in per_class[figure]))
+        lines += [f"| class | {' | '.join(figures)} |", "| --- |" + " ---: |" * len(figures)]
+        for name in names:
+            cells = " | ".join(_percent(per_class[figure].get(name, math.nan)) for figure in figures)
+            lines.append(f"| {name} | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _percent(value: float) -> str:
+    """Two decimals, or a dash where a figure is not defined."""
+    return "-" if math.isnan(value) else f"{value:.2f}"
