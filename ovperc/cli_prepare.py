@@ -13,6 +13,8 @@ EXAMPLE = """examples:
   python tools/prepare_data.py --list
   python tools/prepare_data.py coco_object --root data/coco_stuff164k
   python tools/prepare_data.py voc21 --root data --check
+  python tools/prepare_data.py mvtec visa --root data
+  python tools/prepare_data.py world-anomaly --out world_anomaly
 """
 
 
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", metavar="DIR", help="the data set's folder, or the folder of all data sets (default: $OVPERC_DATA)"
     )
+    parser.add_argument("--out", metavar="DIR", help="where world-anomaly is written, in the layout of MVTec AD")
     parser.add_argument("--check", action="store_true", help="only look; write nothing")
     parser.add_argument("--read-all", action="store_true", help="also decode every annotation and compare its hash")
     parser.add_argument("--archives", metavar="DIR", help="also verify the downloaded archives that lie in this folder")
@@ -51,8 +54,52 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.names:
         complain("name at least one benchmark, or pass --list")
         return 2
-    ready = [_prepare(name, arguments) for name in arguments.names]
+    ready = [_one(name, arguments) for name in arguments.names]
     return EXIT_OK if all(ready) else EXIT_SOME_FAILED
+
+
+def _one(name: str, arguments: argparse.Namespace) -> bool:
+    if name.replace("_", "-") == "world-anomaly":
+        return _write_world_anomaly(name, arguments.out)
+    from ovperc.data.anomaly.sets import ANOMALY_SETS
+
+    if name.replace("-", "_") in ANOMALY_SETS:
+        return _check_anomaly(name.replace("-", "_"), arguments)
+    return _prepare(name, arguments)
+
+
+def _write_world_anomaly(name: str, out: str | None) -> bool:
+    from ovperc.data.world.anomaly_folder import write_world_anomaly
+
+    if out is None:
+        complain(f"{name}: it is generated and needs no preparation; pass --out DIR to have it as files")
+        return False
+    print(f"{name}: {write_world_anomaly(out)} files ({out})")
+    return True
+
+
+def _check_anomaly(name: str, arguments: argparse.Namespace) -> bool:
+    """Anomaly sets are read as they are packed; says what was found."""
+    from ovperc.data.anomaly.sets import get_anomaly_set, open_set
+
+    try:
+        found = open_set(name, root=arguments.root)
+        if arguments.read_all:
+            for index in range(len(found)):
+                _ = found[index]
+    except ValueError as error:
+        complain(f"{name}: {error}")
+        source = get_anomaly_set(name).source
+        if source:
+            complain(f"{name}: comes from {source}")
+        return False
+    for category in found.categories:
+        kinds = [record.kind for record in found.records if record.category == category]
+        anomalous = len(kinds) - kinds.count("good")
+        print(f"{name}: {category}: {found.num_normal(category)} training, {len(kinds) - anomalous} normal, "
+              f"{anomalous} anomalous of {len(set(kinds) - {'good'})} kinds")  # fmt: skip
+    print(f"{name}: ready ({found.root})")
+    return True
 
 
 def _prepare(name: str, arguments: argparse.Namespace) -> bool:
@@ -88,6 +135,7 @@ def _prepare(name: str, arguments: argparse.Namespace) -> bool:
 
 
 def _print_list() -> None:
+    from ovperc.data.anomaly.sets import ANOMALY_SETS
     from ovperc.data.sources import BENCHMARK_SOURCES, source_of
 
     for name in BENCHMARK_SOURCES:
@@ -98,6 +146,9 @@ def _print_list() -> None:
             print(f"  {archive.name}  {archive.url}{f'  ({archive.note})' if archive.note else ''}")
         if source.unpack:
             print(f"  {source.unpack}")
+    for entry in ANOMALY_SETS.values():
+        if entry.source:
+            print(f"{entry.name}: {entry.title}; read as it is packed\n  {entry.source}; {entry.citation}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
