@@ -74,15 +74,15 @@ class AnomalyMethod:
 
         Args:
             arch: such as ``"clip-mini"``.
-            asked: fields that the user chose by hand; they stay as they are.
+            asked: fields that the user chose by hand; they stay, but for settings that they leave None.
         """
         changes: dict[str, Any] = {}
         for name, value in self.mini.get(arch, {}).items():
-            if name in asked:
-                continue
             old = getattr(self, name)
-            merges = (
-                name in _PARTS and isinstance(old, Mapping) and value.get("type", old.get("type")) == old.get("type")
-            )
-            changes[name] = {**old, **value} if merges else value
+            merges = name in _PARTS and isinstance(old, Mapping) and value.get("type") in (None, old.get("type"))
+            if name in asked:
+                absent = {key: entry for key, entry in value.items() if old.get(key) is None} if merges else {}
+                changes[name] = {**old, **absent} if merges else old
+            else:
+                changes[name] = {**old, **value} if merges else value
         return dataclasses.replace(self, **changes)
