@@ -52,7 +52,7 @@ param_scheduler = [
         type="LinearLR", start_factor=1.0, end_factor=0.02, by_epoch=False, begin=int(0.5 * iterations), end=iterations
     ),
 ]
-default_hooks = dict(checkpoint=dict(interval=40))
+default_hooks = dict(checkpoint=dict(interval=20))
 custom_hooks = [
     dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=5e-3, update_buffers=True),
     dict(type="ExportWeightsHook", name="fvlm-mini", arch="clip-mini"),
