@@ -58,7 +58,7 @@ def test_coco_document_and_results_are_read_by_pycocotools(tmp_path: Path) -> No
     coco = COCO(str(tmp_path / "truth.json"))
     assert coco.annToMask(coco.anns[1]).sum() == 20 * 24 == coco.anns[1]["area"]
     found = coco.loadRes(prediction().to_coco_results(1, (0, 1)))
-    assert [row["bbox"] for row in found.anns.values()][0] == [5, 6, 20, 24]
+    assert found.anns[1]["bbox"] == [5, 6, 20, 24]
     assert [row["category_id"] for row in prediction().to_coco_results(7, (10, 20))] == [20, 10, 20]
     with pytest.raises(ValueError, match="category id"):
         prediction().to_coco_results(1, (3,))
