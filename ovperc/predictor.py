@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from ovperc.text.coverage import UnseenWordsWarning, unseen_words
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
 from ovperc.weights import home
+
+if TYPE_CHECKING:
+    from ovperc.tasks.regions import RegionLabels
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU = torch.device("cpu")
@@ -204,6 +207,25 @@ class Predictor:
                 **answer.notes,
             },
         )
+
+    def classify_regions(
+        self, image: Any, regions: Any, words: Words, background: BackgroundLike = None
+    ) -> RegionLabels:
+        """Names given regions, by the mean of the image's dense features inside each.
+
+        Args:
+            image: one image as for :meth:`predict`, or an encoded one.
+            regions: boxes ``(R, 4)`` ``x0, y0, x1, y1`` in pixels of the image, or masks ``(R, H, W)`` bool.
+            words: as for :meth:`predict`.
+            background: as for :meth:`predict`.
+
+        Raises:
+            ValueError: a region that is not finite, or holds no pixel of the image.
+        """
+        from ovperc.tasks.regions import classify_regions
+
+        encoded = image if isinstance(image, EncodedImage) else self.encode(image)
+        return classify_regions(self.segmenter, encoded, regions, self.bank(words, background))
 
     def scores(self, image: Any, words: Words, background: BackgroundLike = None, *, raw: bool = False) -> Tensor:
         """Dense class scores: as large as it says, made only on request.
