@@ -25,6 +25,9 @@ Read it with ovperc.export.runtime, which needs numpy, onnxruntime and Pillow on
 """
 
 
+_FORMAT_HELP = "torch: a torch.export program; aot: the same, compiled for this machine (needs a C++ compiler)"
+
+
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
     if not match or not int(match[1]) or not int(match[2]):
@@ -49,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fixed-words", metavar="WORDS", help="bake these words in; no text tower is written")
     parser.add_argument("--background", metavar="POLICY", help="policy of the fixed words, as for ovperc predict")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"), help="of the image tower")
-    parser.add_argument("--format", default="onnx", choices=("onnx", "torch"), help="torch: a torch.export program")
+    parser.add_argument("--format", default="onnx", choices=("onnx", "torch", "aot"), help=_FORMAT_HELP)
     parser.add_argument(
         "--check",
         nargs="?",

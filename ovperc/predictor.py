@@ -306,7 +306,8 @@ def load_segmentation(
         weights, arch, device, dtype, background: as for :func:`load`, checked.
     """
     clip = load_clip(arch, weights, pos_embed=method.pos_embed, device=device, dtype=dtype)
-    view = {} if clip.view is None or asked & {"tiler", "native_px"} else {"tiler": dict(clip.view)}
+    # Spliced features need whole patches in any view.
+    view = {} if clip.view is None or asked & {"tiler", "native_px"} else {"tiler": {**clip.view, **_splicing(method)}}
     templates = method.templates if "templates" in asked else clip.templates or method.templates
     return Predictor(
         segmenter=build_segmenter(method, clip, **view),
@@ -321,6 +322,10 @@ def load_segmentation(
         ),
         background=background,
     )
+
+
+def _splicing(method: MethodConfig) -> dict[str, Any]:
+    return {"whole_patches": True} if method.tiler.get("whole_patches") else {}
 
 
 def _device(device: str | torch.device) -> torch.device:

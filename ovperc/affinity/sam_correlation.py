@@ -12,6 +12,7 @@ from torch import Tensor
 from ovperc.backbones.sam import SamBackbone, load_sam
 from ovperc.backbones.sam_prompts import SamImage, SamPrompter
 from ovperc.registry import AGGREGATORS
+from ovperc.structures import DenseFeatures
 
 _TAPS = ("-1.q", "-1.k", "-1.v")
 _CEILING, _NEGATIVE = 0.9, 0.6
@@ -74,6 +75,10 @@ class SamCorrelation:
         columns = features.grid_hw[1]
         rows = torch.arange(height, device=image.embedding.device)[:, None] * columns
         valid = (rows + torch.arange(width, device=rows.device)).flatten()
+        return self.correlation(features, valid)
+
+    def correlation(self, features: DenseFeatures, valid: Tensor) -> Tensor:
+        """As :meth:`matrix`, of taps ``q``, ``k``, ``v`` and the patches ``(n,)`` int64 that lie inside the image."""
         heads = self.backbone.block(-1).num_heads
         values = features["-1.v"][0, valid].float().unflatten(-1, (heads, -1))
         unit = F.normalize(values, dim=-1)

@@ -159,7 +159,8 @@ class TimmTransformer(TokenTower):
         trunk = self.trunk
         images, grid_hw = self._whole_patches(images)
         tokens = _patch_tokens(trunk.patch_embed, images)
-        prefix = [part.expand(len(tokens), -1, -1) for part in (trunk.cls_token, trunk.reg_token) if part is not None]
+        special, batch = (trunk.cls_token, trunk.reg_token), tokens.shape[0]
+        prefix = [part.expand(batch, -1, -1) for part in special if part is not None]
         if trunk.pos_embed is None:
             tokens = torch.cat([*prefix, tokens], dim=1)
         else:

@@ -89,7 +89,7 @@ class ClipViT(TokenTower):
         tower = self.tower
         images, grid_hw = self._whole_patches(images)
         patches = tower.conv1(images).flatten(2).transpose(1, 2)
-        class_token = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        class_token = tower.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([class_token, patches], dim=1)
         table = tower.positional_embedding
         tokens = add_pos_embed(tokens, table, self.num_prefix, grid_hw, self.pos_embed, tower.grid_size)

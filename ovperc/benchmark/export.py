@@ -112,9 +112,9 @@ def export_runtime(options: Options) -> Iterator[Measurement]:
         )
         model = runtime.load(folder, threads=options.threads)
         model.set_words("a")
-        sentences = [sentence for word in _NEW_WORDS for sentence in model._templates.expand(word)]
+        sentences = model.encode_words.sentences(_NEW_WORDS)
         begin = time.perf_counter()
-        model._encode_sentences(sentences)
+        model.encode_words.encode_sentences(sentences)
         tower = time.perf_counter() - begin
         begin = time.perf_counter()
         model.set_words(list(_NEW_WORDS))

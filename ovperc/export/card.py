@@ -15,7 +15,7 @@ FORMAT = "ovperc-export-1"
 CARD_NAME, MERGES_NAME = "card.json", "bpe_simple_vocab_16e6.txt.gz"
 MODEL_STEM, TEXT_STEM = "model", "text"
 EXAMPLE_NAME, EXPECTED_STEM = "example.png", "expected"
-KINDS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
+KINDS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2", "aot": ".aot.pt2"}
 
 
 class FolderError(ValueError):
@@ -33,6 +33,8 @@ class Profile:
         max_long_side_px: limit of the longer side after the resize.
         scale: factor of the resize where ``short_side_px`` is ``None``.
         patch_px: stride of the tower; every side is at least so long after the resize.
+        whole_patches: both sides are rounded up to whole patches after the resize.
+        max_batch: images of one call; 0 for any number.
     """
 
     size_hw: tuple[int, int] | None = None
@@ -41,6 +43,8 @@ class Profile:
     max_long_side_px: int | None = None
     scale: float = 1.0
     patch_px: int = 1
+    whole_patches: bool = False
+    max_batch: int = 0
 
     def check(self, size_hw: tuple[int, int]) -> None:
         """Raises ValueError for an image size that the file does not take."""
@@ -64,6 +68,8 @@ class Profile:
         if self.max_long_side_px is not None:
             factor = min(factor, self.max_long_side_px / max(size_hw))
         height, width = (max(int(side * factor + 0.5), self.patch_px) for side in size_hw)
+        if self.whole_patches:
+            return height + -height % self.patch_px, width + -width % self.patch_px
         return height, width
 
 
@@ -90,7 +96,7 @@ class Card:
         embed_dim: channels ``E`` of the joint space.
         logit_scale: factor of the cosines inside the softmax.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        kind: ``onnx`` or ``torch``.
+        kind: ``onnx``, ``torch`` (a ``torch.export`` program) or ``aot`` (one compiled ahead of time).
         profile: which images are taken.
         preprocess: mean and deviation per channel; information only, the graph applies them.
         templates: sentences around a word, as :class:`ovperc.text.templates.TemplateSet` takes them.

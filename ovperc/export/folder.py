@@ -28,10 +28,11 @@ from ovperc.export.card import (
     Profile,
     file_name,
 )
-from ovperc.export.graph import ExportError, check_exportable, met_tokens
+from ovperc.export.graph import ExportError, check_exportable, takes_one_image
 from ovperc.export.parity import Parity, check_images, compare, median_seconds
 from ovperc.export.quantize import converter
 from ovperc.export.runtime import ExportedSegmenter, load
+from ovperc.export.text_graph import met_tokens
 
 if TYPE_CHECKING:
     from ovperc.predictor import Predictor
@@ -48,7 +49,7 @@ class ExportPlan:
     Attributes:
         size_hw: the one image size of the file; ``None`` for any size.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        kind: ``onnx`` or ``torch``.
+        kind: ``onnx``, ``torch`` or ``aot``.
         fixed_words: words to bake in; ``None`` leaves them free.
         background: policy of the fixed words.
         check_images: scenes that eager and exported are compared on; 0 for none.
@@ -65,10 +66,14 @@ class ExportPlan:
         if self.kind not in KINDS:
             raise ValueError(f"format must be one of {', '.join(KINDS)}; got {self.kind!r}")
         converter(self.precision)
-        if self.kind == "torch" and self.precision != "fp32":
+        if self.kind != "onnx" and self.precision != "fp32":
             raise ExportError("a torch program is written in fp32; for fp16 and int8 use --format onnx")
-        if self.kind == "torch" and (self.size_hw is None or self.fixed_words is not None):
+        if self.kind != "onnx" and (self.size_hw is None or self.fixed_words is not None):
             raise ExportError("a torch program holds one image size and free words; pass --size HxW, no --fixed-words")
+        if self.kind == "aot":
+            from ovperc.export.torch_export import find_compiler
+
+            find_compiler()
         if self.size_hw is not None and min(self.size_hw) < 1:
             raise ValueError(f"size must be positive; got {self.size_hw}")
 
@@ -108,14 +113,13 @@ def export_folder(predictor: Predictor, title: str, licence: str, plan: ExportPl
 
 def _write_models(predictor: Predictor, plan: ExportPlan, bank: TextBank | None, folder: Path) -> None:
     model_path, text_path = (folder / file_name(stem, plan.kind) for stem in (MODEL_STEM, TEXT_STEM))
-    if plan.kind == "torch":
-        import torch
-
+    if plan.kind != "onnx":
         from ovperc.export import torch_export
 
+        save = torch_export.save_program if plan.kind == "torch" else torch_export.compile_program
         example = predictor.bank(_EXAMPLE_WORDS)
-        torch.export.save(torch_export.export_segmenter(predictor.segmenter, plan.size_hw, example), model_path)
-        torch.export.save(torch_export.export_text(predictor.text_encoder.text_tower), text_path)
+        save(torch_export.export_segmenter(predictor.segmenter, plan.size_hw, example), model_path)
+        save(torch_export.export_text(predictor.text_encoder.text_tower), text_path)
     else:
         import onnx
 
@@ -166,6 +170,8 @@ def _card(predictor: Predictor, title: str, licence: str, plan: ExportPlan, bank
             max_long_side_px=tiler.max_long_side_px,
             scale=tiler.scale,
             patch_px=segmenter.clip.backbone.stride_px,
+            whole_patches=tiler.whole_patches,
+            max_batch=1 if takes_one_image(segmenter) else 0,
         ),
         preprocess={"mean": preprocess.mean, "std": preprocess.std, "colour_order": "RGB", "resize": "bilinear"},
         templates=templates.patterns,

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ovperc.affinity.base import AttentionInputs
+from ovperc.affinity.proxy import ProxyAffinity
+from ovperc.backbones.proxy import renormalize
+from ovperc.readout.base import Readout, resize_tokens
+from ovperc.structures import DenseFeatures, ProxyFeatures
+from ovperc.tasks.spliced import SplicedSegmenter
+from ovperc.text.foreground import ForegroundRule
+from ovperc.text.score_rules import FeatureSurgery
+
 if TYPE_CHECKING:
-    from ovperc.backbones.text_tower import TextTower
     from ovperc.tasks.segmentation import DenseSegmenter
+
+EXPORTED_RULES = (FeatureSurgery, ForegroundRule)
 
 
 class ExportError(ValueError):
     """Something that has no exported form; the message says what does."""
-
-
-class PatchEncoder(nn.Module):
-    """Windows to unit patch embeddings: the part of a method that depends on the image only.
-
-    Args:
-        segmenter: a method without score rule and refiner, whose statistics would need all words at once.
-    """
-
-    def __init__(self, segmenter: DenseSegmenter) -> None:
-        super().__init__()
-        check_exportable(segmenter)
-        self.backbone = segmenter.clip.backbone
-        self.readout = segmenter.readout
-        self._preprocess = segmenter.clip.preprocess
-        self._proxy = segmenter.proxy
-        # Named here so that its weights are found; the proxy itself is no module.
-        self.proxy_backbone = None if segmenter.proxy is None else segmenter.proxy.backbone
-
-    def forward(self, windows: Tensor) -> Tensor:
-        """``(T, 3, h, w)`` float32, normalised and padded, to ``(T, E, grid h, grid w)`` float32."""
-        features = self.backbone.forward_dense(windows, self.readout.taps(self.backbone))
-        proxy = None if self._proxy is None else self._proxy.describe(windows, self._preprocess)
-        return self.readout(self.backbone, features, proxy).patches
 
 
 def check_exportable(segmenter: DenseSegmenter) -> None:
@@ -47,68 +34,124 @@ def check_exportable(segmenter: DenseSegmenter) -> None:
     Raises:
         ExportError: naming the part.
     """
-    if type(segmenter).__name__ != "DenseSegmenter":
-        raise ExportError(f"methods built as {type(segmenter).__name__} have no exported form yet; choose another")
-    if segmenter.tiler.whole_patches:
-        raise ExportError("a tiler with whole_patches has no exported form yet; pass tiler.whole_patches=False")
-    if segmenter.proxy is not None and segmenter.proxy.mean_over != "window":
+    rule = segmenter.score_rule
+    if rule is not None and not isinstance(rule, EXPORTED_RULES):
+        known = " and ".join(kind.__name__ for kind in EXPORTED_RULES)
         raise ExportError(
-            "this second tower takes means over all windows of an image, which the graph encodes one by one; "
-            "pass proxy.mean_over='window'"
+            f"the score rule {type(rule).__name__} has no exported form ({known} have); pass score_rule=None"
         )
-    if segmenter.score_rule is not None:
-        name = type(segmenter.score_rule).__name__
-        raise ExportError(
-            f"the score rule {name} needs statistics over all words of an image and is not exported; "
-            "choose a method without one (maskclip, sclip, clearclip, naclip, gem) or pass score_rule=None"
-        )
+    if rule is not None and rule.needs_pooled and isinstance(segmenter, SplicedSegmenter):
+        raise ExportError(f"the score rule {type(rule).__name__} behind spliced windows has no exported form")
     if segmenter.refiner is not None:
         name = type(segmenter.refiner).__name__
         raise ExportError(f"the refiner {name} works on full-size maps and is not exported; pass refiner=None")
 
 
-def met_tokens(text: TextTower) -> Tensor:
-    """Which tokens have an embedding that is not all zeros, ``(V,)`` bool: the others were never trained."""
-    return text.tower.token_embedding.weight.detach().any(dim=1).cpu()
+def takes_one_image(segmenter: DenseSegmenter) -> bool:
+    """Whether windows are compared across an image, so that the graph answers one image at a time."""
+    over_image = segmenter.proxy is not None and segmenter.proxy.mean_over == "image"
+    return over_image or isinstance(segmenter, SplicedSegmenter)
 
 
-class TextGraph(nn.Module):
-    """A CLIP text tower: token ids to unit embeddings.
+class BatchedProxyAffinity(ProxyAffinity):
+    """All windows in one product: a trace cannot loop over windows whose number is free."""
 
-    Rows of the token table that hold only zeros (tokens that the weights never met) are stored once.
+    def aggregate(self, inputs: AttentionInputs, values: Tensor) -> Tensor:
+        """As in :class:`ProxyAffinity`, ``(B, a, m, d)``."""
+        proxy = inputs.proxy
+        batch, heads = values.shape[:2]
+        rows = values[:, :, inputs.num_prefix :].flatten(0, 1)
+        rows = resize_tokens(rows, inputs.grid_hw, proxy.grid_hw).unflatten(0, (batch, heads))
+        unit = proxy.patches.float()
+        logits = (unit @ unit.transpose(1, 2) - self.beta * proxy.mean_similarity[:, None, None]) * self.gamma
+        places = _places(unit)
+        kept = (logits >= 0) | (places[:, None] == places[None, :])
+        matrix = logits.masked_fill(~kept, float("-inf")).softmax(dim=-1)
+        return matrix[:, None].to(rows.dtype) @ rows
+
+
+def _places(tokens: Tensor) -> Tensor:
+    """Numbers of the tokens of ``(B, n, d)``."""
+    return tokens.new_ones(tokens.shape[1]).cumsum(0)
+
+
+def _traceable(readout: Readout) -> Readout:
+    """The readout with the batched form of its affinity, where it has one."""
+    if not isinstance(getattr(readout, "affinity", None), ProxyAffinity):
+        return readout
+    copied = copy.deepcopy(readout)
+    copied.affinity = BatchedProxyAffinity(readout.affinity.beta, readout.affinity.gamma)
+    return copied
+
+
+class WindowTower(nn.Module):
+    """Tower, readout and second tower of a segmenter, on windows.
 
     Args:
-        text: the tower; its tokenizer must be CLIP's byte-pair encoding.
+        segmenter: a method whose parts have an exported form.
     """
 
-    def __init__(self, text: TextTower) -> None:
+    def __init__(self, segmenter: DenseSegmenter) -> None:
         super().__init__()
-        if not text.causal:
-            raise ExportError(
-                f"the text tower {type(text.tower).__name__} is not a causal CLIP tower and is not exported; "
-                "bake the words in with --fixed-words"
-            )
-        self.tower = text.tower
-        table = text.tower.token_embedding.weight.detach()
-        met = met_tokens(text)
-        self.register_buffer("rows", torch.cat([torch.zeros_like(table[:1]), table[met]]))
-        self.register_buffer("row_of_token", torch.where(met, met.cumsum(0), 0).to(torch.int32))
+        check_exportable(segmenter)
+        self.backbone = segmenter.clip.backbone
+        self.readout = _traceable(segmenter.readout)
+        self._preprocess = segmenter.clip.preprocess
+        self._proxy = segmenter.proxy
+        # Named here so that its weights are found; the proxy itself is no module.
+        self.proxy_backbone = None if segmenter.proxy is None else segmenter.proxy.backbone
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, L)`` int64 with ``L`` up to the context length, cut behind the last end token, to ``(N, E)``."""
-        tower = self.tower
-        # Positions by index and a mask by comparison: slices of the tables would fix the length when traced.
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        ahead = places[None, :] > places[:, None]
-        mask = torch.zeros_like(ahead, dtype=self.rows.dtype).masked_fill(ahead, float("-inf"))
-        rows = self.row_of_token[tokens].long()
-        hidden = F.embedding(rows, self.rows) + tower.positional_embedding[places]
-        hidden = tower.transformer(hidden, attn_mask=mask)
-        ends = tokens.argmax(dim=-1) if tower.pool_type == "argmax" else (tokens == tower.eos_id).int().argmax(dim=-1)
-        last = (places == ends[:, None]).to(hidden.dtype)
-        pooled = tower.ln_final((last[:, None] @ hidden)[:, 0])
-        if isinstance(tower.text_projection, nn.Linear):
-            pooled = tower.text_projection(pooled)
-        elif tower.text_projection is not None:
-            pooled = pooled @ tower.text_projection
-        return F.normalize(pooled.float(), dim=-1)
+    def describe(self, windows: Tensor) -> tuple[DenseFeatures, ProxyFeatures | None]:
+        """Taps of the tower, and what the second one says."""
+        features = self.backbone.forward_dense(windows, self.readout.taps(self.backbone))
+        return features, None if self._proxy is None else self._second(windows)
+
+    def _second(self, windows: Tensor) -> ProxyFeatures:
+        """As :meth:`ProxyTower.describe`, without asking whether sides that are free need their resize."""
+        proxy = self._proxy
+        images = renormalize(windows, self._preprocess, proxy.preprocess)
+        stride = proxy.backbone.stride_px
+        sides = [proxy.side_px or (side + stride - 1) // stride * stride for side in images.shape[-2:]]
+        free = not all(isinstance(side, int) for side in images.shape[-2:])
+        if free or sides != list(images.shape[-2:]):
+            images = F.interpolate(images.float(), sides, mode="bilinear", align_corners=False)
+        features = proxy.backbone.forward_dense(images, [proxy.tap])
+        unit = F.normalize(features.patches(proxy.tap).float(), dim=-1)
+        described = ProxyFeatures(unit, features.grid_hw, unit.mean(dim=1).square().sum(dim=-1))
+        if proxy.mean_over == "window":
+            return described
+        shared = described.mean_similarity.mean().expand_as(described.mean_similarity)
+        return replace(described, mean_similarity=shared)
+
+
+class PatchEncoder(WindowTower):
+    """Windows to unit patch embeddings: the part of a method that depends on the image only.
+
+    Attributes:
+        outputs: names of what it returns: ``embeddings`` ``(T, E, h, w)``, and as the score rule needs them
+            ``pooled`` ``(T, E)`` and ``foreground`` ``(T, h, w)``.
+    """
+
+    def __init__(self, segmenter: DenseSegmenter) -> None:
+        super().__init__(segmenter)
+        rule = segmenter.score_rule
+        self.with_pooled = rule is not None and rule.needs_pooled
+        self.with_foreground = isinstance(rule, ForegroundRule) and _predicts_foreground(segmenter.readout)
+        self.outputs: tuple[str, ...] = ("embeddings",)
+        self.outputs += ("pooled",) if self.with_pooled else ()
+        self.outputs += ("foreground",) if self.with_foreground else ()
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
+        """``(T, 3, h, w)`` float32, normalised and padded, to :attr:`outputs`, float32."""
+        features, proxy = self.describe(windows)
+        embedded = self.readout(self.backbone, features, proxy)
+        answers = [embedded.patches]
+        if self.with_pooled:
+            answers.append(F.normalize(self.backbone.encode_pooled(windows).float(), dim=-1))
+        if self.with_foreground:
+            answers.append(embedded.foreground)
+        return tuple(answers)
+
+
+def _predicts_foreground(readout: Readout) -> bool:
+    return type(readout).foreground is not Readout.foreground

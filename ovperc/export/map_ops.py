@@ -14,8 +14,9 @@ from onnx import GraphProto, ValueInfoProto
 
 from ovperc.export.builder import BOOL, DOUBLE, FLOAT, INT32, INT64, GraphBuilder, Value, tensor_input
 from ovperc.export.pixel_ops import AxisPlan
+from ovperc.export.rule_ops import PatchMaps, QueryScores, prepare
+from ovperc.text.score_rules import ScoreRule
 
-CHUNK_QUERIES = 256
 # Floats per block of pixel scores: large enough to hide the cost of a step, small enough for a cache.
 BLOCK_ELEMENTS = 600_000
 
@@ -68,65 +69,77 @@ def _linear_taps(graph: GraphBuilder, source: Value, target: Value, places: str)
 
 
 def classify(
-    graph: GraphBuilder, embeddings: str, batch: str, axes: tuple[AxisPlan, AxisPlan], crop_padding: bool, whole: bool
+    graph: GraphBuilder,
+    tower: dict[str, str],
+    batch: Value,
+    axes: tuple[AxisPlan, AxisPlan],
+    crop_padding: bool,
+    whole: bool,
+    rule: ScoreRule | None = None,
 ) -> tuple[str, str]:
     """:class:`ovperc.text.classifier.StreamingClassifier` on the graph inputs ``text``, ``owners``,
     ``logit_scale`` and ``background_threshold``.
 
     Args:
         graph: written to.
-        embeddings: ``(B * T, E, h, w)`` float32, unit norm over ``E``.
+        tower: outputs of the tower by name, for ``B * T`` windows: ``embeddings`` ``(B * T, E, h, w)`` float32, unit
+            norm over ``E``, and what the rule reads.
         batch: ``B``.
         axes: plans of rows and columns.
         crop_padding: whether padding is cut off the windows' maps.
         whole: whether the image is one window.
+        rule: changes the scores of patches.
 
     Returns:
         ``labels (B, H, W)`` int32 and ``confidence (B, H, W)`` float32.
     """
-    op = graph.op
+    embeddings = tower["embeddings"]
     grid = graph.size(embeddings, 2), graph.size(embeddings, 3)
     rows, cols = (axis_operator(graph, axis, side, crop_padding, whole) for axis, side in zip(axes, grid, strict=True))
-    counts = [graph.size(graph.constant(a.starts) if not isinstance(a.starts, str) else a.starts, 0) for a in axes]
-    tiles = graph.reshape(embeddings, batch, *counts, -1, *grid)
-    # (B, Ty, Tx, E, h, w) -> (B, Ty, h, E, Tx, w) -> (B, Ty * h, E, Tx * w)
-    rows_first = op("Transpose", tiles, perm=[0, 1, 4, 3, 2, 5])
-    embed_dim = graph.size("text", 1)
-    patches = graph.reshape(rows_first, batch, graph.size(rows, 1), embed_dim, graph.size(cols, 1))
-    return _stream(graph, patches, rows, op("Transpose", cols, perm=[1, 0]), batch)
+    counts = [axis.count(graph) for axis in axes]
+    patches = by_rows(graph, embeddings, batch, counts)
+    foreground = None
+    if "foreground" in tower:
+        foreground = by_rows(graph, graph.op("Unsqueeze", tower["foreground"], [1]), batch, counts)
+    maps = PatchMaps(patches, batch, tower.get("pooled"), foreground)
+    return _stream(graph, prepare(graph, rule, maps), maps, rows, graph.op("Transpose", cols, perm=[1, 0]))
 
 
-def _stream(graph: GraphBuilder, patches: str, rows: str, cols: str, batch: str) -> tuple[str, str]:
-    op = graph.op
+def by_rows(graph: GraphBuilder, tiles: str, batch: Value, counts: Sequence[Value]) -> str:
+    """Grids of windows side by side: ``(B * Ty * Tx, C, h, w) -> (B, Ty * h, C, Tx * w)``."""
+    channels, height, width = (graph.size(tiles, axis) for axis in (1, 2, 3))
+    apart = graph.reshape(tiles, batch, *counts, channels, height, width)
+    rows_first = graph.op("Transpose", apart, perm=[0, 1, 4, 3, 2, 5])
+    sides = [graph.op("Mul", count, side) for count, side in zip(counts, (height, width), strict=True)]
+    return graph.reshape(rows_first, batch, sides[0], channels, sides[1])
+
+
+def _stream(graph: GraphBuilder, scores: QueryScores, maps: PatchMaps, rows: str, cols: str) -> tuple[str, str]:
+    op, chunks = graph.op, scores.chunks
     height, width = graph.size(rows, 0), graph.size(cols, 1)
-    queries = graph.size("text", 0)
-    chunks = graph.ceil_div(queries, CHUNK_QUERIES)
-    chunk = graph.ceil_div(queries, chunks)
-    per_row = op("Mul", op("Mul", batch, chunk), width)
+    per_row = op("Mul", op("Mul", maps.batch, chunks.size), width)
     strip = op("Min", op("Max", op("Div", BLOCK_ELEMENTS, per_row), 1), height)
     strips = graph.ceil_div(height, strip)
     missing = op("Sub", op("Mul", strips, strip), height)
     padded = op("Pad", rows, graph.shape(0, 0, missing, 0), 0.0)
-    shared = {
-        "patches": patches,
-        "cols": cols,
-        "strips": graph.reshape(padded, strips, strip, graph.size(rows, 1)),
-        "text": op("Mul", "text", "logit_scale"),
-        "chunk": chunk,
-        "sides": graph.shape(batch, strip, -1, graph.size(cols, 0)),
-    }
-    state_shape = graph.shape(strips, batch, strip, width)
+    strip_rows = graph.reshape(padded, strips, strip, graph.size(rows, 1))
+    inner = {"cols": cols, "sides": graph.shape(maps.batch, strip, -1, graph.size(cols, 0))}
+    state_shape = graph.shape(strips, maps.batch, strip, width)
     start = [
         op("Expand", np.asarray(value, dtype), state_shape)
         for value, dtype in ((-np.inf, np.float32), (0, np.int32), (0, np.float32))
     ]
-    _, labels, total = op("Loop", chunks, "", *start, outputs=3, body=_chunk_body(graph, shared))
-    sides = graph.shape(batch, op("Mul", strips, strip), width)
-    labels, total = (
-        op("Slice", op("Reshape", op("Transpose", state, perm=[1, 0, 2, 3]), sides), [0], graph.shape(height), [1])
-        for state in (labels, total)
+    body = _chunk_body(graph, scores, strip_rows, inner)
+    state = op("Loop", chunks.count, "", *start, outputs=3, body=body)
+    sides = graph.shape(maps.batch, op("Mul", strips, strip), width)
+    best, labels, total = (
+        op("Slice", op("Reshape", op("Transpose", part, perm=[1, 0, 2, 3]), sides), [0], graph.shape(height), [1])
+        for part in state
     )
     confidence = op("Reciprocal", total)
+    if scores.probabilities:
+        share = op("Div", best, total)
+        confidence = op("Clip", op("Where", op("Greater", total, 0.0), share, 0.0), 0.0, 1.0)
     below = op("Less", confidence, "background_threshold")
     return op("Where", below, np.asarray(0, np.int32), labels), confidence
 
@@ -144,36 +157,32 @@ def _state(graph: GraphBuilder, names: Sequence[str] | None = None, strips: bool
     return [tensor_input(name, kind, sides) for name, kind in zip(names, (FLOAT, INT32, FLOAT), strict=True)]
 
 
-def _chunk_body(graph: GraphBuilder, shared: dict[str, str]) -> GraphProto:
+def _chunk_body(graph: GraphBuilder, scores: QueryScores, strip_rows: str, shared: dict[str, str]) -> GraphProto:
     """Body of the outer loop: one chunk of queries, all pixels."""
     body = graph.body()
     op = body.op
     step, proceed = tensor_input(body.name("step"), INT64, []), tensor_input(body.name("proceed"), BOOL, [])
     state = _state(body, strips=True)
-    begin = body.reshape(op("Mul", step.name, shared["chunk"]), 1)
-    end = op("Add", begin, body.reshape(shared["chunk"], 1))
-    text, owners = (op("Slice", value, begin, end, [0]) for value in (shared["text"], "owners"))
-    scores = op("MatMul", text, shared["patches"])  # (B, Ty * h, q, Tx * w)
+    values, owners = scores.chunk(body, step.name)  # (B, Ty * h, q, Tx * w) and (q,)
     codes = op("Sub", 1 << 24, owners)
     inner = {
-        "scores": op("Reshape", scores, [0, 0, -1]),
+        "scores": op("Reshape", values, [0, 0, -1]),
         "owners": body.reshape(body.cast(codes, FLOAT), -1, 1),
-        "cols": shared["cols"],
-        "sides": shared["sides"],
+        **shared,
     }
     states = op(
         "Scan",
-        shared["strips"],
+        strip_rows,
         *(entry.name for entry in state),
         outputs=3,
-        body=_strip_body(body, inner),
+        body=_strip_body(body, inner, scores.probabilities),
         num_scan_inputs=4,
     )
     keep = tensor_input(op("Identity", proceed.name), BOOL, [])
     return body.graph("queries", [step, proceed, *state], [keep, *_state(body, states, strips=True)])
 
 
-def _strip_body(graph: GraphBuilder, shared: dict[str, str]) -> GraphProto:
+def _strip_body(graph: GraphBuilder, shared: dict[str, str], probabilities: bool) -> GraphProto:
     """Body of the inner loop: one chunk of queries on one strip of rows."""
     body = graph.body()
     op = body.op
@@ -187,8 +196,10 @@ def _strip_body(graph: GraphBuilder, shared: dict[str, str]) -> GraphProto:
     winner = op("Sub", np.asarray(1 << 24, np.int32), body.cast(op("ReduceMax", codes, [2], keepdims=0), INT32))
     peak = op("Squeeze", peak, [2])
     highest = op("Max", best.name, peak)
-    grown = op("ReduceSum", op("Exp", op("Sub", values, op("Unsqueeze", highest, [2]))), [2], keepdims=0)
-    kept = op("Mul", total.name, op("Exp", op("Sub", best.name, highest)))
     winner = op("Where", op("Greater", peak, best.name), winner, label.name)
-    outputs = [op("Identity", highest), winner, op("Add", kept, grown)]
-    return body.graph("strips", [rows, *state], _state(body, outputs))
+    if probabilities:
+        grown = op("Add", total.name, op("ReduceSum", values, [2], keepdims=0))
+    else:
+        added = op("ReduceSum", op("Exp", op("Sub", values, op("Unsqueeze", highest, [2]))), [2], keepdims=0)
+        grown = op("Add", op("Mul", total.name, op("Exp", op("Sub", best.name, highest))), added)
+    return body.graph("strips", [rows, *state], _state(body, [op("Identity", highest), winner, grown]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +12,19 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from ovperc.export.builder import FLOAT, INT32, INT64, OPSET, GraphBuilder, tensor_input
-from ovperc.export.graph import ExportError, PatchEncoder, TextGraph
+from ovperc.export.builder import BOOL, FLOAT, INT32, INT64, OPSET, GraphBuilder, tensor_input
+from ovperc.export.graph import ExportError, PatchEncoder, WindowTower, takes_one_image
 from ovperc.export.map_ops import classify
 from ovperc.export.pixel_ops import cut_windows, normalise, plan_axes, resize_bilinear
+from ovperc.export.rule_ops import NAMED_BACKGROUND
+from ovperc.export.splice_ops import embed_spliced
+from ovperc.export.spliced_graph import TokenEncoder, WholeImage
+from ovperc.export.text_graph import TextGraph
+from ovperc.tasks.spliced import SplicedSegmenter
 
 if TYPE_CHECKING:
+    import onnxruntime as ort
+
     from ovperc.backbones.text_tower import TextTower
     from ovperc.structures import TextBank
     from ovperc.tasks.segmentation import DenseSegmenter
@@ -26,11 +34,35 @@ _FREE_SIDES_TOLERANCE = 1e-3
 Convert = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 
+@dataclass(frozen=True)
+class Towers:
+    """The traced parts of a segmenter, in any precision.
+
+    Attributes:
+        windows: ``windows (T, 3, h, w)`` to the outputs of the encoder; ``T`` is free.
+        outputs: their names.
+        whole: of methods that splice windows: the part behind the splice.
+        ratio: of these methods, cells of the windows' grid per patch.
+    """
+
+    windows: onnx.ModelProto
+    outputs: tuple[str, ...] = ("embeddings",)
+    whole: onnx.ModelProto | None = None
+    ratio: int = 1
+
+    def converted(self, convert: Convert | None) -> Towers:
+        """The same towers in another precision."""
+        if convert is None:
+            return self
+        whole = None if self.whole is None else convert(self.whole)
+        return replace(self, windows=convert(self.windows), whole=whole)
+
+
 def export_segmenter(
     segmenter: DenseSegmenter,
     size_hw: tuple[int, int] | None = None,
     bank: TextBank | None = None,
-    convert_encoder: Convert | None = None,
+    convert_tower: Convert | None = None,
 ) -> onnx.ModelProto:
     """A segmenter as one graph: pixels, resize, windows, tower, readout, stitching and classification.
 
@@ -38,7 +70,7 @@ def export_segmenter(
         segmenter: in float32 on the CPU.
         size_hw: the one image size of the file; ``None`` for any size within the profile.
         bank: words that are baked in; ``text`` and ``owners`` are then no inputs.
-        convert_encoder: changes the precision of the traced tower before it is put in place.
+        convert_tower: changes the precision of the traced towers before they are put in place.
 
     Returns:
         See :func:`assemble`.
@@ -46,28 +78,28 @@ def export_segmenter(
     Raises:
         ExportError: the method has no exported form, or the file would be too large.
     """
-    encoder = trace_encoder(segmenter, size_hw)
-    return assemble(segmenter, encoder if convert_encoder is None else convert_encoder(encoder), size_hw, bank)
+    return assemble(segmenter, trace_towers(segmenter, size_hw).converted(convert_tower), size_hw, bank)
 
 
 def assemble(
     segmenter: DenseSegmenter,
-    encoder: onnx.ModelProto,
+    towers: Towers,
     size_hw: tuple[int, int] | None = None,
     bank: TextBank | None = None,
 ) -> onnx.ModelProto:
-    """Puts pixels before and words behind a traced tower.
+    """Puts pixels before and words behind traced towers.
 
     Args:
         segmenter: its rules of resize, windows and normalisation.
-        encoder: from :func:`trace_encoder` with the same size, in any precision.
+        towers: from :func:`trace_towers` with the same size, in any precision.
         size_hw: as for :func:`export_segmenter`.
         bank: as for :func:`export_segmenter`.
 
     Returns:
-        Inputs: ``image`` ``(B, H, W, 3)`` uint8 RGB, ``text`` ``(Q, E)`` float32, ``owners`` ``(Q,)`` int64,
-        ``logit_scale`` and ``background_threshold`` float32 scalars. Outputs: ``labels`` ``(B, H, W)`` int32 and
-        ``confidence`` ``(B, H, W)`` float32.
+        Inputs: ``image`` ``(B, H, W, 3)`` uint8 RGB (``B`` is 1 for methods that compare the windows of an image),
+        ``text`` ``(Q, E)`` float32, ``owners`` ``(Q,)`` int64, ``logit_scale`` and ``background_threshold`` float32
+        scalars, and where the method asks whether the words name a background, ``background_named`` bool. Outputs:
+        ``labels`` ``(B, H, W)`` int32 and ``confidence`` ``(B, H, W)`` float32.
     """
     tiler, backbone = segmenter.tiler, segmenter.clip.backbone
     crop_hw, _ = _window_sizes(segmenter, size_hw)
@@ -76,20 +108,30 @@ def assemble(
     axes = plan_axes(graph, "image", tiler, backbone.stride_px, crop_hw)
     preprocess = segmenter.clip.preprocess
     pixels = normalise(graph, resize_bilinear(graph, "image", *axes), preprocess.mean, preprocess.std)
-    (embeddings,) = graph.inline(encoder, "encoder/", cut_windows(graph, pixels, *axes, whole=whole))
-    answer = classify(graph, embeddings, graph.size("image", 0), axes, tiler.pad == "symmetric", whole)
+    answers = graph.inline(towers.windows, "encoder/", cut_windows(graph, pixels, *axes, whole=whole))
+    tower = dict(zip(towers.outputs, answers, strict=True))
+    if isinstance(segmenter, SplicedSegmenter):
+        whole = True
+        tower["embeddings"], axes = embed_spliced(graph, segmenter, tower["tokens"], axes, towers.whole, towers.ratio)
+    answer = classify(graph, tower, graph.size("image", 0), axes, tiler.pad == "symmetric", whole, segmenter.score_rule)
     for made, name in zip(answer, ("labels", "confidence"), strict=True):
         graph.nodes.append(helper.make_node("Identity", [made], [name]))
-    sides = size_hw or ("height", "width")
-    inputs = [("image", onnx.TensorProto.UINT8, ("batch", *sides, 3))]
+    batch = 1 if takes_one_image(segmenter) else "batch"
+    sides = (batch, *(size_hw or ("height", "width")))
+    inputs = [("image", onnx.TensorProto.UINT8, (*sides, 3)), *_word_inputs(graph, backbone.embed_dim, bank)]
+    if "foreground" in tower:
+        inputs.append((NAMED_BACKGROUND, BOOL, ()))
+    return _model(graph, "segment", inputs, [("labels", INT32, sides), ("confidence", FLOAT, sides)])
+
+
+def _word_inputs(graph: GraphBuilder, embed_dim: int, bank: TextBank | None) -> list:
+    """Inputs of the words; those of a bank become constants."""
+    numbers = [("logit_scale", FLOAT, ()), ("background_threshold", FLOAT, ())]
     if bank is None:
-        inputs += [("text", FLOAT, ("queries", backbone.embed_dim)), ("owners", INT64, ("queries",))]
-    else:
-        for name, value in (("text", bank.embeddings.float()), ("owners", bank.owners)):
-            graph.initializers.append(numpy_helper.from_array(value.cpu().numpy(), name))
-    inputs += [("logit_scale", FLOAT, ()), ("background_threshold", FLOAT, ())]
-    outputs = [("labels", INT32, ("batch", *sides)), ("confidence", FLOAT, ("batch", *sides))]
-    return _model(graph, "segment", inputs, outputs)
+        return [("text", FLOAT, ("queries", embed_dim)), ("owners", INT64, ("queries",)), *numbers]
+    for name, value in (("text", bank.embeddings.float()), ("owners", bank.owners)):
+        graph.initializers.append(numpy_helper.from_array(value.cpu().numpy(), name))
+    return numbers
 
 
 def _model(graph: GraphBuilder, name: str, inputs: list, outputs: list) -> onnx.ModelProto:
@@ -132,45 +174,51 @@ def _window_sizes(
     return (crop, crop), (padded, padded)
 
 
-def trace_encoder(segmenter: DenseSegmenter, size_hw: tuple[int, int] | None = None) -> onnx.ModelProto:
-    """The tower and readout as ``windows (T, 3, h, w) -> embeddings (T, E, grid h, grid w)``; ``T`` is free.
+def trace_towers(segmenter: DenseSegmenter, size_hw: tuple[int, int] | None = None) -> Towers:
+    """The parts of a segmenter that depend on the image only.
 
     Args:
         segmenter: in float32 on the CPU.
         size_hw: of the images; ``None`` for any, then methods without windows get free sides too.
     """
-    encoder = PatchEncoder(segmenter).eval()
     _, tile_hw = _window_sizes(segmenter, size_hw)
+    spliced = isinstance(segmenter, SplicedSegmenter)
+    encoder = (TokenEncoder(segmenter, tile_hw) if spliced else PatchEncoder(segmenter)).eval()
+    windows = _trace_windows(encoder, tile_hw, segmenter.clip.preprocess.image_size_px)
+    if not spliced:
+        return Towers(windows, encoder.outputs)
+    return Towers(windows, encoder.outputs, _trace_whole(segmenter), encoder.ratio)
+
+
+def _trace_windows(encoder: WindowTower, tile_hw: tuple[int, int] | None, native_px: int) -> onnx.ModelProto:
     patch = encoder.backbone.stride_px
-    # Two windows: a batch of one would be baked in. Sides that differ, and differ from the native grid.
-    native = segmenter.clip.preprocess.image_size_px // patch
-    sides = tile_hw or ((native + 2) * patch, (native + 3) * patch)
+    # Two windows: a batch of one would be baked in. Sides that differ, differ from the native grid, and are no whole
+    # number of patches: what holds for the example is taken to hold for all.
+    native = native_px // patch
+    sides = tile_hw or ((native + 2) * patch + patch // 2 + 1, (native + 3) * patch + patch // 2 - 1)
     dynamic = {0: torch.export.Dim.DYNAMIC}
     if tile_hw is None:
         dynamic |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    model = _trace(encoder, torch.zeros(2, 3, *sides), dynamic, "windows", "embeddings")
+    example = torch.zeros(2, 3, *sides)
+    model = _trace(encoder, {"windows": example}, (dynamic,), encoder.outputs)
     if tile_hw is None:
-        _check_free_sides(encoder, model, (native * patch, (native + 1) * patch))
+        _check_free_sides(encoder, model, ((native * patch,) * 2, (native * patch + 1, (native + 1) * patch)))
     return model
 
 
-def _check_free_sides(encoder: PatchEncoder, model: onnx.ModelProto, sides: tuple[int, int]) -> None:
-    """Runs a trace at another size than it was made at: a tower may have fixed the size without a word.
+def _check_free_sides(encoder: WindowTower, model: onnx.ModelProto, sizes: Sequence[tuple[int, int]]) -> None:
+    """Runs a trace at other sizes than it was made at: a tower may have fixed the size without a word.
 
     Raises:
         ExportError: the trace answers otherwise than the tower.
     """
     import onnxruntime as ort
 
-    windows = torch.randn(1, 3, *sides, generator=torch.Generator().manual_seed(0))
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    with torch.no_grad():
-        expected = encoder(windows).numpy()
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        (answer,) = session.run(None, {"windows": windows.numpy()})
-        fits = answer.shape == expected.shape and np.abs(answer - expected).max() < _FREE_SIDES_TOLERANCE
+        fits = all(_answers_alike(encoder, session, size) for size in sizes)
     except Exception:
         # onnxruntime has no common class for its errors; whatever it is, the trace does not serve other sizes.
         fits = False
@@ -178,25 +226,49 @@ def _check_free_sides(encoder: PatchEncoder, model: onnx.ModelProto, sides: tupl
         raise ExportError("this tower cannot be traced for images of any size; pass --size HxW")
 
 
+def _answers_alike(encoder: WindowTower, session: ort.InferenceSession, size_hw: tuple[int, int]) -> bool:
+    windows = torch.randn(1, 3, *size_hw, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = [answer.numpy() for answer in encoder(windows)]
+    answers = session.run(None, {"windows": windows.numpy()})
+    return all(
+        ours.shape == theirs.shape
+        and np.abs(ours - theirs).max() < _FREE_SIDES_TOLERANCE * max(1, np.abs(theirs).max())
+        for ours, theirs in zip(answers, expected, strict=True)
+    )
+
+
+def _trace_whole(segmenter: SplicedSegmenter) -> onnx.ModelProto:
+    free = torch.export.Dim.DYNAMIC
+    backbone = segmenter.clip.backbone
+    example = {"canvas": torch.zeros(6, backbone.width if backbone.block(-1).has_residual else backbone.embed_dim)}
+    dynamic: tuple = ({0: free},)
+    if segmenter.aggregator is not None:
+        side = segmenter.aggregator.backbone.image_size_px
+        example |= {"pixels": torch.zeros(1, 3, side, side), "valid": torch.arange(6)}
+        dynamic = ({0: free}, None, {0: free})
+    return _trace(WholeImage(segmenter).eval(), example, dynamic, ("embeddings",))
+
+
 def export_text(text: TextTower) -> onnx.ModelProto:
     """The text tower as ``tokens (N, L) int64 -> embeddings (N, E)``, unit rows."""
-    graph = TextGraph(text).eval()
-    example = torch.zeros(2, 9, dtype=torch.int64)
-    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    return _trace(graph, example, dynamic, "tokens", "embeddings")
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    return _trace(TextGraph(text).eval(), {"tokens": torch.zeros(2, 9, dtype=torch.int64)}, (free,), ("embeddings",))
 
 
-def _trace(module: torch.nn.Module, example: torch.Tensor, dynamic: dict, name: str, result: str) -> onnx.ModelProto:
+def _trace(
+    module: torch.nn.Module, example: dict[str, torch.Tensor], dynamic: tuple, outputs: tuple[str, ...]
+) -> onnx.ModelProto:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
-            (example,),
+            tuple(example.values()),
             dynamo=True,
             opset_version=OPSET,
-            dynamic_shapes=(dynamic,),
-            input_names=[name],
-            output_names=[result],
+            dynamic_shapes=dynamic,
+            input_names=list(example),
+            output_names=list(outputs),
             verbose=False,
         )
     return program.model_proto
@@ -209,4 +281,5 @@ def example_inputs(bank: TextBank, logit_scale: float) -> dict[str, np.ndarray]:
         "owners": bank.owners.cpu().numpy(),
         "logit_scale": np.asarray(logit_scale, np.float32),
         "background_threshold": np.asarray(bank.background.threshold, np.float32),
+        NAMED_BACKGROUND: np.asarray(bool(bank.background.words)),
     }

@@ -23,6 +23,11 @@ class AxisPlan:
     before: Value
     after: Value
 
+    def count(self, graph: GraphBuilder) -> str:
+        """Number of windows, an int64 scalar."""
+        starts = self.starts if isinstance(self.starts, str) else graph.constant(self.starts)
+        return graph.size(starts, 0)
+
 
 def plan_axes(graph: GraphBuilder, image: str, tiler: Tiler, patch_px: int, crop_hw: tuple[int, int] | None):
     """:meth:`Tiler.plan` inside the graph.
@@ -60,7 +65,10 @@ def _resized_sides(graph: GraphBuilder, sides: tuple[str, str], tiler: Tiler, pa
         longest = op("Div", double(tiler.max_long_side_px), graph.cast(op("Max", *sides), DOUBLE))
         factor = op("Min", factor, longest)
     scaled = [op("Add", op("Mul", graph.cast(side, DOUBLE), factor), double(0.5)) for side in sides]
-    return [op("Max", graph.cast(side, INT64), patch_px) for side in scaled]
+    lengths = [op("Max", graph.cast(side, INT64), patch_px) for side in scaled]
+    if not tiler.whole_patches:
+        return lengths
+    return [op("Add", length, op("Mod", op("Neg", length), patch_px)) for length in lengths]
 
 
 def _starts(graph: GraphBuilder, length: str, crop: int, stride: int) -> str:

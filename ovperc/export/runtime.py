@@ -15,20 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
+from ovperc.background import Background
 from ovperc.data.images import read_image
-from ovperc.export.card import MERGES_NAME, MODEL_STEM, TEXT_STEM, Card, FolderError, file_name
+from ovperc.export.card import MODEL_STEM, Card, file_name
+from ovperc.export.sessions import SessionOptions
 from ovperc.export.streaming import StreamResult, stream
-from ovperc.export.tokenizer import Tokenizer
 from ovperc.export.word_bank import WordBank
-from ovperc.naming import suggest
+from ovperc.export.word_encoder import WordEncoder
 from ovperc.predictions import SegPrediction
-from ovperc.text.templates import TemplateSet
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-_SENTENCES_PER_CALL = 256
 
 
 def load(
@@ -54,7 +50,7 @@ def load(
     card = Card.read(folder)
     if verify:
         card.verify(folder)
-    return ExportedSegmenter(folder, card, _providers(providers, card.kind), threads)
+    return ExportedSegmenter(folder, card, SessionOptions.choose(card.kind, providers, threads))
 
 
 class ExportedSegmenter:
@@ -63,22 +59,13 @@ class ExportedSegmenter:
     Args:
         folder: of the files.
         card: of the folder.
-        providers: onnxruntime's.
-        threads: CPU threads; ``None`` for all cores.
+        options: how the files are opened.
     """
 
-    def __init__(self, folder: Path, card: Card, providers: list[Any], threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1; got {threads}")
+    def __init__(self, folder: Path, card: Card, options: SessionOptions) -> None:
         self.card = card
-        self._folder = folder
-        self._providers = providers
-        self._threads = threads
-        self._session = self._open(file_name(MODEL_STEM, card.kind))
-        self._text: Any = None
-        self._tokenizer: Tokenizer | None = None
-        self._templates = TemplateSet("card", card.templates, frozenset(card.mass_nouns))
-        self._embedded: dict[str, np.ndarray] = {}
+        self.encode_words = WordEncoder(folder, card, options)
+        self._session = options.open(folder / file_name(MODEL_STEM, card.kind))
         self._bank: WordBank | None = None
 
     @property
@@ -132,19 +119,6 @@ class ExportedSegmenter:
             raise ValueError(f"the word bank has {bank.embeddings.shape[1]} channels, this file {self.card.embed_dim}")
         self._bank = bank
 
-    def encode_words(self, words: Sequence[str]) -> np.ndarray:
-        """Words in all sentences of the card to unit rows ``(len(words), E)`` float32; each word once."""
-        missing = [word for word in dict.fromkeys(words) if word not in self._embedded]
-        step = max(1, _SENTENCES_PER_CALL // len(self._templates))
-        for begin in range(0, len(missing), step):
-            chunk = missing[begin : begin + step]
-            sentences = [sentence for word in chunk for sentence in self._templates.expand(word)]
-            rows = self._encode_sentences(sentences)
-            means = rows.reshape(len(chunk), len(self._templates), -1).mean(axis=1)
-            means /= np.linalg.norm(means, axis=1, keepdims=True)
-            self._embedded.update(zip(chunk, means, strict=True))
-        return np.stack([self._embedded[word] for word in words])
-
     def predict(self, image: Any, words: Words | None = None, background: BackgroundLike = None) -> SegPrediction:
         """Segments one image.
 
@@ -175,7 +149,8 @@ class ExportedSegmenter:
         while len(predictions) < len(arrays):
             begin = len(predictions)
             end = begin + 1
-            while end < len(arrays) and arrays[end].shape == arrays[begin].shape:
+            longest = begin + (self.card.profile.max_batch or len(arrays))
+            while end < min(len(arrays), longest) and arrays[end].shape == arrays[begin].shape:
                 end += 1
             labels, confidence = self._run(np.stack(arrays[begin:end]))
             for index in range(begin, end):
@@ -188,10 +163,7 @@ class ExportedSegmenter:
         return stream(frames, self.predict, latest)
 
     def _warn_of_unseen(self, words: Sequence[str]) -> None:
-        if self.card.known_tokens is None:
-            return
-        known = set(self.card.known_tokens)
-        unseen = [word for word in words if not known.issuperset(self._open_text().encode(word))]
+        unseen = self.encode_words.unseen(words)
         if unseen:
             warnings.warn(
                 f"{self.card.weights} has never met {', '.join(map(repr, unseen))}: what it marks so is chance; "
@@ -201,13 +173,15 @@ class ExportedSegmenter:
 
     def _run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         feed = {"image": images, "logit_scale": np.asarray(self.card.logit_scale, np.float32)}
-        if self.card.fixed is None:
+        fixed = self.card.fixed
+        if fixed is None:
             _ = self.names  # says what to do when no words are set
             feed |= {"text": self._bank.embeddings, "owners": self._bank.owners}
-            threshold = self._bank.background.threshold
+            background = self._bank.background
         else:
-            threshold = self.card.fixed.background_threshold
-        feed["background_threshold"] = np.asarray(threshold, np.float32)
+            background = Background(fixed.background_words, fixed.background_threshold)
+        feed["background_threshold"] = np.asarray(background.threshold, np.float32)
+        feed["background_named"] = np.asarray(bool(background.words))
         labels, confidence = self._session.run(["labels", "confidence"], feed)
         if not np.isfinite(confidence).all():
             raise FloatingPointError("the model answered values that are not finite; use an fp32 export")
@@ -236,66 +210,9 @@ class ExportedSegmenter:
         self.card.profile.check(image.shape[:2])
         return np.ascontiguousarray(image)
 
-    def _encode_sentences(self, sentences: list[str]) -> np.ndarray:
-        tokenizer = self._open_text()
-        return self._text.run(None, {"tokens": tokenizer(sentences)})[0]
-
-    def _open_text(self) -> Tokenizer:
-        """The tokenizer; opens it and the text tower at the first use."""
-        if self._tokenizer is not None:
-            return self._tokenizer
-        for name in (file_name(TEXT_STEM, self.card.kind), MERGES_NAME):
-            if not (self._folder / name).is_file():
-                raise FolderError(
-                    f"{name} is missing from {str(self._folder)!r}, so words cannot be embedded here; copy it from "
-                    "where the folder was made, or pass embedded words to use_bank"
-                )
-        self._text = self._open(file_name(TEXT_STEM, self.card.kind))
-        self._tokenizer = Tokenizer(self._folder / MERGES_NAME, self.card.context_length)
-        return self._tokenizer
-
-    def _open(self, name: str) -> Any:
-        if self.card.kind == "torch":
-            return self._open_program(name)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
-        try:
-            return ort.InferenceSession(str(self._folder / name), options, providers=self._providers)
-        except Exception as error:
-            raise FolderError(f"onnxruntime cannot open {str(self._folder / name)!r}: {error}") from error
-
-    def _open_program(self, name: str) -> Any:
-        from ovperc.export.torch_export import TorchSession
-
-        device = {"CUDAExecutionProvider": "cuda"}.get(_name_of(self._providers[0]), "cpu")
-        return TorchSession(self._folder / name, device)
-
     def _refuse_if_fixed(self) -> None:
         if self.card.fixed is not None:
             listed = ", ".join(self.card.fixed.names)
             raise ValueError(
                 f"the words of this file are fixed ({listed}); export without --fixed-words to change them"
             )
-
-
-def _name_of(provider: Any) -> str:
-    return provider if isinstance(provider, str) else provider[0]
-
-
-def _providers(wanted: str | Sequence[Any], kind: str) -> list[Any]:
-    entries = [wanted] if isinstance(wanted, str) else list(wanted)
-    available = ort.get_available_providers()
-    found = []
-    for entry in entries:
-        name, options = _name_of(entry), [] if isinstance(entry, str) else list(entry)[1:]
-        name = _PROVIDERS.get(name, name)
-        if kind == "onnx" and name not in available:
-            known = [*_PROVIDERS, *available]
-            raise ValueError(
-                f"this onnxruntime has no provider {name!r} (it has {', '.join(available)}); "
-                + (suggest(name, known) if name not in _PROVIDERS.values() else "install onnxruntime-gpu for it")
-            )
-        found.append((name, *options) if options else name)
-    return found

@@ -1,10 +1,10 @@
-"""A tiny predictor, and its exported folder made once per test session."""
+"""Tiny predictors of every method that is exported."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from helpers.tiny_models import tiny_clip
+from helpers.tiny_models import WIDTH, tiny_clip
 
 TEMPLATES = ("a photo of a {}.", "{}", "the {} at night")
 
@@ -20,4 +20,27 @@ def tiny_predictor(method: str = "maskclip", kind: str = "vit", **overrides: Any
     clip = tiny_clip(kind, pos_embed=config.pos_embed)
     info = PredictorInfo(config.name, clip.source, clip.arch, clip.fingerprint, "cpu", "float32")
     encoder = TextEncoder(clip.text, clip.fingerprint, TEMPLATES)
-    return Predictor(build_segmenter(config, clip), encoder, info)
+    return Predictor(build_segmenter(config, clip, **_second_parts(method)), encoder, info)
+
+
+def _second_parts(method: str) -> dict[str, Any]:
+    """Second towers and heads of a method with random tiny weights."""
+    if method == "clip_dinoiser":
+        import torch
+
+        from ovperc.readout import DinoiserHeads, DinoiserReadout
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            heads = DinoiserHeads(WIDTH, 8)
+        return {"readout": DinoiserReadout(heads=heads)}
+    if method not in ("proxyclip", "trident"):
+        return {}
+    from ovperc.backbones.sam import SamBackbone
+    from tests.helpers.tiny_proxy import tiny_proxy
+    from tests.helpers.tiny_sam import tiny_sam
+
+    if method == "proxyclip":
+        return {"proxy": tiny_proxy()}
+    aggregator = {"type": "SamCorrelation", "backbone": SamBackbone(tiny_sam())}
+    return {"proxy": tiny_proxy(mean_over="image"), "splice": {"aggregator": aggregator}}

@@ -1,0 +1,131 @@
+"""Exported score rules, spliced windows and second towers against the eager segmenter."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from helpers.tiny_exports import tiny_predictor
+from PIL import Image
+
+from ovperc.background import Background
+from ovperc.benchmark.foundation import random_bank, random_image
+from ovperc.export import onnx_export
+from ovperc.export.builder import DOUBLE, FLOAT, GraphBuilder
+from ovperc.export.rule_ops import PatchMaps, prepare
+from ovperc.export.sessions import OnnxSession
+from ovperc.export.splice_ops import _pillow_matrix, _rounded
+from ovperc.export.torch_export import pillow_weights
+from ovperc.structures import DenseEmbeddings, TextBank
+from ovperc.text.foreground import ForegroundRule
+from ovperc.text.patch_scores import CosineScores
+from ovperc.text.score_rules import FeatureSurgery
+
+
+def _session(model) -> OnnxSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    return OnnxSession(ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]))
+
+
+def _agreement(session: OnnxSession, segmenter, images: list[np.ndarray], bank: TextBank) -> tuple[float, float]:
+    """Share of equal labels and largest error of the confidence of one batch."""
+    feed = onnx_export.example_inputs(bank, segmenter.classifier.logit_scale)
+    labels, confidence = session.run(None, {"image": np.stack(images), **feed})
+    eager = [segmenter.segment(segmenter.encode(image), bank) for image in images]
+    share = np.mean([(ours == theirs.labels.numpy()).mean() for ours, theirs in zip(labels, eager, strict=True)])
+    errors = [np.abs(ours - e.confidence.numpy()).max() for ours, e in zip(confidence, eager, strict=True)]
+    return float(share), float(max(errors))
+
+
+def _background_bank(fingerprint: str) -> TextBank:
+    bank = random_bank(5, 24, fingerprint, synonyms=2)
+    return TextBank(bank.embeddings, bank.owners, ("background", *bank.names[1:]), fingerprint, Background(("sky",)))
+
+
+TILER = {"tiler.short_side_px": 64, "tiler.crop_px": 48, "tiler.stride_px": 32}
+METHODS = {
+    "clip_surgery": ({"tiler.short_side_px": 64}, 3),
+    "clip_dinoiser": (TILER, 2),
+    "trident": (TILER, 1),
+    "proxyclip": ({"tiler.crop_px": 0, "tiler.short_side_px": 50}, 2),
+    "gem": (TILER, 2),
+}
+
+
+# Each trace costs seconds: by default a score rule and the spliced windows, which hold every part but pooling.
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=[] if name in ("clip_dinoiser", "trident") else pytest.mark.slow) for name in METHODS],
+)
+def test_any_size_any_words_any_batch(method: str) -> None:
+    overrides, batch = METHODS[method]
+    segmenter = tiny_predictor(method, native_px=48, **overrides).segmenter
+    session = _session(onnx_export.export_segmenter(segmenter))
+    banks = [random_bank(count, 24, segmenter.clip.fingerprint) for count in (1, 4, 300)]
+    for size_hw in ((70, 101), (48, 48)):
+        images = [random_image(size_hw, seed) for seed in range(batch)]
+        for bank in (*banks, _background_bank(segmenter.clip.fingerprint)):
+            share, error = _agreement(session, segmenter, images, bank)
+            assert share >= 0.999
+            assert error < 2e-3
+
+
+def _rule_session(rule, queries: int, foreground: bool) -> OnnxSession:
+    """Scores of one chunk as a graph of its own."""
+    graph = GraphBuilder()
+    scores = prepare(graph, rule, PatchMaps("patches", 2, "pooled", "foreground" if foreground else None))
+    values, _ = scores.chunk(graph, graph.constant(0))
+    inputs = [("patches", FLOAT, (2, 3, 4, 5)), ("pooled", FLOAT, (4, 4)), ("text", FLOAT, ("q", 4))]
+    inputs += [("owners", 7, ("q",)), ("logit_scale", FLOAT, ()), ("foreground", FLOAT, (2, 3, 1, 5))]
+    inputs += [("background_named", 9, ())]
+    return _session(onnx_export._model(graph, "rule", inputs, [(values, FLOAT, None)]))
+
+
+@pytest.mark.parametrize("queries", [1, 6])
+@pytest.mark.parametrize(
+    "rule", [FeatureSurgery(), ForegroundRule(delta=0.5, scale=4.0)], ids=["surgery", "foreground"]
+)
+def test_rules_score_patches_as_in_python(rule, queries: int) -> None:
+    """Two images, each by itself; with background words patches of no object go to label 0."""
+    generator = torch.Generator().manual_seed(0)
+
+    def unit(*shape: int, dim: int = -1) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.randn(*shape, generator=generator), dim=dim)
+
+    patches, pooled, text = unit(2, 3, 4, 5, dim=2), unit(4, 4), unit(queries, 4)
+    foreground = torch.randn(2, 3, 1, 5, generator=generator)
+    owners = torch.arange(queries) // 2
+    names = ("background", "a", "b")
+    bank = TextBank(text, owners, names, "f", Background(("sky",)))
+    feed = {"patches": patches, "pooled": pooled, "text": text, "owners": owners, "foreground": foreground}
+    feed = {name: value.numpy() for name, value in feed.items()}
+    feed |= {"logit_scale": np.asarray(1.0, np.float32), "background_named": np.asarray(True)}
+    (ours,) = _rule_session(rule, queries, True).run(None, feed)
+    for image in range(2):
+        flat = patches[image].permute(1, 0, 2).flatten(1)[None]
+        embeddings = DenseEmbeddings(
+            flat.unflatten(2, (3, 5)),
+            pooled=pooled[2 * image : 2 * image + 2],
+            foreground=foreground[image].transpose(0, 1),
+        )
+        expected = rule(CosineScores(flat, text, 100), embeddings, bank).chunk(slice(0, queries))
+        assert np.abs(ours[image].transpose(1, 0, 2).reshape(queries, -1) - expected[0].numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [((40, 52), (74, 96)), ((130, 200), (62, 96)), ((96, 17), (96, 17)), ((3, 9), (32, 96))]
+)
+def test_sams_resize_is_pillow_bit_for_bit(old: tuple[int, int], new: tuple[int, int]) -> None:
+    graph = GraphBuilder()
+    pixels = graph.op("Transpose", graph.cast("image", DOUBLE), perm=[2, 0, 1])
+    across = graph.op("Transpose", _pillow_matrix(graph, old[1], new[1]), perm=[1, 0])
+    pixels = _rounded(graph, graph.op("MatMul", pixels, across))
+    pixels = _rounded(graph, graph.op("MatMul", _pillow_matrix(graph, old[0], new[0]), pixels))
+    model = onnx_export._model(graph, "resize", [("image", 2, (*old, 3))], [(pixels, DOUBLE, None)])
+    image = random_image(old)
+    expected = np.asarray(Image.fromarray(image).resize(new[::-1], Image.Resampling.BILINEAR))
+    (ours,) = _session(model).run(None, {"image": image})
+    assert (ours.transpose(1, 2, 0) == expected).all()
+    assert np.allclose(pillow_weights(old[0], new[0]).sum(axis=1), 1 << 22, atol=4)
