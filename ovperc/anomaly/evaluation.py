@@ -31,6 +31,7 @@ from ovperc.engine.progress import settings_digest
 from ovperc.engine.summary import RunSummary, plain
 from ovperc.engine.test_run import TestOptions, join_processes
 from ovperc.io.atomic import atomic_write
+from ovperc.metrics.anomaly import MAX_POSITIVES, ScoredMap
 from ovperc.metrics.anomaly_report import CategoryScores, mean_scores, score_category
 from ovperc.naming import suggest
 from ovperc.reports.anomaly_table import category_table
@@ -56,6 +57,7 @@ class AnomalyProtocol:
         batch: images scored together; changes no result.
         pixels: ``exact``, or ``histogram`` for a single pass, which falls back on ``exact`` where the bracket of its
             AUROC and AUPRO is wider than 1e-4.
+        max_positives: defective pixels held in memory at a time; more are worked off in bands of scores.
         legacy_pro: also the 200-step estimator of AUPRO behind most published tables.
     """
 
@@ -64,10 +66,11 @@ class AnomalyProtocol:
     size_px: int | None = None
     batch: int = 8
     pixels: PixelMode = "exact"
+    max_positives: int = MAX_POSITIVES
     legacy_pro: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("shots", 0), ("size_px", 8), ("batch", 1)):
+        for name, least in (("shots", 0), ("size_px", 8), ("batch", 1), ("max_positives", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise ValueError(f"{PREFIX}{name} must be a whole number of at least {least}; got {value!r}")
@@ -296,8 +299,6 @@ class AnomalyRun:
         return {name: merged[name] for name in names}
 
     def _count_category(self, indices: Sequence[int]) -> CategoryScores:
-        from ovperc.metrics.anomaly import ScoredMap
-
         records = [self.images.records[index] for index in indices]
         render = self.fitted(records[0].category).renderer.render
 
@@ -314,6 +315,7 @@ class AnomalyRun:
             maps,
             histogram=self.protocol.pixels == "histogram",
             legacy=self.protocol.legacy_pro,
+            max_positives=self.protocol.max_positives,
         )
 
     def save_maps(self, folder: Path, indices: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ Where even the defective pixels are too many, scores are worked off in bands of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +19,7 @@ from ovperc.metrics.aupro import OverlapTotals, RegionCurve, legacy_aupro, legac
 from ovperc.metrics.ranking import RankingCurve, RankingScores, RankingTotals
 
 PRO_LIMITS: tuple[float, ...] = (0.3, 0.05)
-MAX_POSITIVES = 1 << 24
+MAX_POSITIVES = 1 << 20
 _BUFFER = 1 << 22
 _SAMPLE = 1 << 16
 
@@ -161,13 +161,22 @@ class NormalCounts:
     Args:
         thresholds: ``(K,)`` distinct, rising.
         low, high: only scores in ``[low, high)``.
+        marks: further numbers above which scores are counted.
 
     Attributes:
         cells: ``(2 K + 1,)`` int64; odd cells are ties with a threshold, even ones lie between, rising.
+        above: int64, for each mark.
     """
 
-    def __init__(self, thresholds: np.ndarray, low: float = -np.inf, high: float = np.inf) -> None:
-        self.thresholds, self.low, self.high = thresholds, low, high
+    def __init__(
+        self,
+        thresholds: np.ndarray,
+        low: float = -np.inf,
+        high: float = np.inf,
+        marks: np.ndarray = np.zeros(0),  # noqa: B008 (never written)
+    ) -> None:
+        self.thresholds, self.low, self.high, self.marks = thresholds, low, high, marks
+        self.above = np.zeros(len(marks), np.int64)
         self.cells = np.zeros(2 * len(thresholds) + 1, np.int64)
         self._waiting: list[np.ndarray] = []
         self._size = 0
@@ -190,31 +199,34 @@ class NormalCounts:
             borders[1:-1:2] = np.searchsorted(scores, self.thresholds, side="left")
             borders[2:-1:2] = np.searchsorted(scores, self.thresholds, side="right")
             self.cells += np.diff(borders)
+            if self.marks.size:
+                self.above += scores.size - np.searchsorted(scores.astype(np.float64), self.marks, side="right")
             self._waiting, self._size = [], 0
         return self.cells
 
 
-@dataclass
 class _LegacyCounts:
-    """Overlap and false alarms at the thresholds of the 200-step estimator."""
+    """Overlap and false alarms at the thresholds of the 200-step estimator; additive over bands of scores.
 
-    thresholds: np.ndarray
-    overlap: np.ndarray = field(init=False)
-    alarms: np.ndarray = field(init=False)
+    Args:
+        low, high: range of all scores.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, low: float, high: float) -> None:
+        self.thresholds = legacy_thresholds(low, high)
         self.overlap = np.zeros(len(self.thresholds))
         self.alarms = np.zeros(len(self.thresholds), np.int64)
 
-    def add(self, item: ScoredMap) -> None:
-        scores, weights, _ = item.defective()
-        size = len(self.thresholds) + 1
-        for values, share, total in ((scores, weights, self.overlap), (item.normal(), None, self.alarms)):
-            # A score is above the thresholds left of its place: prediction is ``score > t``.
-            place = np.searchsorted(self.thresholds, values.astype(np.float64), side="left")
-            total += np.bincount(place, share, size)[::-1].cumsum()[::-1][1:].astype(total.dtype)
+    def add(self, positives: PositiveScores, normal: NormalCounts) -> None:
+        """Adds a band; prediction is ``score > t`` in double precision."""
+        scores, _, weights = positives.join()
+        below = np.searchsorted(scores.astype(np.float64), self.thresholds, side="right")
+        self.overlap += np.append(weights[::-1].cumsum()[::-1], 0.0)[below]
+        normal.count()
+        self.alarms += normal.above
 
     def estimate(self, statistics: MapStatistics) -> float:
+        """The area; NaN without regions or without normal pixels."""
         if not statistics.regions or not statistics.negatives:
             return float("nan")
         return legacy_aupro(self.overlap / statistics.regions, self.alarms / statistics.negatives)
@@ -228,8 +240,9 @@ def pixel_scores(
 ) -> PixelScores:
     """Exact figures of maps that can be made again.
 
-    Memory: a few maps, and at most about ``max_positives`` defective pixels (20 bytes each); it does not grow with the
-    number of images. Two passes over the maps up to that number of defective pixels, two more for each further band.
+    Memory: a few maps, and what some 150 bytes for each of ``max_positives`` defective pixels take; it does not grow
+    with the number of images. Two passes over the maps up to that number of defective pixels, two more for each band
+    of scores beyond it.
 
     Args:
         open_maps: gives all maps from the beginning, at least twice.
@@ -241,7 +254,8 @@ def pixel_scores(
         ValueError: a map with scores that are not finite, or a mask of another size.
     """
     statistics, positives, edges = _first_pass(open_maps, max_positives)
-    steps = _LegacyCounts(legacy_thresholds(statistics.low, statistics.high)) if legacy else None
+    steps = _LegacyCounts(statistics.low, statistics.high) if legacy else None
+    marks = np.zeros(0) if steps is None else steps.thresholds
     totals = PixelTotals(statistics, limits)
     for low, high in reversed(list(pairwise(edges.tolist()))):
         if positives is None:
@@ -250,12 +264,12 @@ def pixel_scores(
                 band.add(*item.defective()[:2])
         else:
             band = positives
-        normal = NormalCounts(band.join()[0], low, high)
+        normal = NormalCounts(band.join()[0], low, high, marks)
         for item in open_maps():
             normal.add(item.normal())
-            if steps is not None and high == np.inf:
-                steps.add(item)
         totals.add(region_curve(band, normal, statistics.regions))
+        if steps is not None:
+            steps.add(band, normal)
     return totals.scores(float("nan") if steps is None else steps.estimate(statistics))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ovperc.metrics.anomaly import PRO_LIMITS, OpenMaps, PixelScores, pixel_scores
+from ovperc.metrics.anomaly import MAX_POSITIVES, PRO_LIMITS, OpenMaps, PixelScores, pixel_scores
 from ovperc.metrics.anomaly_histogram import ScoreHistogram, quantile_edges
 from ovperc.metrics.ranking import RankingScores, ranking_curve, ranking_scores
 
@@ -49,6 +49,7 @@ def score_category(
     limits: Iterable[float] = PRO_LIMITS,
     histogram: bool = False,
     legacy: bool = True,
+    max_positives: int = MAX_POSITIVES,
 ) -> CategoryScores:
     """All figures of a category.
 
@@ -59,6 +60,7 @@ def score_category(
         limits: of AUPRO's false positive rate.
         histogram: count pixels in one pass where that is precise enough.
         legacy: also the 200-step estimator.
+        max_positives: defective pixels held at a time.
     """
     limits = tuple(limits)
     notes: list[str] = []
@@ -69,7 +71,7 @@ def score_category(
         notes.append("no anomalous image: figures over images and pixels are not defined")
     elif labels.all():
         notes.append("no normal image: the image AUROC is not defined")
-    pixels = _pixels(open_maps, limits, histogram, legacy, notes)
+    pixels = _pixels(open_maps, limits, histogram, legacy, max_positives, notes)
     if not pixels.positives + pixels.negatives:
         notes.append("no masks: figures over pixels are not defined")
     elif not pixels.positives and labels.any():
@@ -104,10 +106,15 @@ def _named(kind: str, scores: RankingScores) -> dict[str, float]:
 
 
 def _pixels(
-    open_maps: OpenMaps, limits: tuple[float, ...], histogram: bool, legacy: bool, notes: list[str]
+    open_maps: OpenMaps,
+    limits: tuple[float, ...],
+    histogram: bool,
+    legacy: bool,
+    max_positives: int,
+    notes: list[str],
 ) -> PixelScores:
     if not histogram:
-        return pixel_scores(open_maps, limits, legacy)
+        return pixel_scores(open_maps, limits, legacy, max_positives)
     sample = _sample(open_maps)
     if np.unique(sample).size > 1:
         counted = ScoreHistogram(quantile_edges(sample))
@@ -117,7 +124,7 @@ def _pixels(
         if width <= HISTOGRAM_TOLERANCE:
             notes.append(f"pixels were counted in histograms: AUROC and AUPRO are exact to {100 * width:.1g} points")
             return counted.scores(limits)
-    return pixel_scores(open_maps, limits, legacy)
+    return pixel_scores(open_maps, limits, legacy, max_positives)
 
 
 def _sample(open_maps: OpenMaps) -> np.ndarray:

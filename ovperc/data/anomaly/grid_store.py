@@ -9,6 +9,7 @@ import shutil
 import time
 import uuid
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from PIL import Image
 from ovperc.io.atomic import atomic_write
 
 _MOST_WAITING = 256
+_MOST_OPEN = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,8 @@ class GridStore:
         self._waiting: dict[str, np.ndarray] = {}
         self._indices: set[int] = set()
         self._written = time.monotonic()
-        self._files: dict[Path, Any] = {}
+        self._open: OrderedDict[Path, Any] = OrderedDict()
+        self._known: set[Path] = set()
         self._where: dict[int, Path] = {}
         self.refresh()
 
@@ -91,19 +94,23 @@ class GridStore:
             ValueError: a part is damaged.
         """
         for path in sorted(self.folder.glob("part-*.safetensors")):
-            if path not in self._files:
+            if path not in self._known:
+                self._known.add(path)
                 names = self._file(path).keys()
                 self._where |= {int(name.split(".")[0]): path for name in names if name.endswith(".image")}
 
     def _file(self, path: Path) -> Any:
         from safetensors import SafetensorError, safe_open
 
-        if path not in self._files:
+        if path not in self._open:
             try:
-                self._files[path] = safe_open(path, "numpy")
+                self._open[path] = safe_open(path, "numpy")
             except SafetensorError as error:
                 raise ValueError(f"{path}: {error}; delete {self.folder} to score all images again") from error
-        return self._files[path]
+        self._open.move_to_end(path)
+        if len(self._open) > _MOST_OPEN:  # what has been read of an open file stays in memory
+            self._open.popitem(last=False)
+        return self._open[path]
 
     def load(self, index: int) -> StoredScore:
         """What was kept of an image; reads it from disk."""
@@ -124,7 +131,8 @@ class GridStore:
 
     def clear(self) -> None:
         """Deletes the folder."""
-        self._files.clear()
+        self._open.clear()
+        self._known.clear()
         self._where.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
