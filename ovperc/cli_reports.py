@@ -21,12 +21,13 @@ def model_table_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("results", nargs="*", default=[DEFAULT_RESULTS], metavar="PATH",
                         help=f"summaries, or folders of them (default: {DEFAULT_RESULTS})")  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="write here (default: standard output)")
+    parser.add_argument("--title", default="Model table", help="heading of the page (default: %(default)s)")
     arguments = parser.parse_args(argv)
     try:
         from ovperc.reports.model_table import model_table
         from ovperc.reports.results import read_results
 
-        text = model_table(read_results(arguments.results))
+        text = model_table(read_results(arguments.results), arguments.title)
         if arguments.out:
             _write(Path(arguments.out), text)
         else:

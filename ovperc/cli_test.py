@@ -19,6 +19,8 @@ EXAMPLE = """examples:
   python tools/test.py clearclip --benchmark world-base --cfg-options readout.residual=True data.seed=1
   python tools/test.py sclip --benchmark voc21 --data-root data --weights ViT-B-16.pt --presence 5 --panels 20
   python tools/test.py sclip --benchmark ade150 --data-root data --shard 1/4
+  python tools/test.py patch_memory --benchmark world-anomaly --cfg-options shots=4
+  python tools/test.py anomalyclip --benchmark mvtec --data-root data --cfg-options eval.size_px=518
   python tools/test.py --list
 
 A run that was killed goes on where it stopped when the same command is given again.
@@ -74,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--panels", type=int, default=0, metavar="N", help="write report.html with panels of the N worst images"
     )
     add_model_arguments(parser)
+    parser.set_defaults(weights=None)  # the method's own, or clip-mini
     add_run_arguments(parser)
     return parser
 

@@ -161,7 +161,7 @@ def evaluate_anomaly(
     name = load_method(method).name
     work_dir = Path(work_dir or Path("work_dirs") / f"{name}_{row.name}")
     decisive = {
-        **{key: value for key, value in asdict(predictor.info).items() if key not in ("device", "weights")},
+        **_identity(predictor),
         "benchmark": row.name,
         "data": {key: value for key, value in {**row.options, **data}.items() if key != "root"},
         "protocol": plain(asdict(protocol)),
@@ -197,6 +197,12 @@ def evaluate_anomaly(
         if len(present) == len(indices):
             run.store.clear()
     return summary
+
+
+def _identity(predictor: AnomalyPredictor) -> dict[str, Any]:
+    """What of the predictor decides the scores; the name of the weights where no fingerprint tells them."""
+    apart = {"device", "weights"} if predictor.info.fingerprint else {"device"}
+    return {key: value for key, value in asdict(predictor.info).items() if key not in apart}
 
 
 def _refuse(threshold: float | None, panels: int, options: TestOptions) -> None:

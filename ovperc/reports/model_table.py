@@ -5,51 +5,70 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ovperc.reports import anomaly_table
 from ovperc.reports.results import Result
 
-_COLUMNS = ("mIoU", "mIoU.base", "mIoU.novel", "mAcc", "aAcc", "fwIoU", "bIoU", "false_area", "presence_AUROC")
-_TITLES = {"false_area": "false area", "presence_AUROC": "presence AUROC", "bIoU": "boundary mIoU"}
+_SEGMENTATION = ("mIoU", "mIoU.base", "mIoU.novel", "mAcc", "aAcc", "fwIoU", "bIoU", "false_area", "presence_AUROC")
+_COLUMNS = (*_SEGMENTATION, *anomaly_table.COLUMNS)
+_HEADLINES = ("mIoU", "pixel_AUROC")
+"""The figure of each task by which methods are sorted and compared over benchmarks."""
+_TITLES = {
+    "false_area": "false area",
+    "presence_AUROC": "presence AUROC",
+    "bIoU": "boundary mIoU",
+    **anomaly_table.COLUMNS,
+}
 
 
-def model_table(results: Sequence[Result]) -> str:
-    """Markdown: an overview of mIoU, one table per benchmark, and the command of each row.
+def model_table(results: Sequence[Result], title: str = "Model table") -> str:
+    """Markdown: an overview by each task's headline figure, one table per benchmark, and the command of each row.
 
     Partial runs are marked with their number of images and are left out of the overview.
     """
     if not results:
         raise ValueError("no results: run tools/test.py METHOD --benchmark NAME first, and pass its work dir")
-    sections = ["# Model table", _overview([result for result in results if result.complete])]
+    complete = [result for result in results if result.complete]
+    sections = [f"# {title}", *(_overview(name, complete) for name in _HEADLINES)]
     for benchmark in sorted({result.benchmark for result in results}):
         sections.append(_benchmark(benchmark, [result for result in results if result.benchmark == benchmark]))
     sections += [_environments(results), _commands(results)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _overview(results: Sequence[Result]) -> str:
+def _overview(headline: str, results: Sequence[Result]) -> str:
+    results = [result for result in results if headline in result.metrics]
     if not results:
         return ""
     benchmarks = sorted({result.benchmark for result in results})
-    keys = sorted({(result.method, result.weights) for result in results})
-    found = {(result.method, result.weights, result.benchmark): result for result in results}
+    keys = sorted({(_method(result), result.weights) for result in results})
+    found = {(_method(result), result.weights, result.benchmark): result for result in results}
     rows = []
     for method, weights in keys:
         cells = [found.get((method, weights, benchmark)) for benchmark in benchmarks]
-        values = [_number(cell.metrics.get("mIoU")) if cell else "" for cell in cells]
+        values = [_number(cell.metrics.get(headline)) if cell else "" for cell in cells]
         rows.append([method, _name(weights), *values])
-    return "mIoU (%)\n\n" + _markdown(["method", "weights", *benchmarks], rows)
+    return f"{_TITLES.get(headline, headline)} (%)\n\n" + _markdown(["method", "weights", *benchmarks], rows)
 
 
 def _benchmark(benchmark: str, results: Sequence[Result]) -> str:
     columns = [name for name in _COLUMNS if any(result.metrics.get(name) is not None for result in results)]
     rows = []
-    for result in sorted(results, key=lambda result: -(result.metrics.get("mIoU") or 0)):
+    for result in sorted(results, key=lambda result: -_headline(result)):
         images = str(result.images) if result.complete else f"first {result.images}"
         values = [_number(result.metrics.get(name)) for name in columns]
         commit = result.commit[:9] + ("+" if result.commit.endswith("+") else "")
-        rows.append([result.method, _name(result.weights), *values, images, commit, result.config[:9], result.device])
+        rows.append([_method(result), _name(result.weights), *values, images, commit, result.config[:9], result.device])
     titles = [_TITLES.get(name, name) for name in columns]
     head = ["method", "weights", *titles, "images", "commit", "config", "device"]
     return f"## {benchmark}\n\n" + _markdown(head, rows)
+
+
+def _method(result: Result) -> str:
+    return f"{result.method}, {result.variant}" if result.variant else result.method
+
+
+def _headline(result: Result) -> float:
+    return next((value for value in map(result.metrics.get, _HEADLINES) if value is not None), 0.0)
 
 
 def _environments(results: Sequence[Result]) -> str:
@@ -58,7 +77,7 @@ def _environments(results: Sequence[Result]) -> str:
 
 
 def _commands(results: Sequence[Result]) -> str:
-    rows = [f"- {result.method}, {result.benchmark}: `{result.command}`" for result in results if result.command]
+    rows = [f"- {_method(result)}, {result.benchmark}: `{result.command}`" for result in results if result.command]
     return "## Commands\n\n" + "\n".join(rows) if rows else ""
 
 

@@ -29,6 +29,7 @@ class Result:
         command: that makes the row again.
         seconds: wall time.
         path: the summary.
+        variant: what sets it apart from other runs of the method, such as ``"4 shots"``.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Result:
     command: str
     seconds: float
     path: Path
+    variant: str = ""
 
     @property
     def backbone(self) -> str:
@@ -97,21 +99,28 @@ def _result(content: Mapping[str, Any], path: Path) -> Result:
         command=" ".join(content.get("command", ())),
         seconds=float(content.get("seconds") or 0.0),
         path=path,
+        variant=f"{shots} shots" if (shots := _shots(settings)) else "",
     )
+
+
+def _shots(settings: Mapping[str, Any]) -> int:
+    """Normal images that an anomaly method was shown of each category."""
+    protocol = settings.get("protocol")
+    return int(protocol.get("shots") or 0) if isinstance(protocol, Mapping) else 0
 
 
 def read_results(places: Iterable[str | Path]) -> tuple[Result, ...]:
     """All results in files and below folders; JSON files of other kinds in folders are passed over.
 
-    Of several runs of the same method, weights and benchmark the newest file counts, a complete one before a
-    partial one.
+    Of several runs of the same method, weights, benchmark and number of shots the newest file counts, a complete one
+    before a partial one.
 
     Raises:
         ResultError: a place does not exist, or a file that was named is not a summary.
     """
-    best: dict[tuple[str, str, str, str], Result] = {}
+    best: dict[tuple[str, ...], Result] = {}
     for result in _each(places):
-        key = (result.method, result.arch, result.weights, result.benchmark)
+        key = (result.method, result.arch, result.weights, result.benchmark, result.variant)
         if key not in best or _rank(result) >= _rank(best[key]):
             best[key] = result
     return tuple(best[key] for key in sorted(best))
