@@ -15,6 +15,7 @@ method = dict(
     keep=100,
     min_score=0.001,
     templates="openai80",
+    supervision="boxes and masks of base classes; CLIP's image-text pairs",
     mini={
         "clip-mini": dict(
             tiler=dict(type="Tiler", short_side_px=112),

@@ -15,6 +15,7 @@ method = dict(
     keep=300,
     min_score=0.0,
     templates="openai80",
+    supervision="boxes and masks of base classes, CLIP's embeddings of crops; CLIP's image-text pairs",
     mini={
         "clip-mini": dict(
             tiler=dict(type="Tiler", short_side_px=112),

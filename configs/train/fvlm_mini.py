@@ -14,7 +14,7 @@ custom_imports = dict(
     ],
     allow_failed_imports=False,
 )
-iterations = 800
+iterations = 600
 model = dict(
     type="OpenVocabDetector",
     clip=dict(arch="clip-mini", weights="clip-mini"),
@@ -35,6 +35,7 @@ model = dict(
     proposals=dict(before=(300, 200), after=(100, 100), rpn_samples=128),
     samples=32,
     positive_share=0.4,
+    mask_samples=4,
     distill=dict(weight=1.0, loss="cosine", regions=4, crop_px=48, contexts=(1.35,)),
     compose=True,
 )

@@ -65,6 +65,7 @@ class OpenVocabDetector(BaseModel):
         samples: regions per image that the heads learn from.
         positive_share: most of them that show objects.
         background_weight: of the classification loss of background.
+        mask_samples: most regions per image whose masks are learnt.
         distill: fields of `DistillBranch`; None trains none.
         compose: phrases are the sum of their words (:func:`ovperc.detection.phrases.composed_bank`).
     """
@@ -80,6 +81,7 @@ class OpenVocabDetector(BaseModel):
         samples: int = 512,
         positive_share: float = 0.25,
         background_weight: float = 0.9,
+        mask_samples: int = 128,
         distill: dict[str, Any] | None = None,
         compose: bool = False,
     ) -> None:
@@ -92,6 +94,7 @@ class OpenVocabDetector(BaseModel):
         self.heads = DetectionHeads(settings, **(proposals or {}))
         self.sampler = RegionSampler(samples, positive_share)
         self.background_weight = background_weight
+        self.mask_samples = mask_samples
         self.distill = None if distill is None else DistillBranch(**distill)
         if (self.distill is None) != (settings.distill == "none"):
             raise ValueError("distill and heads.distill go together: set both, or leave both out")
@@ -141,7 +144,15 @@ class OpenVocabDetector(BaseModel):
         elif self.distill is not None:
             students = self.heads.image_head(self.heads.pool_boxes(pyramid, taught))[0]
         losses |= region_losses(
-            self.heads, pyramid, regions, embeddings, deltas, batch, self.banks, self.background_weight
+            self.heads,
+            pyramid,
+            regions,
+            embeddings,
+            deltas,
+            batch,
+            self.banks,
+            self.background_weight,
+            self.mask_samples,
         )
         if self.distill is not None:
             losses["loss_distill"] = self.distill.weight * embedding_distillation(students, teachers, self.distill.loss)

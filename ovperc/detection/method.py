@@ -34,6 +34,7 @@ class DetectionMethod:
         compose: phrases are the sum of their words; None leaves it to the heads.
         templates: name of a prompt set, or own patterns.
         pos_embed: how position tables are resized (a mode of ``load_clip``).
+        supervision: what the heads were trained with, for reports.
         mini: fields that change on the shipped small towers: tower name -> field -> value.
 
     Raises:
@@ -54,6 +55,7 @@ class DetectionMethod:
     compose: bool | None = None
     templates: str | tuple[str, ...] = "openai80"
     pos_embed: str = "size"
+    supervision: str = ""
     mini: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

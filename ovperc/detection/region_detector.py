@@ -15,6 +15,7 @@ from ovperc.detection.boxes import box_sides, clip_boxes, enlarge_boxes
 from ovperc.detection.encoded import EncodedRegions, HeadMasks, MaskSource
 from ovperc.detection.nms import shared_box_nms
 from ovperc.detection.pyramid import FrozenClipBackbone, TowerMaps
+from ovperc.detection.shifted_windows import WindowPlan, every, shifted_window_map
 from ovperc.detection.text_scores import Fusion, RegionLogits, split_background, word_logits
 from ovperc.detection.weights import TrainedHeads
 from ovperc.naming import suggest
@@ -23,7 +24,7 @@ from ovperc.structures import TextBank
 from ovperc.text.classifier import check_bank
 from ovperc.tiling import Tiler, normalize, resize_image
 
-VlmKind = Literal["dense", "crops", "none"]
+VlmKind = Literal["dense", "shifted", "crops", "none"]
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,22 @@ class VlmReadout:
     """How frozen CLIP sees a region.
 
     Attributes:
-        kind: ``dense`` pools the tower's dense map inside the region (one matrix product); ``crops`` cuts each region
-            out and encodes it as an image of its own; ``none`` does not ask CLIP.
+        kind: ``dense`` pools the tower's dense map inside the region (one matrix product); ``shifted`` pools DITO's
+            shifted-window map; ``crops`` cuts each region out and encodes it as an image of its own; ``none`` does
+            not ask CLIP.
         crop_px: side of the crops; 0 for the size that the tower was trained at.
         context: box size of the crops, in units of the box.
+        splits: windows on each axis, for ``shifted``.
+        global_every: each so-many-th block attends over the whole image, for ``shifted``.
+        shift: tokens by which the second look is rolled, for ``shifted``.
     """
 
     kind: VlmKind = "dense"
     crop_px: int = 0
     context: float = 1.0
+    splits: int = 4
+    global_every: int = 3
+    shift: int = 8
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(VlmKind):
@@ -237,7 +245,12 @@ class RegionDetector:
             boxes = enlarge_boxes(inputs, self.vlm.context, (pixels.shape[-2], pixels.shape[-1]))
             side = self.vlm.crop_px or self.clip.preprocess.image_size_px
             return encode_crops(self.clip, pixels[0], boxes, side)
-        grid_hw = (maps.dense.shape[-2], maps.dense.shape[-1])
+        dense = maps.dense
+        if self.vlm.kind == "shifted":
+            blocks = every(self.clip.backbone.depth, self.vlm.global_every)
+            plan = WindowPlan(self.vlm.splits, blocks, self.vlm.shift)
+            dense = shifted_window_map(self.clip.backbone, pixels, plan)
+        grid_hw = (dense.shape[-2], dense.shape[-1])
         if found.coarse is not None:
-            return pool_regions(maps.dense[0], mask_weights(found.coarse, grid_hw))
-        return pool_regions(maps.dense[0], box_weights(inputs, grid_hw, float(self.clip.backbone.stride_px)))
+            return pool_regions(dense[0], mask_weights(found.coarse, grid_hw))
+        return pool_regions(dense[0], box_weights(inputs, grid_hw, float(self.clip.backbone.stride_px)))

@@ -85,22 +85,35 @@ def region_losses(
     batch: DetectionBatch,
     banks: Sequence[TextBank],
     background_weight: float,
+    mask_samples: int,
 ) -> dict[str, Tensor]:
-    """Losses of classes and boxes, and of masks where the batch has them and the heads make them."""
+    """Losses of classes and boxes, and of masks where the batch has them and the heads make them.
+
+    Args:
+        heads: what is trained.
+        pyramid: levels of the batch.
+        regions: what it learns from.
+        embeddings: ``(R, E)`` of ``regions``.
+        deltas: ``(R, 4)`` of ``regions``.
+        batch: masks of the objects.
+        banks: one vocabulary for each column of the labels.
+        background_weight: of the classification loss of background.
+        mask_samples: most regions per image whose masks are learnt.
+    """
     losses = {
         "loss_class": class_losses(heads, embeddings, regions, banks, background_weight),
         "loss_box": box_loss(deltas, regions.deltas, regions.positive),
     }
     if heads.mask_head is not None and batch.masks is not None:
-        losses["loss_mask"] = _mask_loss(heads, pyramid, regions, batch.masks)
+        losses["loss_mask"] = _mask_loss(heads, pyramid, regions, batch.masks, mask_samples)
     return losses
 
 
 def _mask_loss(
-    heads: DetectionHeads, pyramid: Sequence[Tensor], regions: SampledRegions, masks: Sequence[Tensor]
+    heads: DetectionHeads, pyramid: Sequence[Tensor], regions: SampledRegions, masks: Sequence[Tensor], most: int
 ) -> Tensor:
     counts = [len(part) for part in regions.boxes]
-    chosen = regions.positive.split(counts)
+    chosen = [_some(found.nonzero().flatten(), most) for found in regions.positive.split(counts)]
     boxes = [part[keep] for part, keep in zip(regions.boxes, chosen, strict=True)]
     if not any(len(part) for part in boxes):
         return pyramid[0].sum() * 0
@@ -112,3 +125,8 @@ def _mask_loss(
         if len(box)
     ]
     return mask_loss(logits, torch.cat(wanted))
+
+
+def _some(rows: Tensor, most: int) -> Tensor:
+    """At most so many of the rows, drawn by torch's global generator."""
+    return rows if len(rows) <= most else rows[torch.randperm(len(rows), device=rows.device)[:most]]

@@ -180,7 +180,14 @@ def test_base_words_get_the_weight_of_base() -> None:
     assert not np.allclose(novel_one.scores, base_zero.scores)
 
 
-@pytest.mark.parametrize("vlm", [{"kind": "dense"}, {"kind": "crops", "crop_px": 48, "context": 1.2}])
+@pytest.mark.parametrize(
+    "vlm",
+    [
+        {"kind": "dense"},
+        {"kind": "crops", "crop_px": 48, "context": 1.2},
+        {"kind": "shifted", "splits": 2, "global_every": 3, "shift": 1},
+    ],
+)
 def test_clip_alone_can_score(vlm: dict) -> None:
     answer = predictor(vlm=vlm, fusion={"policy": "vlm"}).predict(image(), "red star, blue ring")
     assert len(answer) > 0 and answer.scores.max() <= 1
