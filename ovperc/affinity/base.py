@@ -54,6 +54,11 @@ class Affinity(nn.Module, ABC):
     head_shared: bool = False
     needs_proxy: bool = False
 
+    @property
+    def serves_all_blocks(self) -> bool:
+        """Whether one matrix, the same in every block, serves all heads: it reads no point of the block."""
+        return self.head_shared and not self.needs
+
     def output_grid(self, grid_hw: tuple[int, int], proxy: ProxyFeatures | None) -> tuple[int, int]:
         """Grid of the rows that come out; the tower's own, unless a subclass says otherwise."""
         return grid_hw

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ovperc.affinity.base import Affinity, AttentionInputs
 from ovperc.backbones.base import DenseBackbone
-from ovperc.readout.base import Readout, split_heads
+from ovperc.readout.base import Readout, resize_tokens, split_heads
 from ovperc.registry import AFFINITIES, READOUTS
 from ovperc.structures import DenseFeatures, ProxyFeatures, Tap
 
@@ -52,9 +52,13 @@ class PooledReadout(Readout):
 
     def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
         """``A v``, ``(B, m, E)`` on the affinity's grid."""
-        embedded = self.readout.embed(backbone, features, proxy).float()[:, None]
+        embedded = self.readout.embed(backbone, features, proxy).float()
+        grid_hw = self.readout.output_grid(features, proxy)
+        if self.affinity.needs:  # the points lie on the tower's grid
+            embedded, grid_hw = resize_tokens(embedded, grid_hw, features.grid_hw), features.grid_hw
+        embedded = embedded[:, None]
         heads = backbone.block(self.layer).num_heads if self.affinity.needs else 1
         points = {point: split_heads(features.patches(Tap(self.layer, point)), heads) for point in self.affinity.needs}
         values = embedded.expand(-1, heads, -1, -1).to(next(iter(points.values())).dtype) if points else embedded
-        inputs = AttentionInputs({**points, "v": values}, features.grid_hw, 0, proxy)
+        inputs = AttentionInputs({**points, "v": values}, grid_hw, 0, proxy)
         return self.affinity.aggregate(inputs, values).float().mean(dim=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ovperc.affinity.base import Affinity
+from ovperc.affinity.base import Affinity, AttentionInputs
 from ovperc.backbones.base import DenseBackbone
 from ovperc.readout.base import Readout, attend_block, block_taps, resize_tokens
 from ovperc.registry import AFFINITIES, READOUTS
@@ -19,6 +19,9 @@ class StreamReadout(Readout):
 
     Every block of the sum reads the original stream, and nothing flows back into it, so the tower runs
     unmodified and the sum is a side branch of its taps. There is no feed-forward part on this path.
+
+    With an affinity that a second tower gives (``ProxyAffinity``), the matrix is the same for all blocks, so
+    ``sum_l A (W_o v_l + b_o) = A sum_l (W_o v_l + b_o)``: it is applied once.
 
     Args:
         affinity: an affinity, or ``dict(type=NAME, ...)``; v-v attention in the paper.
@@ -46,11 +49,26 @@ class StreamReadout(Readout):
     def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
         """The side stream's patch tokens, ``(B, n, D)``."""
         layers = self._summed(backbone)
-        branches = [attend_block(backbone.block(layer), layer, self.affinity, features, proxy) for layer in layers]
+        branches = self._branches(backbone, layers, features, proxy)
         if backbone.block(-1).has_residual:
             stream = features.patches(Tap(layers[0], "in"))
             branches.append(resize_tokens(stream, features.grid_hw, self.output_grid(features, proxy)))
         return sum(branches[1:], start=branches[0])
+
+    def _branches(
+        self, backbone: DenseBackbone, layers: range, features: DenseFeatures, proxy: ProxyFeatures | None
+    ) -> list[Tensor]:
+        """What the blocks add; one matrix that serves all of them is applied to their sum, once."""
+        blocks = [backbone.block(layer) for layer in layers]
+        if not self.affinity.serves_all_blocks or not all(block.affine_output for block in blocks):
+            pairs = zip(layers, blocks, strict=True)
+            return [attend_block(block, layer, self.affinity, features, proxy) for layer, block in pairs]
+        projected = [
+            block.project_out(features[Tap(layer, "v")]) for layer, block in zip(layers, blocks, strict=True)
+        ]
+        total = sum(projected[1:], start=projected[0])[:, None]
+        inputs = AttentionInputs({"v": total}, features.grid_hw, features.num_prefix, proxy)
+        return [self.affinity.aggregate(inputs, total)[:, 0]]
 
     def _summed(self, backbone: DenseBackbone) -> range:
         count = self.layers if backbone.block(-1).has_residual else 1

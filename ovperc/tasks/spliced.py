@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ovperc.affinity.sam_correlation import SamCorrelation
 from ovperc.readout.base import Readout
@@ -37,8 +38,8 @@ class SplicedSegmenter(DenseSegmenter):
         if type(self.readout).embed is not Readout.embed:
             raise ValueError(f"{type(self.readout).__name__} averages within a window and cannot be spliced")
         rule = self.score_rule
-        if rule is not None and (rule.needs_keys or rule.needs_pooled):
-            raise ValueError(f"{type(rule).__name__} reads keys or pooled embeddings of windows, which a splice merges")
+        if rule is not None and rule.needs_keys:
+            raise ValueError(f"{type(rule).__name__} reads keys of windows, which a splice merges")
 
     @torch.inference_mode()
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
@@ -60,4 +61,11 @@ class SplicedSegmenter(DenseSegmenter):
         unit = F.normalize(embedded.float(), dim=-1)
         patches = unit.transpose(1, 2).unflatten(2, canvas.shape[1:])
         whole = dataclasses.replace(windows, geometry=as_one_window(windows.geometry))
-        return self._pack(whole, DenseEmbeddings(patches), image)
+        return self._pack(whole, DenseEmbeddings(patches, pooled=self._pooled(windows.tiles)), image)
+
+    def _pooled(self, tiles: Tensor) -> Tensor | None:
+        """Pooled embeddings of all windows, ``(T, E)``, where the score rule reads them."""
+        if self.score_rule is None or not self.score_rule.needs_pooled:
+            return None
+        parts = [self.clip.backbone.encode_pooled(part) for part in tiles.split(self.max_tiles)]
+        return F.normalize(torch.cat(parts).float(), dim=-1)
