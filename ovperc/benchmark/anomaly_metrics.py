@@ -77,7 +77,8 @@ def usual_pipeline(maps: np.ndarray, masks: np.ndarray, label_once: bool = False
 
 def anomaly_metrics_speed(options: Options) -> Iterator[Measurement]:
     """The usual scipy + scikit-learn pipeline over ours: AUROC, AP, F1-max and PRO of 100 maps of 512 x 512."""
-    from ovperc.metrics.anomaly import ScoredMap, pixel_scores
+    from ovperc.metrics.anomaly import pixel_scores
+    from ovperc.metrics.anomaly_counts import ScoredMap
 
     maps, masks = sample_maps(MAPS, SIDE_PX)
     items = [ScoredMap(scores, mask if mask.any() else None) for scores, mask in zip(maps, masks, strict=True)]
@@ -148,8 +149,8 @@ def many_maps_call(count: int) -> Callable[[], object]:
     """Prepares the evaluation of ``count`` generated images; the call that is returned runs it."""
     import torch
 
-    from ovperc.anomaly.evaluation import AnomalyProtocol, AnomalyRun
     from ovperc.data.anomaly.grid_store import GridStore
+    from ovperc.engine.anomaly_run import AnomalyProtocol, AnomalyRun
 
     torch.set_num_threads(1)
     protocol = AnomalyProtocol(shots=0, max_positives=1 << 16, legacy_pro=False)

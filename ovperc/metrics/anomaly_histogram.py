@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce
 
-from ovperc.metrics.anomaly import MapStatistics, PixelScores, PixelTotals, ScoredMap
+from ovperc.metrics.anomaly import PixelScores, PixelTotals
+from ovperc.metrics.anomaly_counts import MapStatistics, ScoredMap
 from ovperc.metrics.aupro import RegionCurve
 from ovperc.metrics.ranking import RankingCurve
 

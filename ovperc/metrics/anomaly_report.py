@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ovperc.metrics.anomaly import MAX_POSITIVES, PRO_LIMITS, OpenMaps, PixelScores, pixel_scores
+from ovperc.metrics.anomaly import PRO_LIMITS, PixelScores, pixel_scores
+from ovperc.metrics.anomaly_counts import MAX_POSITIVES, OpenMaps
 from ovperc.metrics.anomaly_histogram import ScoreHistogram, quantile_edges
 from ovperc.metrics.ranking import RankingScores, ranking_curve, ranking_scores
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from mmengine.dist import get_rank
 
-from ovperc.anomaly.evaluation import AnomalyProtocol, AnomalyRun
 from ovperc.anomaly.map_renderer import MapRenderer
 from ovperc.anomaly.score import AnomalyScore
 from ovperc.data.anomaly.grid_store import GridStore
 from ovperc.data.world.anomaly import WorldAnomaly
+from ovperc.engine.anomaly_run import AnomalyProtocol, AnomalyRun
 from ovperc.engine.test_run import join_processes
 from ovperc.metrics.anomaly_histogram import ScoreHistogram, uniform_edges
 from tests.engine.test_distributed import in_two_processes

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ovperc.anomaly.evaluation import AnomalyProtocol, evaluate_anomaly, spread
+from ovperc.anomaly.evaluation import evaluate_anomaly
 from ovperc.anomaly.map_renderer import MapRenderer
 from ovperc.anomaly.score import AnomalyScore
 from ovperc.data.anomaly.grid_store import GridStore, StoredScore, resize_mask
 from ovperc.data.benchmarks import get_benchmark
+from ovperc.engine.anomaly_run import AnomalyProtocol, spread
 from ovperc.engine.test_run import Shard, TestOptions
-from ovperc.metrics.anomaly import ScoredMap
+from ovperc.metrics.anomaly_counts import ScoredMap
 from ovperc.metrics.anomaly_report import score_category
 from ovperc.metrics.ranking import ranking_curve, ranking_scores
 from ovperc.predictor import PredictorInfo

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ovperc.benchmark.anomaly_metrics import many_maps_call, sample_maps, usual_pipeline
-from ovperc.metrics.anomaly import ScoredMap, pixel_scores
+from ovperc.metrics.anomaly import pixel_scores
+from ovperc.metrics.anomaly_counts import ScoredMap
 
 
 @pytest.mark.parametrize("label_once", [False, True])

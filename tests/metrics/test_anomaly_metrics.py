@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from ovperc.metrics.anomaly import NormalCounts, PixelScores, PositiveScores, ScoredMap, pixel_scores, region_curve
+from ovperc.metrics.anomaly import PixelScores, pixel_scores, region_curve
+from ovperc.metrics.anomaly_counts import NormalCounts, PositiveScores, ScoredMap
 from ovperc.metrics.anomaly_histogram import ScoreHistogram, quantile_edges, uniform_edges
 from ovperc.metrics.aupro import aupro, region_weights
 from ovperc.metrics.ranking import ranking_curve, ranking_scores
