@@ -65,13 +65,13 @@ def score_category(
     """
     limits = tuple(limits)
     notes: list[str] = []
-    image = ranking_scores(ranking_curve(image_scores, labels))
-    figures = {**_named("image", image)}
     labels = np.asarray(labels, bool)
+    figures = _named("image", ranking_scores(ranking_curve(image_scores, labels)))
     if not labels.any():
         notes.append("no anomalous image: figures over images and pixels are not defined")
     elif labels.all():
-        notes.append("no normal image: the image AUROC is not defined")
+        notes.append("no normal image: figures over images say nothing")
+        figures = dict.fromkeys(figures, float("nan"))
     pixels = _pixels(open_maps, limits, histogram, legacy, max_positives, notes)
     if not pixels.positives + pixels.negatives:
         notes.append("no masks: figures over pixels are not defined")

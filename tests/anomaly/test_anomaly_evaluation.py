@@ -210,7 +210,7 @@ def test_undefined_figures_say_why(method: Path, stub: Any, tmp_path: Path) -> N
     assert "no anomalous image" in none.details["notes"]["marble"][0]
     assert "no anomalous image" in (tmp_path / "a" / "report.md").read_text()
     all_bad = _run(method, tmp_path / "b", "data.good=0")
-    assert math.isnan(all_bad.metrics["image_AUROC"])
+    assert math.isnan(all_bad.metrics["image_AUROC"]) and math.isnan(all_bad.metrics["image_AP"])
     assert not math.isnan(all_bad.metrics["pixel_AUROC"])
     assert "no normal image" in all_bad.details["notes"]["marble"][0]
     without = score_category(np.arange(2.0), np.array([True, False]), list)
