@@ -147,7 +147,7 @@ class AnomalyFiles:
 
     Attributes:
         categories, words, records: see ``AnomalyImages``.
-        complete: whether all categories of the set are there.
+        complete: whether all categories of the set are read.
 
     Raises:
         LayoutError: the data is not there, or not whole; the message says what was expected where.
@@ -168,7 +168,7 @@ class AnomalyFiles:
         self.mask_above = mask_above
         groups = by_category(entry.scan(self.root))
         self.categories = _chosen(entry, groups, categories, partial, self.root)
-        self.complete = set(entry.categories) <= set(groups)
+        self.complete = set(entry.categories or groups) <= set(self.categories)
         given = {**entry.words, **(words or {})}
         self.words = {name: given.get(name, name.replace("_", " ")) for name in self.categories}
         self._train: dict[str, list[Path]] = {}

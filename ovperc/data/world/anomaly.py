@@ -99,6 +99,7 @@ class WorldAnomaly(Dataset):
 
     Attributes:
         categories, words, records: see ``AnomalyImages``.
+        complete: whether all categories of the split are in it.
 
     Raises:
         ValueError: an unknown split or category, a number that is too small.
@@ -124,6 +125,7 @@ class WorldAnomaly(Dataset):
         self.split, self.size_px, self.seed, self.styles, self.normal = split, size_px, seed, styles, normal
         self.products = _chosen(split, categories)
         self.categories = tuple(product.category for product in self.products)
+        self.complete = len(self.products) == len(PRODUCTS[split])
         self.words = {product.category: product.words for product in self.products}
         self._plan = [
             (product, kind, index)
