@@ -33,9 +33,24 @@ _HF_NAMES = (
 )
 
 
+_EVA_NAMES = (
+    (r"^visual\.", "visual.trunk."),
+    (r"\.mlp\.ffn_ln\.", ".mlp.norm."),
+    (r"\.attn\.inner_attn_ln\.", ".attn.norm."),
+    (r"\.mlp\.w1\.", ".mlp.fc1_g."),
+    (r"\.mlp\.w2\.", ".mlp.fc1_x."),
+    (r"\.mlp\.w3\.", ".mlp.fc2."),
+)
+
+
 def is_hugging_face(state: Mapping[str, Tensor]) -> bool:
     """Whether the keys are those of ``transformers.CLIPModel``."""
     return "vision_model.embeddings.class_embedding" in state and "text_model.final_layer_norm.weight" in state
+
+
+def is_eva(state: Mapping[str, Tensor]) -> bool:
+    """Whether the keys are those of EVA-CLIP's own code (and CLIPSelf's), not of timm's towers."""
+    return "visual.patch_embed.proj.weight" in state and "visual.blocks.0.norm1.weight" in state
 
 
 def is_openai(state: Mapping[str, Tensor]) -> bool:
@@ -44,13 +59,31 @@ def is_openai(state: Mapping[str, Tensor]) -> bool:
 
 
 def to_openclip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Brings OpenAI's, OpenCLIP's and Hugging Face's layouts to OpenCLIP's ``CLIP`` keys."""
+    """Brings OpenAI's, OpenCLIP's, Hugging Face's and EVA-CLIP's layouts to OpenCLIP's keys."""
     kept = {
         name: value
         for name, value in state.items()
         if name not in OPENAI_SCALARS and not name.endswith("position_ids") and name != "attn_mask"
     }
+    if is_eva(kept):
+        return _from_eva(kept)
     return _from_hugging_face(kept) if is_hugging_face(kept) else kept
+
+
+def _from_eva(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """timm's names for the tower; its rotary tables are computed, so stored ones are left out."""
+    split = any(name.endswith(".attn.q_proj.weight") for name in state)
+    converted: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if name.startswith("visual."):
+            if ".rope." in name or name.startswith("visual.rope"):
+                continue
+            for pattern, replacement in _EVA_NAMES:
+                name = re.sub(pattern, replacement, name)
+            if split:
+                name = re.sub(r"\.attn\.([qv])_bias$", r".attn.\1_proj.bias", name)
+        converted[name] = value
+    return converted
 
 
 def _from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -72,6 +73,9 @@ class ClipModel:
         source: where the weights came from, in words.
         templates: prompt set that the weights were trained to read; None leaves it to the method.
         view: the tiler that the weights were trained to see; None leaves it to the method.
+        needs_stream: its patches speak through the residual stream, so methods that drop it read it beside the tower
+            (``MethodConfig.stream``).
+        log_scale: logarithm of the inverse temperature that the weights were trained to.
     """
 
     backbone: DenseBackbone
@@ -82,6 +86,8 @@ class ClipModel:
     source: str
     templates: str | None = None
     view: Mapping[str, Any] | None = None
+    needs_stream: bool = False
+    log_scale: float = math.log(100.0)
 
 
 def load_clip(
@@ -112,7 +118,11 @@ def load_clip(
     source, habits = locate(arch, weights), {}
     if source.arch == mini_archs.ARCH:
         arch, model, config = source.arch, _load_mini(source), mini_archs.architecture()
-        habits = {"templates": mini_archs.TEMPLATES, "view": mini_archs.VIEW}
+        habits = {
+            "templates": mini_archs.TEMPLATES,
+            "view": mini_archs.VIEW,
+            "needs_stream": mini_archs.NEEDS_STREAM,
+        }
     elif source.path is None:
         arch, config = str(source.arch), arch_config(str(source.arch))
         model = _build_random(config)
@@ -161,6 +171,7 @@ def wrap_open_clip(
         fingerprint=fingerprint,
         arch=arch,
         source=source,
+        log_scale=float(model.logit_scale.detach()) if hasattr(model, "logit_scale") else math.log(100.0),
     )
 
 

@@ -103,14 +103,41 @@ class TextTower(nn.Module):
         answer = self.tower(tokens)
         return answer[0] if isinstance(answer, tuple) else answer
 
+    def encode_each(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Every token in the joint space, for losses that compare words.
+
+        Args:
+            tokens: ``(Q, L)`` int64, as :meth:`tokenize` gives them.
+
+        Returns:
+            ``(Q, l, E)`` in the tower's dtype, not normalised, up to the longest end token; and ``(Q, l)`` bool, true
+            after the begin token up to the end token.
+
+        Raises:
+            ValueError: the tower is not causal, so that tokens after the end would change the others.
+        """
+        if not self.causal and not isinstance(self.tower, ClipText):
+            raise ValueError("words are read from causal text towers (CLIP's); this one is another")
+        hidden, ends = self._hidden(tokens)
+        places = torch.arange(hidden.shape[1], device=tokens.device)
+        return self._project(hidden), (places > 0) & (places <= ends[:, None])
+
     def _encode_causal(self, tokens: Tensor) -> Tensor:
+        hidden, ends = self._hidden(tokens)
+        return self._project(hidden[torch.arange(len(tokens), device=tokens.device), ends])
+
+    def _hidden(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states up to the longest end token ``(Q, l, D)``, and where each text ends ``(Q,)``."""
         tower = self.tower
         ends = _end_positions(tokens, tower.pool_type, tower.eos_id)
         length = int(ends.max()) + 1
         hidden = tower.token_embedding(tokens[:, :length])
         hidden = hidden + tower.positional_embedding[:length].to(hidden.dtype)
-        hidden = tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length])
-        pooled = tower.ln_final(hidden[torch.arange(len(tokens), device=tokens.device), ends])
+        return tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length]), ends
+
+    def _project(self, hidden: Tensor) -> Tensor:
+        tower = self.tower
+        pooled = tower.ln_final(hidden)
         if isinstance(tower.text_projection, nn.Linear):
             return tower.text_projection(pooled)
         return pooled if tower.text_projection is None else pooled @ tower.text_projection

@@ -1,0 +1,68 @@
+"""Photographs with captions, as CLIM and FILIP are trained on."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
+
+from ovperc.data.images import read_image
+from ovperc.data.layout import LayoutError
+from ovperc.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CaptionPictures(Dataset):
+    """Random views of photographs, each with one of its captions.
+
+    Draws from Python's, numpy's and torch's generators: wrap it in ``SeededDataset``.
+
+    Args:
+        root: folder of the pictures.
+        annotations: JSON ``{"images": [{"id", "file_name", "captions": [...]}]}``, or COCO's own caption file.
+        size_px: side of a view.
+        scale: least and largest share of a picture's area that a view shows.
+
+    Raises:
+        LayoutError: no such file, or a picture in it has no caption.
+    """
+
+    def __init__(
+        self, root: str | Path, annotations: str | Path, size_px: int = 224, scale: tuple[float, float] = (0.9, 1.0)
+    ) -> None:
+        self.root = Path(root)
+        self.rows = _read(Path(annotations))
+        self._view = RandomResizedCrop(size_px, scale, interpolation=InterpolationMode.BICUBIC, antialias=True)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        name, captions = self.rows[index]
+        pixels = torch.from_numpy(read_image(self.root / name).copy()).permute(2, 0, 1)
+        return {
+            "image": self._view(pixels),
+            "text": random.choice(captions),
+            "seed": int(np.random.randint(2**31)),  # noqa: NPY002 (seeded by SeededDataset)
+        }
+
+
+def _read(path: Path) -> list[tuple[str, list[str]]]:
+    if not path.is_file():
+        raise LayoutError(f"there is no caption file {path}")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    rows = {row["id"]: (row["file_name"], list(row.get("captions", ()))) for row in document["images"]}
+    for entry in document.get("annotations", ()):
+        rows[entry["image_id"]][1].append(entry["caption"])
+    if not rows:
+        raise LayoutError(f"{path} lists no picture")
+    bare = next((name for name, captions in rows.values() if not captions), None)
+    if bare is not None:
+        raise LayoutError(f"{path}: the picture {bare} has no caption")
+    return list(rows.values())
