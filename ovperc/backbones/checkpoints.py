@@ -14,7 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_NESTS = ("state_dict", "model_state_dict", "model", "module", "teacher", "decoder", "prompt_learner", "trainable_linearlayer")
+_NESTS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "teacher",
+    "decoder",
+    "prompt_learner",
+    "trainable_linearlayer",
+)
 _STORAGE_DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
