@@ -16,8 +16,8 @@ from ovperc.data.world.anomaly import WorldAnomaly
 from ovperc.engine.anomaly_run import AnomalyProtocol, AnomalyRun
 from ovperc.engine.test_run import join_processes
 from ovperc.metrics.anomaly_histogram import ScoreHistogram, uniform_edges
-from tests.engine.test_distributed import in_two_processes
 from tests.helpers.anomaly_fixtures import noisy_maps
+from tests.helpers.two_processes import in_two_processes
 
 
 class _Brightness:
