@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXAMPLE = """examples:
   python tools/export.py maskclip --out exports/maskclip --dynamic --check
   python tools/export.py sclip --out exports/sclip --size 480x640 --precision int8 --check
+  python tools/export.py trident --out exports/trident --precision int8 --calibrate --check
   python tools/export.py maskclip --out exports/bins --size 480x640 --fixed-words "brick, grass, red star"
   python tools/export.py clearclip --out exports/clearclip --size 480x640 --format torch
 
@@ -52,6 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fixed-words", metavar="WORDS", help="bake these words in; no text tower is written")
     parser.add_argument("--background", metavar="POLICY", help="policy of the fixed words, as for ovperc predict")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"), help="of the image tower")
+    parser.add_argument(
+        "--calibrate",
+        nargs="?",
+        type=int,
+        const=32,
+        default=0,
+        metavar="N",
+        help="with int8: fix the ranges of activations on N scenes of the world (default 32)",
+    )
     parser.add_argument("--format", default="onnx", choices=("onnx", "torch", "aot"), help=_FORMAT_HELP)
     parser.add_argument(
         "--check",
@@ -99,6 +109,7 @@ def _export(arguments: argparse.Namespace) -> Card:
         fixed_words=arguments.fixed_words,
         background=arguments.background,
         check_images=arguments.check,
+        calibration_images=arguments.calibrate,
     )
     predictor = load(arguments.method, arguments.weights, arguments.arch)
     return export_folder(
@@ -130,7 +141,8 @@ def _report(card: Card, out: Path) -> int:
         f"most {parity.max_confidence_error:.2g}"
     )
     if parity.miou_eager is not None:
-        print(f"  mIoU {parity.miou_eager:.2f} eager, {parity.miou_exported:.2f} exported")
+        figures = f"{parity.miou_eager:.2f} eager, {parity.miou_exported:.2f} exported"
+        print(f"  mIoU {figures}: a loss of {parity.miou_loss:.2f} points")
     print(f"  {card.latency['eager_ms']:.1f} ms eager, {card.latency['exported_ms']:.1f} ms exported")
     if parity.held:
         return EXIT_OK

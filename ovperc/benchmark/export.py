@@ -50,12 +50,12 @@ def _exported(arch: str | None, weights: str | None, method: str = "maskclip", *
 
 def export_agreement(options: Options) -> Iterator[Measurement]:
     """Labels of exported clip-mini against eager on scenes of the world, and its mIoU."""
-    from ovperc.export import parity, runtime
+    from ovperc.export import parity, runtime, scenes
 
     for method in ("maskclip", "sclip"):
         for precision, limit in parity.STATED_AGREEMENT.items():
             with _exported(None, None, method, precision=precision) as (predictor, folder):
-                images, classes = parity.check_images(_SCENES)
+                images, classes = scenes.check_images(_SCENES)
                 model = runtime.load(folder, threads=options.threads)
                 figures = parity.compare(predictor.segmenter, model, predictor.bank(list(classes)), images, precision)
                 yield Measurement(

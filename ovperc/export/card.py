@@ -96,6 +96,7 @@ class Card:
         embed_dim: channels ``E`` of the joint space.
         logit_scale: factor of the cosines inside the softmax.
         precision: ``fp32``, ``fp16`` or ``int8``.
+        calibration: scenes that fixed the ranges of int8; 0 where every image has its own.
         kind: ``onnx``, ``torch`` (a ``torch.export`` program) or ``aot`` (one compiled ahead of time).
         profile: which images are taken.
         preprocess: mean and deviation per channel; information only, the graph applies them.
@@ -131,6 +132,7 @@ class Card:
     version: str
     fixed: FixedWords | None = None
     known_tokens: tuple[int, ...] | None = None
+    calibration: int = 0
     opset: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)

@@ -29,17 +29,17 @@ from ovperc.export.card import (
     file_name,
 )
 from ovperc.export.graph import ExportError, check_exportable, takes_one_image
-from ovperc.export.parity import Parity, check_images, compare, median_seconds
-from ovperc.export.quantize import converter
+from ovperc.export.parity import Parity, compare, median_seconds
+from ovperc.export.quantize import converter, to_static_int8
 from ovperc.export.runtime import ExportedSegmenter, load
+from ovperc.export.scenes import Example, calibration_windows, check_images, example_scene
 from ovperc.export.text_graph import met_tokens
 
 if TYPE_CHECKING:
+    from ovperc.export.onnx_export import Towers
     from ovperc.predictor import Predictor
     from ovperc.structures import TextBank
     from ovperc.text.vocabulary import BackgroundLike, Words
-
-_EXAMPLE_WORDS = ("red object", "blue object", "green object", "grass", "brick", "sand", "water", "wood")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class ExportPlan:
         fixed_words: words to bake in; ``None`` leaves them free.
         background: policy of the fixed words.
         check_images: scenes that eager and exported are compared on; 0 for none.
+        calibration_images: scenes that fix the ranges of int8; 0 takes them from every image at run time.
     """
 
     size_hw: tuple[int, int] | None = None
@@ -61,6 +62,7 @@ class ExportPlan:
     fixed_words: Words | None = None
     background: BackgroundLike = None
     check_images: int = 0
+    calibration_images: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -74,11 +76,15 @@ class ExportPlan:
             from ovperc.export.torch_export import find_compiler
 
             find_compiler()
+        if self.calibration_images < 0 or (self.calibration_images and self.precision != "int8"):
+            raise ExportError("calibration fixes the ranges of int8; pass --precision int8 with --calibrate")
         if self.size_hw is not None and min(self.size_hw) < 1:
             raise ValueError(f"size must be positive; got {self.size_hw}")
 
 
-def export_folder(predictor: Predictor, title: str, licence: str, plan: ExportPlan, out: Path) -> Card:
+def export_folder(
+    predictor: Predictor, title: str, licence: str, plan: ExportPlan, out: Path, towers: Towers | None = None
+) -> Card:
     """Exports a predictor.
 
     Args:
@@ -87,6 +93,7 @@ def export_folder(predictor: Predictor, title: str, licence: str, plan: ExportPl
         licence: of the weights, for the card.
         plan: what to write.
         out: folder to make. One that holds an earlier export is replaced; any other that is not empty is refused.
+        towers: traced before, for the same method, weights and size, to save that time.
 
     Returns:
         The card, with the figures of the check if one was asked for.
@@ -100,37 +107,50 @@ def export_folder(predictor: Predictor, title: str, licence: str, plan: ExportPl
         bank = None
         if plan.fixed_words is not None:
             bank = predictor.bank(plan.fixed_words, plan.background)
-        _write_models(predictor, plan, bank, folder)
-        card = _card(predictor, title, licence, plan, bank)
+        example = example_scene(plan.size_hw)
+        if plan.kind == "onnx":
+            _write_onnx(predictor, plan, bank, folder, towers)
+        else:
+            _write_programs(predictor, plan, example, folder)
+        if bank is None:
+            shutil.copyfile(_merges(predictor), folder / MERGES_NAME)
+        card = _card(predictor, title, licence, plan, bank, example)
         card.write(folder)
         exported = load(folder, threads=None, verify=False)
-        _write_example(exported, plan, folder)
+        _write_example(exported, example, folder)
         if plan.check_images:
             card = _checked(card, predictor, exported, plan, bank)
         card.write(folder)
     return Card.read(out)
 
 
-def _write_models(predictor: Predictor, plan: ExportPlan, bank: TextBank | None, folder: Path) -> None:
-    model_path, text_path = (folder / file_name(stem, plan.kind) for stem in (MODEL_STEM, TEXT_STEM))
-    if plan.kind != "onnx":
-        from ovperc.export import torch_export
+def _write_onnx(
+    predictor: Predictor, plan: ExportPlan, bank: TextBank | None, folder: Path, towers: Towers | None
+) -> None:
+    import onnx
 
-        save = torch_export.save_program if plan.kind == "torch" else torch_export.compile_program
-        example = predictor.bank(_EXAMPLE_WORDS)
-        save(torch_export.export_segmenter(predictor.segmenter, plan.size_hw, example), model_path)
-        save(torch_export.export_text(predictor.text_encoder.text_tower), text_path)
-    else:
-        import onnx
+    from ovperc.export import onnx_export
 
-        from ovperc.export import onnx_export
-
-        convert = converter(plan.precision)
-        onnx.save(onnx_export.export_segmenter(predictor.segmenter, plan.size_hw, bank, convert), model_path)
-        if bank is None:
-            onnx.save(onnx_export.export_text(predictor.text_encoder.text_tower), text_path)
+    segmenter = predictor.segmenter
+    towers = towers or onnx_export.trace_towers(segmenter, plan.size_hw)
+    converted = towers.converted(converter(plan.precision))
+    if plan.calibration_images:
+        windows = calibration_windows(segmenter, plan.calibration_images, plan.size_hw)
+        converted = replace(converted, windows=to_static_int8(towers.windows, windows))
+    model = onnx_export.assemble(segmenter, converted, plan.size_hw, bank)
+    onnx.save(model, folder / file_name(MODEL_STEM, plan.kind))
     if bank is None:
-        shutil.copyfile(_merges(predictor), folder / MERGES_NAME)
+        text = onnx_export.export_text(predictor.text_encoder.text_tower)
+        onnx.save(text, folder / file_name(TEXT_STEM, plan.kind))
+
+
+def _write_programs(predictor: Predictor, plan: ExportPlan, example: Example, folder: Path) -> None:
+    from ovperc.export import torch_export
+
+    save = torch_export.save_program if plan.kind == "torch" else torch_export.compile_program
+    model = torch_export.export_segmenter(predictor.segmenter, plan.size_hw, predictor.bank(list(example.words)))
+    save(model, folder / file_name(MODEL_STEM, plan.kind))
+    save(torch_export.export_text(predictor.text_encoder.text_tower), folder / file_name(TEXT_STEM, plan.kind))
 
 
 def _merges(predictor: Predictor) -> Path:
@@ -145,7 +165,9 @@ def _merges(predictor: Predictor) -> Path:
     return Path(default_bpe())
 
 
-def _card(predictor: Predictor, title: str, licence: str, plan: ExportPlan, bank: TextBank | None) -> Card:
+def _card(
+    predictor: Predictor, title: str, licence: str, plan: ExportPlan, bank: TextBank | None, example: Example
+) -> Card:
     segmenter, info = predictor.segmenter, predictor.info
     tiler, preprocess = segmenter.tiler, segmenter.clip.preprocess
     fixed = None
@@ -162,6 +184,7 @@ def _card(predictor: Predictor, title: str, licence: str, plan: ExportPlan, bank
         embed_dim=segmenter.clip.backbone.embed_dim,
         logit_scale=segmenter.classifier.logit_scale,
         precision=plan.precision,
+        calibration=plan.calibration_images,
         kind=plan.kind,
         profile=Profile(
             size_hw=plan.size_hw,
@@ -177,7 +200,7 @@ def _card(predictor: Predictor, title: str, licence: str, plan: ExportPlan, bank
         templates=templates.patterns,
         mass_nouns=tuple(sorted(templates.mass_nouns)),
         context_length=predictor.text_encoder.text_tower.context_length,
-        example_words=_EXAMPLE_WORDS,
+        example_words=example.words,
         version=__version__,
         fixed=fixed,
         known_tokens=_known_tokens(predictor) if bank is None else None,
@@ -191,13 +214,11 @@ def _known_tokens(predictor: Predictor) -> tuple[int, ...] | None:
     return None if bool(met.all()) else tuple(met.nonzero().flatten().tolist())
 
 
-def _write_example(exported: ExportedSegmenter, plan: ExportPlan, folder: Path) -> None:
+def _write_example(exported: ExportedSegmenter, example: Example, folder: Path) -> None:
     """An image, and what the exported file answers to it, to see that a copy works elsewhere."""
-    (entry,), _ = check_images(1, plan.size_hw)
-    Image.fromarray(entry.image).save(folder / EXAMPLE_NAME)
-    words = None if plan.fixed_words is not None else list(_EXAMPLE_WORDS)
-    prediction = exported.predict(entry.image, words)
-    replace(prediction, source=EXAMPLE_NAME).save(folder / EXPECTED_STEM)
+    Image.fromarray(example.image).save(folder / EXAMPLE_NAME)
+    words = None if exported.card.fixed is not None else list(example.words)
+    replace(exported.predict(example.image, words), source=EXAMPLE_NAME).save(folder / EXPECTED_STEM)
 
 
 def _checked(
@@ -221,8 +242,7 @@ def _checked(
 
 def parity_of(card: Card) -> Parity | None:
     """The check's figures, from a card."""
-    figures = {name: value for name, value in card.parity.items() if name != "benchmark"}
-    return Parity(**figures) if figures else None
+    return Parity.from_dict(card.parity) if card.parity else None
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
+from ovperc.export.scenes import BENCHMARK, IGNORED, CheckImage
 from ovperc.metrics.miou import ConfusionMatrix
 
 if TYPE_CHECKING:
@@ -18,18 +18,6 @@ if TYPE_CHECKING:
     from ovperc.tasks.segmentation import DenseSegmenter
 
 STATED_AGREEMENT: dict[str, float] = {"fp32": 0.999, "fp16": 0.995, "int8": 0.97}
-BENCHMARK = "world-base"
-_IGNORED = 255
-# Heights and widths in units of a scene's side: a square, lying, standing, small and large.
-_SHAPES = ((1.0, 1.0), (0.7, 1.0), (1.0, 0.75), (0.5, 0.5), (1.4, 1.7))
-
-
-@dataclass(frozen=True)
-class CheckImage:
-    """An image of the world with its true labels, ``(H, W, 3)`` uint8 and ``(H, W)`` uint8 (255 is ignored)."""
-
-    image: np.ndarray
-    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,34 +47,21 @@ class Parity:
         """Whether the agreement is at least the stated one."""
         return self.label_agreement >= self.stated_agreement
 
+    @property
+    def miou_loss(self) -> float | None:
+        """What the export costs, percentage points of mIoU."""
+        return None if self.miou_eager is None else self.miou_eager - self.miou_exported
+
     def as_dict(self) -> dict[str, Any]:
         """For the card."""
-        figures = {name: value if value is None else round(value, 6) for name, value in asdict(self).items()}
-        return figures | {"benchmark": BENCHMARK}
+        figures = {**asdict(self), "miou_loss": self.miou_loss}
+        rounded = {name: value if value is None else round(value, 6) for name, value in figures.items()}
+        return rounded | {"benchmark": BENCHMARK}
 
-
-def check_images(
-    count: int, size_hw: tuple[int, int] | None = None, side_px: int = 224
-) -> tuple[list[CheckImage], tuple[str, ...]]:
-    """Scenes of the world and their class names.
-
-    Args:
-        count: number of scenes.
-        size_hw: all of this size; ``None`` for several sizes and aspects.
-        side_px: side of a scene before it is brought to its size.
-    """
-    from ovperc.data.world.benchmark import build_benchmark
-
-    scenes = build_benchmark(BENCHMARK, num_scenes=count, size_px=side_px, seed=7)
-    images = []
-    for index in range(count):
-        sample = scenes[index]
-        factors = _SHAPES[index % len(_SHAPES)]
-        height, width = size_hw or (round(side_px * factors[0]), round(side_px * factors[1]))
-        image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_AREA)
-        labels = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST)
-        images.append(CheckImage(image, labels))
-    return images, scenes.classes
+    @classmethod
+    def from_dict(cls, figures: Mapping[str, Any]) -> Parity:
+        """Reads what :meth:`as_dict` gave."""
+        return cls(**{entry.name: figures[entry.name] for entry in fields(cls)})
 
 
 def compare(
@@ -103,13 +78,13 @@ def compare(
         segmenter: eager, float32.
         exported: the folder; words are set unless they are fixed.
         bank: the words.
-        images: see :func:`check_images`.
+        images: see :func:`ovperc.export.scenes.check_images`.
         precision: of the export; decides the stated agreement.
         scored: whether the labels of ``bank`` are those of the images, so that mIoU says something.
     """
     if exported.card.fixed is None:
         exported.use_bank(bank)
-    matrices = [ConfusionMatrix(bank.num_classes, _IGNORED) for _ in range(2)] if scored else []
+    matrices = [ConfusionMatrix(bank.num_classes, IGNORED) for _ in range(2)] if scored else []
     shares, errors = [], []
     for entry in images:
         eager = segmenter.segment(segmenter.encode(entry.image), bank)

@@ -11,6 +11,8 @@ from ovperc.export.graph import ExportError, WindowTower
 from ovperc.structures import Tap
 
 if TYPE_CHECKING:
+    from ovperc.affinity.sam_correlation import SamCorrelation
+    from ovperc.backbones.base import DenseBackbone
     from ovperc.tasks.spliced import SplicedSegmenter
 
 _TAPS = tuple(Tap(-1, point) for point in ("q", "k", "v"))
@@ -63,7 +65,7 @@ def _grid_ratio(segmenter: SplicedSegmenter, tile_hw: tuple[int, int] | None) ->
 
 
 class WholeImage(nn.Module):
-    """Spliced features of one image to unit patch embeddings, averaged by SAM's correlation where there is one.
+    """What follows the splice, as a module of its own; see :func:`embed_canvas`.
 
     Args:
         segmenter: the method.
@@ -77,18 +79,30 @@ class WholeImage(nn.Module):
         self.sam = None if segmenter.aggregator is None else segmenter.aggregator.backbone.tower
 
     def forward(self, canvas: Tensor, pixels: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
-        """Embeds a canvas.
+        """``(n, D)`` features to ``(n, E)`` unit rows."""
+        return embed_canvas(self.backbone, self._aggregator, canvas, pixels, valid)
 
-        Args:
-            canvas: ``(n, D)`` float32 features of the places of one grid: SAM's, where there is a SAM.
-            pixels: ``(1, 3, S, S)`` float32, SAM's square.
-            valid: ``(n,)`` int64, the patches of the square that lie inside the image.
 
-        Returns:
-            ``(n, E)`` float32 unit rows.
-        """
-        if pixels is not None:
-            features = self._aggregator.backbone.forward_dense(pixels, _TAPS)
-            canvas = self._aggregator.correlation(features, valid) @ canvas
-        embedded = self.backbone.project(canvas[None].to(self.backbone.dtype))
-        return F.normalize(embedded[0].float(), dim=-1)
+def embed_canvas(
+    backbone: DenseBackbone,
+    aggregator: SamCorrelation | None,
+    canvas: Tensor,
+    pixels: Tensor | None = None,
+    valid: Tensor | None = None,
+) -> Tensor:
+    """Spliced features of one image in the joint space, averaged by SAM's correlation where there is one.
+
+    Args:
+        backbone: the first tower.
+        aggregator: the average; None for none.
+        canvas: ``(n, D)`` float32 features of the places of one grid: SAM's, where there is a SAM.
+        pixels: ``(1, 3, S, S)`` float32, SAM's square.
+        valid: ``(n,)`` int64, the patches of the square that lie inside the image.
+
+    Returns:
+        ``(n, E)`` float32 unit rows.
+    """
+    if aggregator is not None:
+        canvas = aggregator.correlation(aggregator.backbone.forward_dense(pixels, _TAPS), valid) @ canvas
+    embedded = backbone.project(canvas[None].to(backbone.dtype))
+    return F.normalize(embedded[0].float(), dim=-1)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovperc.export.graph import ExportError, PatchEncoder
-from ovperc.export.spliced_graph import TokenEncoder, WholeImage
+from ovperc.export.spliced_graph import TokenEncoder, embed_canvas
 from ovperc.export.text_graph import TextGraph
 from ovperc.tasks.spliced import SplicedSegmenter
 from ovperc.text.foreground import ForegroundRule
@@ -145,7 +145,8 @@ class SplicedTower(nn.Module):
     def __init__(self, segmenter: SplicedSegmenter, geometry: Geometry, size_hw: tuple[int, int]) -> None:
         super().__init__()
         self.windows = TokenEncoder(segmenter, geometry.tile_hw)
-        self.whole = WholeImage(segmenter)
+        # The first tower is found under the windows; a module at two places would be traced as another class.
+        self._aggregator = segmenter.aggregator
         self.geometry = geometry
         self.stride_px = segmenter.clip.backbone.stride_px
         self.grid_hw = tuple(side // self.stride_px * self.windows.ratio for side in geometry.resized_hw)
@@ -153,6 +154,7 @@ class SplicedTower(nn.Module):
         if not self.has_sam:
             return
         sam = segmenter.aggregator.backbone
+        self.sam = sam.tower
         self.side_px = sam.image_size_px
         self.inside_hw = tuple(int(side * self.side_px / max(size_hw) + 0.5) for side in size_hw)
         self.grid_hw = tuple(max(side // sam.stride_px, 1) for side in self.inside_hw)
@@ -173,7 +175,7 @@ class SplicedTower(nn.Module):
         if self.has_sam:
             canvas = F.interpolate(canvas[None], self.grid_hw, mode="bilinear", align_corners=False)[0]
             square = (self._square(image), self.valid)
-        rows = self.whole(canvas.flatten(1).T, *square)
+        rows = embed_canvas(self.windows.backbone, self._aggregator, canvas.flatten(1).T, *square)
         return rows.T.unflatten(1, self.grid_hw)[None]
 
     def _square(self, image: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def _overview(headline: str, results: Sequence[Result]) -> str:
         cells = [found.get((method, weights, benchmark)) for benchmark in benchmarks]
         values = [_number(cell.metrics.get(headline)) if cell else "" for cell in cells]
         rows.append([method, _name(weights), *values])
-    return f"{_TITLES.get(headline, headline)} (%)\n\n" + _markdown(["method", "weights", *benchmarks], rows)
+    return f"{_TITLES.get(headline, headline)} (%)\n\n" + markdown_table(["method", "weights", *benchmarks], rows)
 
 
 def _benchmark(benchmark: str, results: Sequence[Result]) -> str:
@@ -60,7 +60,7 @@ def _benchmark(benchmark: str, results: Sequence[Result]) -> str:
         rows.append([_method(result), _name(result.weights), *values, images, commit, result.config[:9], result.device])
     titles = [_TITLES.get(name, name) for name in columns]
     head = ["method", "weights", *titles, "images", "commit", "config", "device"]
-    return f"## {benchmark}\n\n" + _markdown(head, rows)
+    return f"## {benchmark}\n\n" + markdown_table(head, rows)
 
 
 def _method(result: Result) -> str:
@@ -81,7 +81,8 @@ def _commands(results: Sequence[Result]) -> str:
     return "## Commands\n\n" + "\n".join(rows) if rows else ""
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with columns of even width."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
     return "\n".join(
