@@ -140,12 +140,17 @@ class SegmentationCore:
         except (ValueError, TypeError) as error:
             return False, str(error)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Label -> name of what is looked for now."""
+        with self._asking:
+            return self._model.names
+
     def legend(self) -> str:
         """Label -> name and colour as JSON."""
         from ovperc.viz.palette import hex_colour, palette
 
-        with self._asking:
-            names = self._model.names
+        names = self.names
         colours = palette(len(names), names[0].casefold() == "background")
         entries = [{"id": i, "name": name, "colour": hex_colour(colours[i])} for i, name in enumerate(names)]
         return json.dumps(entries, ensure_ascii=False)

@@ -25,6 +25,11 @@ from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithP
 
 from ovperc.export import runtime
 
+try:
+    from ovperc_msgs.srv import SetWords
+except ImportError:  # demo/robot/ovperc_msgs is not built: the parameters and the topic remain
+    SetWords = None
+
 sys.path.insert(0, str(Path(__file__).parent))
 from core import Answer, SegmentationCore, decode_image
 
@@ -34,8 +39,8 @@ _PERIOD_S = 1.0
 class SegmentNode(Node):
     """Topics: ``image`` in; ``labels`` (mono16), ``detections``, ``legend`` (JSON, latched), ``/diagnostics`` out.
 
-    The vocabulary is the parameter ``words`` (and ``background``): set it at any time, or publish a string on
-    ``set_words``. The service ``get_legend`` answers with the names that are asked now.
+    The vocabulary is the parameter ``words`` (and ``background``): set it at any time, call the service ``set_words``,
+    or publish a string on ``words``. The service ``get_legend`` answers with the names that are asked now.
     """
 
     def __init__(self) -> None:
@@ -64,9 +69,11 @@ class SegmentNode(Node):
             raise ValueError(message)
         self._legend.publish(String(data=self._core.legend()))
         self.add_on_set_parameters_callback(self._parameters_changed)
-        self.create_subscription(String, "set_words", self._words_said, 1)
+        self.create_subscription(String, "words", self._words_said, 1)
         self.create_subscription(Image, "image", self._image_came, qos_profile_sensor_data)
         self.create_service(Trigger, "get_legend", self._legend_asked)
+        if SetWords is not None:
+            self.create_service(SetWords, "set_words", self._words_asked)
         self.create_timer(_PERIOD_S, self._report)
 
     def destroy_node(self) -> None:
@@ -87,7 +94,18 @@ class SegmentNode(Node):
         self._detections.publish(detection_message(answer))
 
     def _words_said(self, message: String) -> None:
-        self.set_parameters([Parameter("words", Parameter.Type.STRING, message.data)])
+        (result,) = self.set_parameters([Parameter("words", Parameter.Type.STRING, message.data)])
+        if not result.successful:
+            self.get_logger().error(result.reason)
+
+    def _words_asked(self, request: SetWords.Request, response: SetWords.Response) -> SetWords.Response:
+        wanted = {"words": request.words, "background": request.background}
+        result = self.set_parameters_atomically(
+            [Parameter(name, Parameter.Type.STRING, value) for name, value in wanted.items()]
+        )
+        response.success = result.successful
+        response.message = ", ".join(self._core.names) if result.successful else result.reason
+        return response
 
     def _parameters_changed(self, parameters: list[Parameter]) -> SetParametersResult:
         changed = {parameter.name: parameter.value for parameter in parameters}
