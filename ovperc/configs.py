@@ -36,6 +36,9 @@ class MethodConfig:
             ...))`` for one more averaging over the whole image; None merges scores.
         proxy: second tower, ``dict(type=NAME, weights=..., mini=...)``; ``mini`` names the weights that are used
             beside clip-mini.
+        stream: fields (parts, whole) that take the place of those above on towers whose patches speak through the
+            residual stream, as the weights declare (``ClipModel.needs_stream``); :meth:`on` applies them. A field that
+            the user sets by hand is left out of it. Empty: the method is the same on every tower.
         preprocess: replaces fields of the tower's own preprocessing (``mean``, ``std``); empty in most methods.
         native_px: image side of the towers that the tiler's sizes are written for; :meth:`view` shrinks them
             for towers trained on smaller images.
@@ -52,6 +55,7 @@ class MethodConfig:
     refiner: Mapping[str, Any] | None = None
     proxy: Mapping[str, Any] | None = None
     splice: Mapping[str, Any] | None = None
+    stream: Mapping[str, Any] = field(default_factory=dict)
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     native_px: int = 224
 
@@ -64,13 +68,17 @@ class MethodConfig:
                 raise ValueError(f"method {self.name!r}: {part} must be dict(type=NAME, ...); got {value!r}")
         if self.splice is not None and not isinstance(self.splice, Mapping):
             raise ValueError(f"method {self.name!r}: splice must be a dict or None; got {self.splice!r}")
-        for part in ("classifier", "preprocess"):
+        for part in ("classifier", "preprocess", "stream"):
             if not isinstance(getattr(self, part), Mapping):
                 raise ValueError(f"method {self.name!r}: {part} must be a dict; got {getattr(self, part)!r}")
         if not isinstance(self.pos_embed, str):
             raise ValueError(f"method {self.name!r}: pos_embed must name a mode; got {self.pos_embed!r}")
         if not isinstance(self.native_px, int) or self.native_px < 1:
             raise ValueError(f"method {self.name!r}: native_px must be a number of pixels; got {self.native_px!r}")
+
+    def on(self, *, needs_stream: bool) -> MethodConfig:
+        """The method for a tower: with the fields of ``stream`` in place where the tower needs them."""
+        return self.replace(stream={}, **self.stream) if needs_stream and self.stream else self
 
     def replace(self, **fields: Any) -> MethodConfig:
         """The same method with other parts.
@@ -136,10 +144,13 @@ def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | N
     if not isinstance(config.get("method"), dict):
         raise ValueError(f"{path} is no method config: it must set method = dict(readout=..., tiler=..., ...)")
     overrides = parse_overrides(options)
+    by_hand = {key.split(".")[0] for key in overrides}
     for key in [key for key in overrides if "." not in key]:
         config.method[key] = overrides.pop(key)
     config.merge_from_dict({f"method.{key}": value for key, value in overrides.items()})
     fields = config.method.to_dict()
+    if fields.get("stream"):
+        fields["stream"] = {key: value for key, value in fields["stream"].items() if key not in by_hand}
     kind = get_task(fields.pop("task", DEFAULT_TASK)).place("method")
     _check_fields(path.stem, kind, fields)
     missing = [field for field in _required_fields(kind) if field not in fields]

@@ -2,4 +2,7 @@
 
 _base_ = ["./proxyclip.py"]
 
-method = dict(proxy=dict(weights="dinov2-vitb14-reg"))
+method = dict(
+    proxy=dict(weights="dinov2-vitb14-reg"),
+    stream=dict(proxy=dict(weights="dinov2-vitb14-reg")),
+)

@@ -2,4 +2,7 @@
 
 _base_ = ["./proxyclip.py"]
 
-method = dict(proxy=dict(_delete_=True, type="SamProxy", weights="sam-vit-b", mini="sam-mini"))
+method = dict(
+    proxy=dict(_delete_=True, type="SamProxy", weights="sam-vit-b", mini="sam-mini"),
+    stream=dict(proxy=dict(_delete_=True, type="SamProxy", weights="sam-vit-b", mini="sam-mini")),
+)

@@ -5,6 +5,9 @@ DINO ViT-B/16 and SAM ViT-B; windows of 336 px with stride 224 at short side 448
 ``cos_factor=0.0``. Background threshold 0.2 on VOC21, 0.15 on Context60, 0.25 on COCO-Object. The refinement by SAM's
 prompts is apart. Departures: a patch always sees itself; the image is resized once, to whole patches; SAM resizes
 the caller's image itself; synonyms of any class count, not those of the background only.
+
+``stream`` holds for towers that need their residual stream (clip-mini): the readout of ``proxyclip`` there, and SAM's
+average moves the features half of the way only. ``stream={}`` gives the published method there too.
 """
 
 method = dict(
@@ -15,4 +18,20 @@ method = dict(
     tiler=dict(type="Tiler", short_side_px=448, crop_px=336, stride_px=224, whole_patches=True),
     templates="openai80",
     classifier=dict(logit_scale=40.0),
+    stream=dict(
+        readout=dict(type="StreamReadout", affinity=dict(type="ProxyAffinity", gamma=20.0), layers=6),
+        proxy=dict(type="DinoProxy", weights="dino-vitb16", mini="dino-mini", mean_over="image", zoom=1.5),
+        splice=dict(
+            aggregator=dict(
+                type="SamCorrelation",
+                weights="sam-vit-b",
+                mini="sam-mini",
+                cos_factor=3.0,
+                keep_negative=False,
+                share=0.5,
+            )
+        ),
+        classifier=dict(logit_scale=100.0),
+        score_rule=dict(type="FeatureSurgery"),
+    ),
 )

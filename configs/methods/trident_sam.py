@@ -6,4 +6,11 @@ Cityscapes. The refiner is a part like any other: ``refiner=dict(type="SamPrompt
 
 _base_ = ["./trident.py"]
 
-method = dict(refiner=dict(type="SamPromptRefiner", weights="sam-vit-b", mini="sam-mini", coarse_threshold=0.2))
+method = dict(
+    refiner=dict(type="SamPromptRefiner", weights="sam-vit-b", mini="sam-mini", coarse_threshold=0.2),
+    stream=dict(
+        refiner=dict(
+            type="SamPromptRefiner", weights="sam-vit-b", mini="sam-mini", coarse_threshold=0.0, use_mask=False
+        )
+    ),
+)

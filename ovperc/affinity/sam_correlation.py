@@ -40,7 +40,12 @@ class SamCorrelation:
         cos_factor: 1.2; 3.0 for Cityscapes, 0.0 for VOC20.
         keep_negative: leave thresholds below 0 alone (``refine_neg_cos`` in the released configs); else they
             become 0.6.
+        share: 1 as published, ``M U``. Below 1 the features ``F`` keep their own grid and move a part of the way,
+            ``F + share Up(M U - U)``: a residual connection round the global step.
         device, dtype: as for ``load_sam``.
+
+    Raises:
+        ValueError: a share outside (0, 1].
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class SamCorrelation:
         backbone: SamBackbone | None = None,
         cos_factor: float = 1.2,
         keep_negative: bool = True,
+        share: float = 1.0,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -58,6 +64,9 @@ class SamCorrelation:
         self.prompter = SamPrompter(self.backbone)
         self.cos_factor = cos_factor
         self.keep_negative = keep_negative
+        if not 0.0 < share <= 1.0:
+            raise ValueError(f"share is a part of the whole step, in (0, 1]; got {share}")
+        self.share = share
 
     def embed(self, image: np.ndarray) -> SamImage:
         """SAM's view of an image, with what :meth:`matrix` reads."""
@@ -105,8 +114,17 @@ class SamCorrelation:
             canvas: ``(D, h, w)`` spliced features; resized to SAM's grid (bilinear).
 
         Returns:
-            ``(D, h_s, w_s)`` float32.
+            ``(D, h_s, w_s)`` float32; on the canvas' own grid where ``share`` is below 1.
         """
-        size = self.grid(image)
-        resized = F.interpolate(canvas[None].float(), size, mode="bilinear", align_corners=False)[0].flatten(1)
-        return (resized @ self.matrix(image).T).unflatten(1, size)
+        size, canvas = self.grid(image), canvas.float()
+        resized = _resize(canvas, size).flatten(1)
+        mixed = resized @ self.matrix(image).T
+        if self.share == 1.0:
+            return mixed.unflatten(1, size)
+        step = _resize((mixed - resized).unflatten(1, size), canvas.shape[1:])
+        return canvas + self.share * step
+
+
+def _resize(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """``(D, h, w)`` to another grid; bilinear, align_corners False."""
+    return F.interpolate(maps[None], size_hw, mode="bilinear", align_corners=False)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +34,10 @@ class ProxyTower:
             of an image together (Trident). Never of what else is in the batch.
         side_px: windows are stretched to squares of this side (SAM: its own); None takes them as they are. A window
             that is no whole number of patches is stretched to the next one.
+        zoom: without ``side_px``, windows are enlarged by this factor, for a finer grid.
 
     Raises:
-        ValueError: an unknown group or tap.
+        ValueError: an unknown group or tap, or a zoom that is not positive.
     """
 
     def __init__(
@@ -46,7 +48,10 @@ class ProxyTower:
         tap: str = "-1.final",
         mean_over: str = "window",
         side_px: int | None = None,
+        zoom: float = 1.0,
     ) -> None:
+        if not zoom > 0:
+            raise ValueError(f"zoom is a factor of lengths and must be positive; got {zoom}")
         if mean_over not in _GROUPS:
             raise ValueError(f"unknown mean_over {mean_over!r}; {suggest(mean_over, _GROUPS)}")
         self.backbone = backbone
@@ -55,6 +60,7 @@ class ProxyTower:
         self.tap = Tap.parse(tap).resolve(backbone.depth)
         self.mean_over = mean_over
         self.side_px = side_px
+        self.zoom = zoom
 
     def describe(self, tiles: Tensor, preprocess: Preprocess) -> ProxyFeatures:
         """Features of windows, with the mean similarity of each.
@@ -85,7 +91,7 @@ class ProxyTower:
 
     def _fit(self, images: Tensor) -> Tensor:
         stride = self.backbone.stride_px
-        wanted = [self.side_px or -(-side // stride) * stride for side in images.shape[-2:]]
+        wanted = [self.side_px or math.ceil(side * self.zoom / stride) * stride for side in images.shape[-2:]]
         if tuple(wanted) == tuple(images.shape[-2:]):
             return images
         return F.interpolate(images.float(), wanted, mode="bilinear", align_corners=False)
@@ -108,13 +114,14 @@ def dino_proxy(
     tap: str = "-1.final",
     mean_over: str = "window",
     side_px: int | None = None,
+    zoom: float = 1.0,
     pos_embed: str = "scale",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> ProxyTower:
     """DINO, DINOv2, DINOv3, MAE or any plain ViT as the second tower; see :class:`ProxyTower` and ``load_dino``."""
     model = load_dino(weights, arch, pos_embed=pos_embed, device=device, dtype=dtype)
-    return ProxyTower(model.backbone, model.preprocess, model.source, tap, mean_over, side_px)
+    return ProxyTower(model.backbone, model.preprocess, model.source, tap, mean_over, side_px, zoom)
 
 
 @PROXIES.register_module(name="SamProxy")

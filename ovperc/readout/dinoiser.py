@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,7 +12,6 @@ from torch.nn import functional as F
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
 from ovperc.readout.base import Readout
-from ovperc.readout.block import BlockReadout
 from ovperc.registry import READOUTS, suggest
 from ovperc.structures import DenseFeatures, ProxyFeatures, Tap
 from ovperc.weights import CATALOGUE, resolve_weights
@@ -77,7 +77,7 @@ def heads_of(state: Mapping[str, Tensor], source: str) -> DinoiserHeads:
 
 @READOUTS.register_module()
 class DinoiserReadout(Readout):
-    """MaskCLIP's embeddings averaged by a learned affinity (Wysoczanska et al., ECCV 2024, eq. 3 and 6).
+    """Embeddings averaged by a learned affinity (Wysoczanska et al., ECCV 2024, eq. 3 and 6).
 
     With ``c_ij`` the cosine of ``obj_proj`` of patches ``i, j``, set to 0 below ``gamma``::
 
@@ -91,6 +91,7 @@ class DinoiserReadout(Readout):
         heads: built heads, in place of ``weights``.
         gamma: similarities below it count nothing.
         layer: block that the heads read.
+        values: where the embeddings come from, on the tower's grid; left out, MaskCLIP's, as published.
     """
 
     def __init__(
@@ -99,17 +100,18 @@ class DinoiserReadout(Readout):
         heads: DinoiserHeads | None = None,
         gamma: float = 0.2,
         layer: int = -3,
+        values: Readout | dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if (weights is None) == (heads is None):
             raise ValueError("DinoiserReadout needs either weights (a name or a file) or built heads")
         self.heads = load_heads(weights) if heads is None else heads
-        self.values = BlockReadout({"type": "Identity"})
+        self.values: Readout = READOUTS.build(values or {"type": "BlockReadout", "affinity": {"type": "Identity"}})
         self.gamma = gamma
         self.layer = layer
 
     def own_taps(self, backbone: DenseBackbone) -> list[Tap]:
-        """MaskCLIP's, and what the heads read.
+        """Those of the embeddings, and what the heads read.
 
         Raises:
             ValueError: the heads were trained on a tower of another width.
@@ -122,12 +124,12 @@ class DinoiserReadout(Readout):
         return [*self.values.own_taps(backbone), Tap(self.layer, "ln_2")]
 
     def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
-        """MaskCLIP's."""
+        """Those of the embeddings, before they are averaged."""
         return self.values.tokens(backbone, features, proxy)
 
     def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
         """Pooled embeddings, ``(B, n, E)``."""
-        values = super().embed(backbone, features, proxy).float()
+        values = self.values.embed(backbone, features, proxy).float()
         weights = self.heads.similarity(self._maps(features))
         weights = weights.masked_fill_(weights < self.gamma, 0.0)
         return (weights @ values) / (weights.sum(dim=-1, keepdim=True) + 1e-6)

@@ -63,9 +63,7 @@ class StreamReadout(Readout):
         if not self.affinity.serves_all_blocks or not all(block.affine_output for block in blocks):
             pairs = zip(layers, blocks, strict=True)
             return [attend_block(block, layer, self.affinity, features, proxy) for layer, block in pairs]
-        projected = [
-            block.project_out(features[Tap(layer, "v")]) for layer, block in zip(layers, blocks, strict=True)
-        ]
+        projected = [block.project_out(features[Tap(layer, "v")]) for layer, block in zip(layers, blocks, strict=True)]
         total = sum(projected[1:], start=projected[0])[:, None]
         inputs = AttentionInputs({"v": total}, features.grid_hw, features.num_prefix, proxy)
         return [self.affinity.aggregate(inputs, total)[:, 0]]

@@ -244,6 +244,7 @@ def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 1
         ValueError: an unknown field or part (near matches are offered), or a tower whose position table
             is resized by another rule than the method's.
     """
+    method = method.on(needs_stream=clip.needs_stream)
     proxy = None if isinstance(overrides.get("proxy"), Mapping) else overrides.pop("proxy", None)
     tiler = overrides.pop("tiler", None) or method.view(clip.preprocess.image_size_px, clip.backbone.stride_px)
     method = method.replace(**{name: value for name, value in overrides.items() if name not in _PART_REGISTRIES})
