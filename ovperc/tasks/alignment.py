@@ -63,9 +63,10 @@ class RegionAlignment(BaseModel):
         keep: share of the trained weights in what is exported, the rest are the original ones (CLIM 0.7,
             CLIPSelf 0.7 and 0.95).
         max_scale: bound of the learnt inverse temperature.
+        fresh_blocks: so many of the last blocks start anew, to unlearn what they took for granted.
 
     Raises:
-        ValueError: the tower has fewer blocks, or ``keep`` is not in 0..1.
+        ValueError: the tower has fewer blocks, ``keep`` is not in 0..1, or fresh weights would be averaged with old.
     """
 
     def __init__(
@@ -76,10 +77,13 @@ class RegionAlignment(BaseModel):
         readout: dict[str, Any] | Readout | None = None,
         keep: float = 0.7,
         max_scale: float = 100.0,
+        fresh_blocks: int = 0,
     ) -> None:
         super().__init__()
         if not 0.0 <= keep <= 1.0:
             raise ValueError(f"keep is the share of trained weights in 0..1; got {keep}")
+        if fresh_blocks and keep < 1.0:
+            raise ValueError(f"fresh blocks cannot be averaged with the old ones: use keep=1; got {keep}")
         clip = load_clip(**clip) if isinstance(clip, dict) else clip
         self.tower: DenseBackbone = copy.deepcopy(clip.backbone)
         self.log_scale = nn.Parameter(torch.tensor(clip.log_scale))
@@ -93,6 +97,8 @@ class RegionAlignment(BaseModel):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.objective.prepare(self)
+        for layer in range(self.tower.depth - fresh_blocks, self.tower.depth):
+            draw_anew(block_module(self.tower, layer))
         self._choose_trained(trained_blocks)
 
     @property
@@ -234,3 +240,15 @@ def block_module(tower: DenseBackbone, layer: int) -> nn.Module:
     if blocks is None:
         raise ValueError(f"{type(tower).__name__} has no transformer blocks; pass trained_blocks=-1")
     return blocks[layer]
+
+
+@torch.no_grad()
+def draw_anew(block: nn.Module) -> None:
+    """Draws a block's weights as ViTs start (standard deviation 0.02); norms become the identity."""
+    for part in block.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.LayerNorm):
+            part.reset_parameters()

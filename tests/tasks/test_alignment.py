@@ -281,6 +281,16 @@ def test_saved_as_the_authors_do(tmp_path: Path) -> None:
     assert torch.equal(other.visual.proj, model.clip.backbone.tower.proj)
 
 
+def test_fresh_blocks_start_anew() -> None:
+    model = task("clim", keep=1.0, fresh_blocks=1)
+    original = model.teacher.tower.state_dict()
+    changed = {key for key, value in model.tower.tower.state_dict().items() if not torch.equal(value, original[key])}
+    assert changed
+    assert all("resblocks.2." in key for key in changed)
+    with pytest.raises(ValueError, match=r"use keep=1; got 0\.7"):
+        task("clim", fresh_blocks=1)
+
+
 def test_wrong_settings() -> None:
     with pytest.raises(ValueError, match=r"trained_blocks must be -1 or in 1\.\.3"):
         task("clim", trained_blocks=4)

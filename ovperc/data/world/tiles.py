@@ -22,6 +22,9 @@ ANY_COLOUR = (1 << len(COLOURS)) - 1
 PALETTE = np.array([COLOUR_RGB[name] for name in COLOURS], np.float32)
 _PARTIAL = frozenset(colour for _, colour in HOLD_OUT.pattern_colour)
 """Colours of which training shows some patterns only."""
+_GREYS = tuple(COLOURS.index(name) for name in ("white", "black"))
+_MARGIN = 1.3
+"""How many times nearer a mixed colour has to be to one that is allowed; light changes colours a little."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ def even_looks(looks: Sequence[Attributes]) -> tuple[Attributes, ...]:
 def recolour(picture: np.ndarray, looks: Sequence[Attributes], rng: np.random.Generator) -> np.ndarray | None:
     """The picture in other colours, for which there are no words; ``None`` where no mixture was found.
 
-    Channels are mixed at random. A mixture is refused that would bring a patterned object nearest to a colour of
-    which training shows some patterns only, or any object to a colour that its shape is held out with: no picture
-    shows what a held-out pair is called.
+    Channels are mixed at random. A mixture is refused that would bring a patterned object near a colour of which
+    training shows some patterns only, or any object near a colour that its shape is held out with: no picture shows
+    what a held-out pair is called.
 
     Args:
         picture: ``(S, S, 3)`` uint8.
@@ -81,9 +84,24 @@ def recolour(picture: np.ndarray, looks: Sequence[Attributes], rng: np.random.Ge
 
 
 def _allowed(look: Attributes, colour: np.ndarray) -> bool:
-    nearest = int(np.square(PALETTE - colour).sum(axis=1).argmin())
-    named = Attributes(nearest, look.pattern, look.shape)
-    return not HOLD_OUT.novel_colour_shape(named) and (look.pattern == 0 or nearest not in _PARTIAL)
+    """Whether a colour is clearly nearer to one that the look may have than to any it may not, in RGB and in hue."""
+    refused = np.array([_is_refused(Attributes(k, look.pattern, look.shape)) for k in range(len(COLOURS))])
+    far = np.sqrt(np.square(PALETTE - colour).sum(axis=1))
+    if colour.max() - colour.min() < 0.2 * colour.max():
+        return bool(_MARGIN * far[~refused].min() < far[refused].min(initial=np.inf))
+    turn = np.abs((_hue(PALETTE) - _hue(colour[None]) + 180) % 360 - 180)
+    turn[list(_GREYS)] = np.inf
+    return all(_MARGIN * apart[~refused].min() < apart[refused].min(initial=np.inf) for apart in (far, turn))
+
+
+def _hue(colours: np.ndarray) -> np.ndarray:
+    """Degrees, ``(n,)``, of RGB ``(n, 3)``."""
+    red, green, blue = colours.T
+    return np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)) % 360
+
+
+def _is_refused(look: Attributes) -> bool:
+    return HOLD_OUT.novel_colour_shape(look) or (look.pattern > 0 and look.colour in _PARTIAL)
 
 
 @DATASETS.register_module()
