@@ -20,6 +20,7 @@ method = dict(
         "clip-mini": dict(
             tiler=dict(type="Tiler", short_side_px=112),
             rpn=dict(before=(300, 200), after=(100, 60), rpn_iou=0.7),
+            fusion=dict(policy="fvlm", base=0.35, novel=0.65, scale=23.0),
         )
     },
 )

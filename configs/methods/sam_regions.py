@@ -27,7 +27,7 @@ method = dict(
         "clip-mini": dict(
             tiler=dict(type="Tiler", short_side_px=112),
             vlm=dict(kind="crops", crop_px=48, context=1.25),
-            fusion=dict(policy="vlm", scale=25.0, objectness=0.5),
+            fusion=dict(policy="vlm", scale=23.0, objectness=0.5),
         )
     },
 )

@@ -20,7 +20,7 @@ method = dict(
         "clip-mini": dict(
             tiler=dict(type="Tiler", short_side_px=112),
             rpn=dict(before=(300, 200), after=(100, 60), rpn_iou=0.7),
-            fusion=dict(policy="vild", base=1 / 3, novel=2 / 3, scale=25.0),
+            fusion=dict(policy="vild", base=1 / 3, novel=2 / 3, scale=23.0),
             keep=100,
         )
     },
