@@ -15,7 +15,7 @@ method = dict(
     resize="bicubic",
     mini={
         "clip-mini": dict(
-            head=dict(side_blocks=1),
+            head=dict(side_blocks=6),
             texts=dict(source="anomalyclip-mini"),
             tiler=dict(size_px=112),
         )

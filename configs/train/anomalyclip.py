@@ -1,8 +1,7 @@
 """AnomalyCLIP's prompts (Zhou et al., ICLR 2024) for OpenAI's ViT-L/14@336: train on the test split of one set.
 
 Features of the frozen tower are computed once and kept in ``cache_file``. 15 epochs of batches of 8; the iterations
-below are those of VisA's 2,162 test images. Set ``train_dataloader.dataset.images`` to another set as in
-``docs/how_to/anomaly.md``.
+below are those of VisA's 2,162 test images. Other sets: ``docs/how_to/anomaly.md``.
 """
 
 _base_ = "../world.py"
@@ -10,18 +9,18 @@ custom_imports = dict(
     imports=[
         "ovperc.anomaly.training",
         "ovperc.anomaly.feature_cache",
+        "ovperc.data.world.contrastive",
         "ovperc.engine.export_weights",
-        "ovperc.data.anomaly",
     ],
     allow_failed_imports=False,
 )
 iterations = 15 * 271
-tower = dict(arch="ViT-L-14-336-quickgelu", weights="openai", pos_embed="bilinear_square")
+tower = dict(weights="ViT-L-14-336/openai", pos_embed="bilinear_square")
 model = dict(type="AnomalyPromptTraining", clip=tower, contexts=12, depth=9, deep_length=4, tau=0.07, map_weight=4.0)
 train_dataloader = dict(
     dataset=dict(
         type="AnomalyFeatures",
-        images=dict(type="VisA", root="data/visa"),
+        images=dict(set="visa", root="data"),
         clip=tower,
         request=dict(side_blocks=19, side_taps=(-1,), pooled="bare"),
         size_px=518,

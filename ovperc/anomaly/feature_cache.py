@@ -53,7 +53,8 @@ class AnomalyFeatures(Dataset):
     """Batches of cached features; item ``i`` is the ``i``-th batch of an endless sequence of shuffled epochs.
 
     Args:
-        images: config of a set of labelled images (``AnomalyImages``), or the set. Only images with a mask count.
+        images: ``dict(set="visa", root=...)`` for the test images of a set of files, ``dict(type=NAME, ...)`` for a
+            registered data set, or the set (``AnomalyImages``). Only images with a mask count.
         clip: ``dict(arch=..., weights=..., pos_embed=...)`` for ``load_clip``, or a loaded model.
         request: fields of :class:`TowerRequest`; side taps are projected into the joint space, main taps are kept as
             they are.
@@ -81,7 +82,7 @@ class AnomalyFeatures(Dataset):
         resize: str = "bicubic",
         cache_file: str | Path | None = None,
     ) -> None:
-        images = DATASETS.build(images) if isinstance(images, dict) else images
+        images = _open(images) if isinstance(images, Mapping) else images
         clip = load_clip(**clip) if isinstance(clip, dict) else clip
         fields = {name: tuple(value) if isinstance(value, list) else value for name, value in request.items()}
         self.request = TowerRequest(**fields)
@@ -116,6 +117,15 @@ class AnomalyFeatures(Dataset):
             epoch, offset = divmod(place, count)
             rows.append(int(np.random.default_rng((self.seed, epoch)).permutation(count)[offset]))
         return rows
+
+
+def _open(images: Mapping[str, Any]) -> Any:
+    if "set" not in images:
+        return DATASETS.build(dict(images))
+    from ovperc.data.anomaly.sets import open_set
+
+    settings = dict(images)
+    return open_set(settings.pop("set"), **settings)
 
 
 def encode_for_training(backbone: DenseBackbone, images: Tensor, request: TowerRequest) -> tuple[list[Tensor], Tensor]:

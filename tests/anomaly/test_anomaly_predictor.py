@@ -158,9 +158,7 @@ def test_methods_are_checked():
     assert method.on("clip-mini").head == {"type": "TextMapHead", "side_blocks": 1, "tau": 0.1}
     assert method.on("clip-mini", {"head"}).head == method.head == method.on("ViT-B-16").head
     open_source, mini = {"type": "PromptTexts", "source": None, "other": 1}, {"source": "s", "other": 2}
-    method = AnomalyMethod(
-        "x", HEADS["text"], SQUARE, texts=open_source, mini={"m": {"texts": {"source": "s", "other": 2}}}
-    )
+    method = AnomalyMethod("x", HEADS["text"], SQUARE, texts=open_source, mini={"m": {"texts": mini}})
     assert method.on("m", {"texts"}).texts == {"type": "PromptTexts", "source": "s", "other": 1}
 
 
