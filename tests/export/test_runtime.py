@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
+import PIL
 import pytest
 from PIL import Image
 
+import ovperc
 from ovperc.benchmark.foundation import random_bank, random_image
 from ovperc.export import runtime
 from ovperc.export.card import CARD_NAME, MERGES_NAME, Card, FolderError
@@ -192,3 +197,31 @@ def test_runs_where_torch_is_not(folder, tmp_path) -> None:
     assert run.stdout.strip() == "[] ('background', 'red star', 'grass')"
     assert SegPrediction.load(tmp_path / "answer").size_hw == (50, 70)
     assert Image.open(tmp_path / "drawn.png").size[0] > 70
+
+
+def test_runs_beside_numpy_onnxruntime_and_pillow_alone(folder, tmp_path) -> None:
+    """An environment of its own, with these three and nothing else installed."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for module in (np, ort, PIL):
+        package = Path(module.__file__).parent
+        shared = package.parent / f"{'pillow' if module is PIL else package.name}.libs"
+        for path in (package, shared):
+            if path.exists():
+                (site / path.name).symlink_to(path)
+    script = f"FOLDER, OUT, BLOCKED = {str(folder)!r}, {str(tmp_path)!r}, {_BLOCKED}\nimport sys\n{_DEVICE}"
+    paths = os.pathsep.join([str(site), str(Path(ovperc.__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONNOUSERSITE": "1"}
+    run = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[] ('background', 'red star', 'grass')"
+
+
+@pytest.mark.parametrize("queries", [2, 2000])
+def test_two_words_or_two_thousand(model, predictor, queries: int) -> None:
+    """A file has no limit of its own."""
+    bank = random_bank(queries, 24, model.card.fingerprint)
+    model.use_bank(bank)
+    image = random_image((48, 60))
+    theirs = predictor.segmenter.segment(predictor.segmenter.encode(image), bank)
+    assert (model.predict(image).labels == theirs.labels.numpy()).mean() >= 0.999
