@@ -31,9 +31,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--method", default="maskclip", metavar="NAME", help="method (default: %(default)s)")
     group.add_argument(
         "--weights",
-        default="clip-mini",
         metavar="NAME|FILE",
-        help="name from the catalogue, hf-hub: name, or a checkpoint file (default: %(default)s)",
+        help="name from the catalogue, hf-hub: name, or a checkpoint file (default: the method's own, or clip-mini)",
     )
     group.add_argument("--arch", metavar="NAME", help="architecture, where the weights do not tell it")
     group.add_argument("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1 or auto (default: auto)")

@@ -76,7 +76,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--panels", type=int, default=0, metavar="N", help="write report.html with panels of the N worst images"
     )
     add_model_arguments(parser)
-    parser.set_defaults(weights=None)  # the method's own, or clip-mini
     add_run_arguments(parser)
     return parser
 
