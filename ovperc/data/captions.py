@@ -12,20 +12,21 @@ import torch
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
-from ovperc.data.images import read_image
+from ovperc.data.images import list_images, read_image
 from ovperc.data.layout import LayoutError
 from ovperc.registry import DATASETS
 
 
 @DATASETS.register_module()
 class CaptionPictures(Dataset):
-    """Random views of photographs, each with one of its captions.
+    """Random square views of photographs, each with one of its captions if there are any.
 
     Draws from Python's, numpy's and torch's generators: wrap it in ``SeededDataset``.
 
     Args:
         root: folder of the pictures.
-        annotations: JSON ``{"images": [{"id", "file_name", "captions": [...]}]}``, or COCO's own caption file.
+        annotations: JSON ``{"images": [{"id", "file_name", "captions": [...]}]}``, or COCO's own caption file; left
+            out, all pictures of the folder, without captions.
         size_px: side of a view.
         scale: least and largest share of a picture's area that a view shows.
 
@@ -34,10 +35,14 @@ class CaptionPictures(Dataset):
     """
 
     def __init__(
-        self, root: str | Path, annotations: str | Path, size_px: int = 224, scale: tuple[float, float] = (0.9, 1.0)
+        self,
+        root: str | Path,
+        annotations: str | Path | None = None,
+        size_px: int = 224,
+        scale: tuple[float, float] = (0.9, 1.0),
     ) -> None:
         self.root = Path(root)
-        self.rows = _read(Path(annotations))
+        self.rows = _listed(self.root) if annotations is None else _read(Path(annotations))
         self._view = RandomResizedCrop(size_px, scale, interpolation=InterpolationMode.BICUBIC, antialias=True)
 
     def __len__(self) -> int:
@@ -46,11 +51,15 @@ class CaptionPictures(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         name, captions = self.rows[index]
         pixels = torch.from_numpy(read_image(self.root / name).copy()).permute(2, 0, 1)
-        return {
-            "image": self._view(pixels),
-            "text": random.choice(captions),
-            "seed": int(np.random.randint(2**31)),  # noqa: NPY002 (seeded by SeededDataset)
-        }
+        item = {"image": self._view(pixels), "seed": int(np.random.randint(2**31))}  # noqa: NPY002 (seeded outside)
+        return {**item, "text": random.choice(captions)} if captions else item
+
+
+def _listed(folder: Path) -> list[tuple[str, list[str]]]:
+    files = list_images(folder, recursive=True) if folder.is_dir() else []
+    if not files:
+        raise LayoutError(f"there are no pictures in {folder}")
+    return [(path.relative_to(folder).as_posix(), []) for path in files]
 
 
 def _read(path: Path) -> list[tuple[str, list[str]]]:
