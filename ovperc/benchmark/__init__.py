@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ovperc.benchmark.case import Case
 
-_SUITES = ("foundation", "export", "evaluation", "anomaly", "anomaly_metrics", "refinement", "detection")
+_SUITES = ("foundation", "export", "evaluation", "anomaly", "anomaly_metrics", "refinement", "detection", "alignment")
 
 
 def all_cases() -> dict[str, Case]:
