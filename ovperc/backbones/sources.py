@@ -57,8 +57,10 @@ def locate(arch: str | None, weights: str | Path | None) -> WeightsSource:
         FileNotFoundError: there is no such file (``MissingWeightsError`` says how to get it).
     """
     name = None if weights is None else str(weights)
-    if arch in (None, "clip-mini") and name in (None, "clip-mini"):
-        return WeightsSource("clip-mini", "clip-mini", catalogue.resolve_weights("clip-mini"))
+    shipped = {entry.name for entry in catalogue.CATALOGUE if entry.arch == "clip-mini"}
+    if arch in (None, "clip-mini") and (name is None or name in shipped):
+        name = name or "clip-mini"
+        return WeightsSource(name, "clip-mini", catalogue.resolve_weights(name))
     if arch is not None and arch.startswith(HUB_PREFIX):
         if name is not None:
             raise ValueError(f"{arch} names its own weights; leave weights out, or pass it as weights")
