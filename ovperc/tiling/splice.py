@@ -53,5 +53,6 @@ def splice(tokens: Tensor, grid_hw: tuple[int, int], geometry: Geometry, patch_p
 
 
 def as_one_window(geometry: Geometry) -> Geometry:
-    """The same resize with the whole image as its only window: the geometry of a spliced canvas."""
-    return dataclasses.replace(geometry, crop_hw=geometry.resized_hw, starts_y=(0,), starts_x=(0,))
+    """The whole image as its only window, at its original size: scores of a spliced canvas are resized once."""
+    size_hw = geometry.original_hw
+    return dataclasses.replace(geometry, resized_hw=size_hw, crop_hw=size_hw, starts_y=(0,), starts_x=(0,))
