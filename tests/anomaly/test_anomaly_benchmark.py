@@ -1,0 +1,34 @@
+"""What the benchmark compares with gives the same numbers as what it measures."""
+
+from __future__ import annotations
+
+import torch
+from torch.testing import assert_close
+
+from ovperc.anomaly.tower_pass import TowerRequest, tower_pass
+from ovperc.anomaly.windows import encode_windows
+from ovperc.benchmark import all_cases
+from ovperc.benchmark.anomaly import two_path_forward, window_loop
+from tests.helpers.tiny_models import IMAGE_PX, tiny_clip
+
+
+@torch.inference_mode()
+def test_plain_two_path_model_is_the_same_method():
+    backbone = tiny_clip("vit").backbone
+    pixels = torch.randn(1, 3, IMAGE_PX, IMAGE_PX, generator=torch.Generator().manual_seed(0))
+    for blocks in (1, 3):
+        found = tower_pass(backbone, pixels, TowerRequest(side_blocks=blocks, side_taps=(-1,)))
+        plain = two_path_forward(backbone.tower, pixels, blocks)[:, 1:]
+        assert_close(backbone.project(found.side[2]), plain, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_looped_windows_are_the_batched_ones():
+    backbone = tiny_clip("vit").backbone
+    tokens, grid_hw, _ = backbone.embed(torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(0)))
+    found = encode_windows(backbone, tokens, grid_hw, None, (2,))[2]
+    assert_close(found, window_loop(backbone, tokens, grid_hw, 2), atol=1e-4, rtol=1e-4)
+
+
+def test_cases_are_listed():
+    assert {"anomalyclip-ratio", "winclip-windows", "prompt-training"} <= set(all_cases())
