@@ -9,7 +9,6 @@ custom_imports = dict(
     imports=[
         "ovperc.detection.detector",
         "ovperc.data.world.detection_batches",
-        "ovperc.data.world.contrastive",
         "ovperc.engine.export_weights",
     ],
     allow_failed_imports=False,
@@ -41,6 +40,7 @@ model = dict(
 )
 train_dataloader = dict(
     dataset=dict(type="WorldDetectionBatches", length=iterations, seed=0, scenes=12, style=dict(grey_share=0.3)),
+    collate_fn=dict(type="ovperc.join_batches", _delete_=True),
 )
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(

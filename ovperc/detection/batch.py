@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ovperc.registry import FUNCTIONS
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,22 @@ class DetectionBatch:
             if name != "images"
         }
         return DetectionBatch(self.images.to(device), **moved)
+
+
+def join(parts: Sequence[DetectionBatch]) -> DetectionBatch:
+    """Several batches of one image size as one; what one of them lacks is left out of all."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def joined(name: str) -> tuple[Tensor, ...] | None:
+        entries = [getattr(part, name) for part in parts]
+        return None if any(entry is None for entry in entries) else tuple(row for entry in entries for row in entry)
+
+    rest = {name: joined(name) for name in ("boxes", "labels", "masks", "regions", "features")}
+    return DetectionBatch(torch.cat([part.images for part in parts]), **rest)
+
+
+@FUNCTIONS.register_module()
+def join_batches(parts: Sequence[DetectionBatch]) -> dict[str, DetectionBatch]:
+    """Collate function: keywords of the model's ``forward``, the only form that mmengine's DDP takes."""
+    return {"batch": join(parts)}

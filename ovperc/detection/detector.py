@@ -178,14 +178,6 @@ class OpenVocabDetector(BaseModel):
         ]
         return boxes, torch.cat(rows)
 
-    def train_step(self, data: DetectionBatch, optim_wrapper) -> dict[str, Tensor]:
-        """One optimisation step; returns what is logged."""
-        with optim_wrapper.optim_context(self):
-            losses = self(data, mode="loss")
-        parsed, logs = self.parse_losses(losses)
-        optim_wrapper.update_params(parsed)
-        return logs
-
     def export_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """What was trained; names of the frozen tower do not occur."""
         return {name: value for name, value in state.items() if name.startswith(("heads.", "resnet."))}

@@ -27,18 +27,6 @@ def ov_coco_base() -> tuple[tuple[str, ...], ...]:
     return (tuple(as_words(name) for name in OV_COCO_BASE),)
 
 
-@FUNCTIONS.register_module()
-def join_batches(parts: Sequence[DetectionBatch]) -> DetectionBatch:
-    """Collate function: several batches of one image size as one."""
-
-    def joined(name: str) -> tuple[Tensor, ...] | None:
-        entries = [getattr(part, name) for part in parts]
-        return None if any(entry is None for entry in entries) else tuple(row for entry in entries for row in entry)
-
-    rest = {name: joined(name) for name in ("boxes", "labels", "masks", "regions", "features")}
-    return DetectionBatch(torch.cat([part.images for part in parts]), **rest)
-
-
 @dataclass(frozen=True)
 class Jitter:
     """One draw of large-scale jittering (Ghiasi et al., CVPR 2021): resize, flip, place on a square.
@@ -94,7 +82,7 @@ class Jitter:
 
 @DATASETS.register_module()
 class DetectionTraining(Dataset):
-    """Batches of one image; join them with ``join_batches``.
+    """Batches of one image; the loader joins them (``collate_fn=dict(type="ovperc.join_batches")``).
 
     Objects whose names are not in the vocabulary, and crowds, are left out. Teacher regions go through the same
     flip and crop as the picture they belong to.

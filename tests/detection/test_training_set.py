@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from ovperc.data.detection.sample import DetectionSample
+from ovperc.detection.batch import join
 from ovperc.detection.store_cli import main as store_teacher
 from ovperc.detection.teacher_store import Taught, TeacherHeader, TeacherStore, names_digest, write_store
-from ovperc.detection.training_set import DetectionTraining, Jitter, join_batches
+from ovperc.detection.training_set import DetectionTraining, Jitter
 from ovperc.io.coco import encode_rle
 
 NAMES = [f"picture {number}" for number in range(5)]
@@ -118,7 +119,7 @@ def test_boxes_and_masks_move_with_the_pixels(flip: float) -> None:
 
 def test_batches_join_and_empty_pictures_stay() -> None:
     data = DetectionTraining(Pictures(), [["square"]], size_px=64, scale=(0.8, 0.8), flip=0.0)
-    batch = join_batches([data[0], data[1]])
+    batch = join([data[0], data[1]])
     assert batch.images.shape == (2, 3, 64, 64) and [len(part) for part in batch.boxes] == [1, 0]
     assert batch.masks[1].shape == (0, 64, 64) and batch.regions is None
     with pytest.raises(ValueError, match="names a class"):
