@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ovperc.data.benchmarks import Benchmark
 from ovperc.data.detection.sample import DetectionSample
@@ -17,10 +16,11 @@ from ovperc.detection.evaluation import (
     region_hits,
     start_run,
 )
+from ovperc.detection.text_scores import word_logits
 from ovperc.engine.summary import RunSummary
 from ovperc.engine.test_run import TestOptions
 from ovperc.predictor import Predictor
-from ovperc.readout.regions import RegionWeights, stitched_box_weights, stitched_mask_weights
+from ovperc.readout.regions import stitched_box_weights, stitched_mask_weights
 from ovperc.structures import TextBank
 
 
@@ -91,7 +91,7 @@ class DenseNamer:
 
     def __init__(self, predictor: Predictor, bank: TextBank) -> None:
         self.predictor = predictor
-        self.bank = bank
+        self.bank = bank.to("cpu")
 
     @torch.inference_mode()
     def hits(self, sample: DetectionSample) -> dict[str, Any]:
@@ -107,13 +107,6 @@ class DenseNamer:
             masks = torch.from_numpy(sample.dense_masks()[kept]).to(encoded.stitcher.rows.device)
             views["mask"] = stitched_mask_weights(masks, encoded.stitcher)
         for view, weights in views.items():
-            scores = self._scores(weights, encoded.embeddings.patches)
+            scores = word_logits(weights.pool(encoded.embeddings.patches).cpu(), self.bank, 1.0)
             found[view] = scores.argsort(dim=1, descending=True, stable=True)[:, :5].tolist()
         return found
-
-    def _scores(self, weights: RegionWeights, patches: Tensor) -> Tensor:
-        """Best cosine of each word's prompts, ``(R, C)``."""
-        cosines = weights.pool(patches).cpu() @ self.bank.embeddings.cpu().T
-        scores = cosines.new_full((len(cosines), self.bank.num_classes), -1.0)
-        owners = self.bank.owners.cpu().expand(len(cosines), -1)
-        return scores.scatter_reduce(1, owners, cosines, "amax")
