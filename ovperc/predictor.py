@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +17,11 @@ from ovperc.configs import MethodConfig, load_method
 from ovperc.data.images import ImageSource, expand_sources, is_several, read_image
 from ovperc.predictions import SegPrediction
 from ovperc.registry import suggest
-from ovperc.structures import TextBank
 from ovperc.tasks.segmentation import DenseSegmenter, EncodedImage, build_segmenter
 from ovperc.tasks.table import task_of
-from ovperc.text.coverage import UnseenWordsWarning, unseen_words
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
+from ovperc.text.word_reader import WordReader
 from ovperc.weights import home
 
 if TYPE_CHECKING:
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU = torch.device("cpu")
-_BANKS_KEPT = 8
-_WORDS_LISTED = 6
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class Outcome:
     error: Exception | None = None
 
 
-class Predictor:
+class Predictor(WordReader):
     """Segments images with words.
 
     Everything left of the words depends on the image only, everything in a text bank on the words only, so
@@ -94,39 +89,9 @@ class Predictor:
         info: PredictorInfo,
         background: BackgroundLike = None,
     ) -> None:
+        super().__init__(text_encoder, info.weights, background)
         self.segmenter = segmenter
-        self.text_encoder = text_encoder
         self.info = info
-        self.background = background
-        self._banks: OrderedDict[Vocabulary, TextBank] = OrderedDict()
-
-    def vocabulary(self, words: Words, background: BackgroundLike = None) -> Vocabulary:
-        """Reads words; without a background of their own they get the predictor's."""
-        if background is None and not isinstance(words, Vocabulary):
-            background = self.background
-        return Vocabulary.parse(words, background)
-
-    def bank(self, words: Words, background: BackgroundLike = None) -> TextBank:
-        """The embedded words. The last few vocabularies stay in memory, single words also on disk."""
-        vocabulary = self.vocabulary(words, background)
-        if vocabulary not in self._banks:
-            self._banks[vocabulary] = self.text_encoder(vocabulary)
-            self._warn_of_unseen(vocabulary)
-        self._banks.move_to_end(vocabulary)
-        while len(self._banks) > _BANKS_KEPT:
-            self._banks.popitem(last=False)
-        return self._banks[vocabulary]
-
-    def _warn_of_unseen(self, vocabulary: Vocabulary) -> None:
-        unseen = unseen_words(self.text_encoder.text_tower, vocabulary.prompts)
-        if unseen:
-            listed = ", ".join(map(repr, unseen[:_WORDS_LISTED])) + (", ..." if len(unseen) > _WORDS_LISTED else "")
-            warnings.warn(
-                f"{self.info.weights} has never met {listed}: what it marks so is chance; "
-                "use words it knows, or weights that know more",
-                UnseenWordsWarning,
-                stacklevel=4,
-            )
 
     def predict(
         self, images: Any, words: Words, background: BackgroundLike = None

@@ -8,7 +8,7 @@ method = dict(
     task="detection",
     heads="fvlm-mini",
     tiler=dict(type="Tiler", short_side_px=1024, max_long_side_px=1333),
-    vlm=dict(kind="none"),
+    vlm=dict(kind="off"),
     fusion=dict(policy="vild", base=1 / 3, novel=2 / 3, scale=100.0),
     rpn=dict(before=(1000, 1000), after=(1000, 1000), rpn_iou=0.7),
     nms_iou=0.5,

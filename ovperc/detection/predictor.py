@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,16 +23,13 @@ from ovperc.detection.weights import TrainedHeads, read_heads
 from ovperc.predictor import Outcome, PredictorInfo
 from ovperc.registry import PROPOSERS, TILERS
 from ovperc.structures import TextBank
-from ovperc.text.coverage import UnseenWordsWarning, unseen_words
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
+from ovperc.text.word_reader import WordReader
 from ovperc.weights import home
 
-_BANKS_KEPT = 8
-_WORDS_LISTED = 6
 
-
-class DetPredictor:
+class DetPredictor(WordReader):
     """Finds objects with words; the words can be others at every call.
 
     Everything about an image that no word changes (boxes, embeddings, where masks come from) is kept by
@@ -56,12 +51,10 @@ class DetPredictor:
         compose: bool = False,
         background: BackgroundLike = None,
     ) -> None:
+        super().__init__(text_encoder, info.weights, background)
         self.detector = detector
-        self.text_encoder = text_encoder
         self.info = info
         self.compose = compose
-        self.background = background
-        self._banks: OrderedDict[Vocabulary, TextBank] = OrderedDict()
 
     @property
     def base_words(self) -> frozenset[str]:
@@ -69,30 +62,9 @@ class DetPredictor:
         trained = self.detector.trained
         return frozenset() if trained is None else trained.base_words
 
-    def vocabulary(self, words: Words, background: BackgroundLike = None) -> Vocabulary:
-        """Reads words; without a background of their own they get the predictor's."""
-        if background is None and not isinstance(words, Vocabulary):
-            background = self.background
-        return Vocabulary.parse(words, background)
-
-    def bank(self, words: Words, background: BackgroundLike = None) -> TextBank:
-        """The embedded words. The last few vocabularies stay in memory, single words also on disk."""
-        vocabulary = self.vocabulary(words, background)
-        if vocabulary not in self._banks:
-            embed = self.text_encoder
-            self._banks[vocabulary] = composed_bank(embed, vocabulary) if self.compose else embed(vocabulary)
-            self._warn_of_unseen(vocabulary)
-        self._banks.move_to_end(vocabulary)
-        while len(self._banks) > _BANKS_KEPT:
-            self._banks.popitem(last=False)
-        return self._banks[vocabulary]
-
-    def _warn_of_unseen(self, vocabulary: Vocabulary) -> None:
-        unseen = unseen_words(self.text_encoder.text_tower, vocabulary.prompts)
-        if unseen:
-            listed = ", ".join(map(repr, unseen[:_WORDS_LISTED])) + (", ..." if len(unseen) > _WORDS_LISTED else "")
-            message = f"{self.info.weights} has never met {listed}: what it finds so is chance"
-            warnings.warn(message, UnseenWordsWarning, stacklevel=4)
+    def embed(self, vocabulary: Vocabulary) -> TextBank:
+        """A new bank, with phrases as the sum of their words where the heads were trained so."""
+        return composed_bank(self.text_encoder, vocabulary) if self.compose else super().embed(vocabulary)
 
     def predict(
         self, images: Any, words: Words, background: BackgroundLike = None

@@ -24,7 +24,7 @@ from ovperc.structures import TextBank
 from ovperc.text.classifier import check_bank
 from ovperc.tiling import Tiler, normalize, resize_image
 
-VlmKind = Literal["dense", "shifted", "crops", "none"]
+VlmKind = Literal["dense", "shifted", "crops", "off"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class VlmReadout:
 
     Attributes:
         kind: ``dense`` pools the tower's dense map inside the region (one matrix product); ``shifted`` pools DITO's
-            shifted-window map; ``crops`` cuts each region out and encodes it as an image of its own; ``none`` does
-            not ask CLIP.
+            shifted-window map; ``crops`` cuts each region out and encodes it as an image of its own; ``off`` does not
+            ask CLIP.
         crop_px: side of the crops; 0 for the size that the tower was trained at.
         context: box size of the crops, in units of the box.
         splits: windows on each axis, for ``shifted``.
@@ -239,7 +239,7 @@ class RegionDetector:
 
     def _vlm(self, pixels: Tensor, maps: TowerMaps, found: Found, inputs: Tensor) -> Tensor | None:
         """Frozen CLIP's embeddings of the regions, ``(R, E)``."""
-        if self.vlm.kind == "none":
+        if self.vlm.kind == "off":
             return None
         if self.vlm.kind == "crops":
             boxes = enlarge_boxes(inputs, self.vlm.context, (pixels.shape[-2], pixels.shape[-1]))

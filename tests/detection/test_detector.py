@@ -123,7 +123,7 @@ def test_a_resnet_can_be_the_backbone() -> None:
     losses = model.train()(batch())
     sum(losses.values()).backward()
     assert model.resnet.body.conv1.weight.grad.abs().sum() > 0
-    answer = predictor(model.eval(), fusion={"policy": "text"}, vlm={"kind": "none"}).predict(image(), "red star")
+    answer = predictor(model.eval(), fusion={"policy": "text"}, vlm={"kind": "off"}).predict(image(), "red star")
     assert answer.masks is None and len(answer) > 0
 
 
