@@ -20,6 +20,7 @@ EXAMPLE = """examples:
   python tools/export.py trident --out exports/trident --precision int8 --calibrate --check
   python tools/export.py maskclip --out exports/bins --size 480x640 --fixed-words "brick, grass, red star"
   python tools/export.py clearclip --out exports/clearclip --size 480x640 --format torch
+  python tools/export.py patch_memory --out exports/nuts --normal photos/nuts/good --check
 
 The folder holds model.onnx, text.onnx, the tokenizer, card.json, an example image and the expected answer.
 Read it with ovperc.export.runtime, which needs numpy, onnxruntime and Pillow only.
@@ -43,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("method", metavar="METHOD", help="maskclip, sclip, clearclip, naclip, gem, or a config file")
+    parser.add_argument(
+        "method", metavar="METHOD", help="a method, such as maskclip, trident or anomalyclip, or a config"
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make or to replace")
     parser.add_argument("--weights", metavar="NAME|FILE", help="weights (default: clip-mini)")
     parser.add_argument("--arch", metavar="NAME", help="architecture, where the weights do not tell it")
@@ -52,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     sizes.add_argument("--dynamic", action="store_true", help="take images of any size (default)")
     parser.add_argument("--fixed-words", metavar="WORDS", help="bake these words in; no text tower is written")
     parser.add_argument("--background", metavar="POLICY", help="policy of the fixed words, as for ovperc predict")
+    anomaly = parser.add_argument_group("anomaly methods")
+    anomaly.add_argument("--object", default="object", metavar="NAME", help="what the images show, such as 'metal nut'")
+    anomaly.add_argument("--normal", type=Path, metavar="DIR", help="flawless images to remember, and for thresholds")
+    anomaly.add_argument("--fpr", type=float, default=0.05, help="share of flawless images called damaged (0.05)")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"), help="of the image tower")
     parser.add_argument(
         "--calibrate",
@@ -98,7 +105,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> Card:
-    from ovperc.configs import load_method
+    from ovperc.configs import MethodConfig, load_method
+
+    method = load_method(arguments.method)
+    if isinstance(method, MethodConfig):
+        return _export_segmentation(arguments, method.title)
+    kind = type(method).__name__
+    if arguments.format != "onnx" or arguments.fixed_words or arguments.calibrate:
+        raise ValueError(f"{arguments.method} exports as --format onnx, without --fixed-words and --calibrate")
+    if kind == "AnomalyMethod":
+        return _export_anomaly(arguments)
+    raise ValueError(f"{arguments.method} is a method of another task ({kind}), which has no exported form")
+
+
+def _export_segmentation(arguments: argparse.Namespace, title: str) -> Card:
     from ovperc.export.folder import ExportPlan, export_folder
     from ovperc.predictor import load
 
@@ -112,17 +132,30 @@ def _export(arguments: argparse.Namespace) -> Card:
         calibration_images=arguments.calibrate,
     )
     predictor = load(arguments.method, arguments.weights, arguments.arch)
-    return export_folder(
-        predictor, load_method(arguments.method).title, _licence(arguments.weights), plan, arguments.out
+    return export_folder(predictor, title, _licence(predictor.info.weights), plan, arguments.out)
+
+
+def _export_anomaly(arguments: argparse.Namespace) -> Card:
+    from ovperc.export.anomaly_folder import AnomalyPlan, export_anomaly_folder
+    from ovperc.predictor import load
+
+    plan = AnomalyPlan(
+        object_name=arguments.object,
+        size_hw=arguments.size,
+        precision=arguments.precision,
+        check_images=arguments.check,
     )
+    predictor = load(arguments.method, arguments.weights, arguments.arch)
+    if arguments.normal is not None:
+        predictor = predictor.learn_normal(arguments.normal, arguments.object, fpr=arguments.fpr)
+    return export_anomaly_folder(predictor, _licence(predictor.info.weights), plan, arguments.out)
 
 
-def _licence(weights: str | None) -> str:
+def _licence(weights: str) -> str:
     """Of weights in the catalogue; files of one's own have one that only their owner knows."""
     from ovperc.weights import get_entry, list_weights
 
-    name = weights or "clip-mini"
-    return get_entry(name).licence if name in list_weights() else "unknown: see where the weights came from"
+    return get_entry(weights).licence if weights in list_weights() else "unknown: see where the weights came from"
 
 
 def _report(card: Card, out: Path) -> int:
@@ -135,9 +168,10 @@ def _report(card: Card, out: Path) -> int:
     from ovperc.export.folder import parity_of
 
     parity = parity_of(card)
+    what, values = ("labels", "confidence") if card.task == "segmentation" else ("decisions", "the score")
     print(
-        f"check on {parity.images} scenes: labels agree {100 * parity.label_agreement:.3f} % (stated "
-        f"{100 * parity.stated_agreement:g} %, worst image {100 * parity.worst_image:.3f} %), confidence differs by at "
+        f"check on {parity.images} images: {what} agree {100 * parity.label_agreement:.3f} % (stated "
+        f"{100 * parity.stated_agreement:g} %, worst image {100 * parity.worst_image:.3f} %), {values} differs by at "
         f"most {parity.max_confidence_error:.2g}"
     )
     if parity.miou_eager is not None:

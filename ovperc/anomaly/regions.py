@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 
@@ -35,6 +34,8 @@ def find_regions(scores: np.ndarray, threshold: float | None, min_area_px: int =
     """
     if threshold is None:
         return ()
+    import cv2  # here, so that predictions can be read and drawn where there is no OpenCV
+
     above = (scores >= threshold).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
     regions = []

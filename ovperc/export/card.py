@@ -14,6 +14,7 @@ from ovperc.io.checksum import file_sha256
 FORMAT = "ovperc-export-1"
 CARD_NAME, MERGES_NAME = "card.json", "bpe_simple_vocab_16e6.txt.gz"
 MODEL_STEM, TEXT_STEM = "model", "text"
+INPUTS_NAME = "inputs.npz"
 EXAMPLE_NAME, EXPECTED_STEM = "example.png", "expected"
 KINDS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2", "aot": ".aot.pt2"}
 
@@ -111,6 +112,9 @@ class Card:
         parity: figures of the comparison with the eager method; empty until checked.
         latency: figures measured at export; empty until checked.
         version: of ovperc.
+        task: ``segmentation``, ``anomaly`` or ``detection``; of the others than the first, words and templates are
+            empty where none can be asked.
+        settings: what a task has of its own, such as the thresholds of its decision.
     """
 
     method: str
@@ -137,6 +141,8 @@ class Card:
     files: Mapping[str, str] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     latency: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "segmentation"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Writes ``card.json`` with the sha256 of every other file of the folder."""

@@ -103,7 +103,7 @@ def export_folder(
         FileExistsError: ``out`` holds something else.
     """
     check_exportable(predictor.segmenter)
-    with _replaced(Path(out)) as folder:
+    with replaced_folder(Path(out)) as folder:
         bank = None
         if plan.fixed_words is not None:
             bank = predictor.bank(plan.fixed_words, plan.background)
@@ -246,7 +246,7 @@ def parity_of(card: Card) -> Parity | None:
 
 
 @contextmanager
-def _replaced(out: Path) -> Iterator[Path]:
+def replaced_folder(out: Path) -> Iterator[Path]:
     """A hidden folder beside ``out`` that takes its place when the block ends well."""
     out = out.expanduser()
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / CARD_NAME).exists())):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,24 +12,23 @@ import torch
 from onnx import helper, numpy_helper
 
 from ovperc.export.builder import BOOL, FLOAT, INT32, INT64, OPSET, GraphBuilder, tensor_input
-from ovperc.export.graph import ExportError, PatchEncoder, WindowTower, takes_one_image
+from ovperc.export.graph import ExportError, PatchEncoder, takes_one_image
 from ovperc.export.map_ops import classify
 from ovperc.export.pixel_ops import cut_windows, normalise, plan_axes, resize_bilinear
 from ovperc.export.rule_ops import NAMED_BACKGROUND
 from ovperc.export.splice_ops import embed_spliced
 from ovperc.export.spliced_graph import TokenEncoder, WholeImage
 from ovperc.export.text_graph import TextGraph
+from ovperc.export.tracing import trace_module, trace_windows
 from ovperc.tasks.spliced import SplicedSegmenter
 
 if TYPE_CHECKING:
-    import onnxruntime as ort
-
     from ovperc.backbones.text_tower import TextTower
     from ovperc.structures import TextBank
     from ovperc.tasks.segmentation import DenseSegmenter
+    from ovperc.tiling import Tiler
 
 MAX_MODEL_BYTES = 2**31 - 2**20
-_FREE_SIDES_TOLERANCE = 1e-3
 Convert = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 
@@ -102,7 +100,7 @@ def assemble(
         ``labels`` ``(B, H, W)`` int32 and ``confidence`` ``(B, H, W)`` float32.
     """
     tiler, backbone = segmenter.tiler, segmenter.clip.backbone
-    crop_hw, _ = _window_sizes(segmenter, size_hw)
+    crop_hw, _ = window_sizes(tiler, backbone.stride_px, size_hw)
     whole = crop_hw is None
     graph = GraphBuilder()
     axes = plan_axes(graph, "image", tiler, backbone.stride_px, crop_hw)
@@ -121,7 +119,7 @@ def assemble(
     inputs = [("image", onnx.TensorProto.UINT8, (*sides, 3)), *_word_inputs(graph, backbone.embed_dim, bank)]
     if "foreground" in tower:
         inputs.append((NAMED_BACKGROUND, BOOL, ()))
-    return _model(graph, "segment", inputs, [("labels", INT32, sides), ("confidence", FLOAT, sides)])
+    return finish_model(graph, "segment", inputs, [("labels", INT32, sides), ("confidence", FLOAT, sides)])
 
 
 def _word_inputs(graph: GraphBuilder, embed_dim: int, bank: TextBank | None) -> list:
@@ -134,7 +132,8 @@ def _word_inputs(graph: GraphBuilder, embed_dim: int, bank: TextBank | None) -> 
     return numbers
 
 
-def _model(graph: GraphBuilder, name: str, inputs: list, outputs: list) -> onnx.ModelProto:
+def finish_model(graph: GraphBuilder, name: str, inputs: list, outputs: list) -> onnx.ModelProto:
+    """A graph as a model; inputs and outputs as ``(name, type, shape)``."""
     proto = helper.make_graph(
         graph.nodes,
         name,
@@ -159,11 +158,10 @@ def _model(graph: GraphBuilder, name: str, inputs: list, outputs: list) -> onnx.
     return model
 
 
-def _window_sizes(
-    segmenter: DenseSegmenter, size_hw: tuple[int, int] | None
+def window_sizes(
+    tiler: Tiler, patch_px: int, size_hw: tuple[int, int] | None
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """Windows before padding (``None``: the whole image) and what the tower gets (``None``: any size)."""
-    tiler, patch_px = segmenter.tiler, segmenter.clip.backbone.stride_px
     if size_hw is not None:
         geometry = tiler.plan(size_hw, patch_px)
         return (None if geometry.num_tiles == 1 else geometry.crop_hw), geometry.tile_hw
@@ -181,61 +179,13 @@ def trace_towers(segmenter: DenseSegmenter, size_hw: tuple[int, int] | None = No
         segmenter: in float32 on the CPU.
         size_hw: of the images; ``None`` for any, then methods without windows get free sides too.
     """
-    _, tile_hw = _window_sizes(segmenter, size_hw)
+    _, tile_hw = window_sizes(segmenter.tiler, segmenter.clip.backbone.stride_px, size_hw)
     spliced = isinstance(segmenter, SplicedSegmenter)
     encoder = (TokenEncoder(segmenter, tile_hw) if spliced else PatchEncoder(segmenter)).eval()
-    windows = _trace_windows(encoder, tile_hw, segmenter.clip.preprocess.image_size_px)
+    windows = trace_windows(encoder, tile_hw, segmenter.clip.preprocess.image_size_px)
     if not spliced:
         return Towers(windows, encoder.outputs)
     return Towers(windows, encoder.outputs, _trace_whole(segmenter), encoder.ratio)
-
-
-def _trace_windows(encoder: WindowTower, tile_hw: tuple[int, int] | None, native_px: int) -> onnx.ModelProto:
-    patch = encoder.backbone.stride_px
-    # Two windows: a batch of one would be baked in. Sides that differ, differ from the native grid, and are no whole
-    # number of patches: what holds for the example is taken to hold for all.
-    native = native_px // patch
-    sides = tile_hw or ((native + 2) * patch + patch // 2 + 1, (native + 3) * patch + patch // 2 - 1)
-    dynamic = {0: torch.export.Dim.DYNAMIC}
-    if tile_hw is None:
-        dynamic |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    example = torch.zeros(2, 3, *sides)
-    model = _trace(encoder, {"windows": example}, (dynamic,), encoder.outputs)
-    if tile_hw is None:
-        _check_free_sides(encoder, model, ((native * patch,) * 2, (native * patch + 1, (native + 1) * patch)))
-    return model
-
-
-def _check_free_sides(encoder: WindowTower, model: onnx.ModelProto, sizes: Sequence[tuple[int, int]]) -> None:
-    """Runs a trace at other sizes than it was made at: a tower may have fixed the size without a word.
-
-    Raises:
-        ExportError: the trace answers otherwise than the tower.
-    """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        fits = all(_answers_alike(encoder, session, size) for size in sizes)
-    except Exception:
-        # onnxruntime has no common class for its errors; whatever it is, the trace does not serve other sizes.
-        fits = False
-    if not fits:
-        raise ExportError("this tower cannot be traced for images of any size; pass --size HxW")
-
-
-def _answers_alike(encoder: WindowTower, session: ort.InferenceSession, size_hw: tuple[int, int]) -> bool:
-    windows = torch.randn(1, 3, *size_hw, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected = [answer.numpy() for answer in encoder(windows)]
-    answers = session.run(None, {"windows": windows.numpy()})
-    return all(
-        ours.shape == theirs.shape
-        and np.abs(ours - theirs).max() < _FREE_SIDES_TOLERANCE * max(1, np.abs(theirs).max())
-        for ours, theirs in zip(answers, expected, strict=True)
-    )
 
 
 def _trace_whole(segmenter: SplicedSegmenter) -> onnx.ModelProto:
@@ -247,31 +197,15 @@ def _trace_whole(segmenter: SplicedSegmenter) -> onnx.ModelProto:
         side = segmenter.aggregator.backbone.image_size_px
         example |= {"pixels": torch.zeros(1, 3, side, side), "valid": torch.arange(6)}
         dynamic = ({0: free}, None, {0: free})
-    return _trace(WholeImage(segmenter).eval(), example, dynamic, ("embeddings",))
+    return trace_module(WholeImage(segmenter).eval(), example, dynamic, ("embeddings",))
 
 
 def export_text(text: TextTower) -> onnx.ModelProto:
     """The text tower as ``tokens (N, L) int64 -> embeddings (N, E)``, unit rows."""
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    return _trace(TextGraph(text).eval(), {"tokens": torch.zeros(2, 9, dtype=torch.int64)}, (free,), ("embeddings",))
-
-
-def _trace(
-    module: torch.nn.Module, example: dict[str, torch.Tensor], dynamic: tuple, outputs: tuple[str, ...]
-) -> onnx.ModelProto:
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            tuple(example.values()),
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=dynamic,
-            input_names=list(example),
-            output_names=list(outputs),
-            verbose=False,
-        )
-    return program.model_proto
+    return trace_module(
+        TextGraph(text).eval(), {"tokens": torch.zeros(2, 9, dtype=torch.int64)}, (free,), ("embeddings",)
+    )
 
 
 def example_inputs(bank: TextBank, logit_scale: float) -> dict[str, np.ndarray]:

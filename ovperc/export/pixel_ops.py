@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ovperc.anomaly.tiler import SquareTiler
 from ovperc.export.builder import DOUBLE, FLOAT, INT32, INT64, GraphBuilder, Value
 from ovperc.tiling.tiler import Tiler
 
@@ -53,7 +54,18 @@ def plan_axes(graph: GraphBuilder, image: str, tiler: Tiler, patch_px: int, crop
     return plans[0], plans[1]
 
 
-def _resized_sides(graph: GraphBuilder, sides: tuple[str, str], tiler: Tiler, patch_px: int) -> list[str]:
+def in_cells(graph: GraphBuilder, axis: AxisPlan, patch_px: int, ratio: int = 1) -> AxisPlan:
+    """An axis counted in cells of a grid with ``ratio`` cells per patch, not resized; in whole patches, no padding."""
+    resized, crop, starts = (
+        graph.op("Mul", graph.op("Div", value, patch_px), ratio) for value in (axis.resized, axis.crop, axis.starts)
+    )
+    return AxisPlan(resized, resized, crop, starts, 0, 0)
+
+
+def _resized_sides(graph: GraphBuilder, sides: tuple[str, str], tiler: Tiler, patch_px: int) -> list[Value]:
+    if isinstance(tiler, SquareTiler):
+        return list(tiler.resized_hw((1, 1), patch_px))
+
     def double(value: float) -> np.ndarray:
         return np.asarray(value, dtype=np.float64)
 

@@ -9,6 +9,7 @@ prediction = model.predict("photo.jpg")
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 from ovperc.background import Background
 from ovperc.data.images import read_image
-from ovperc.export.card import MODEL_STEM, Card, file_name
+from ovperc.export.card import MODEL_STEM, Card, FolderError, Profile, file_name
 from ovperc.export.sessions import SessionOptions
 from ovperc.export.streaming import StreamResult, stream
 from ovperc.export.word_bank import WordBank
@@ -26,14 +27,20 @@ from ovperc.export.word_encoder import WordEncoder
 from ovperc.predictions import SegPrediction
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
 
+_OPENERS = {
+    "segmentation": "ovperc.export.runtime:ExportedSegmenter",
+    "anomaly": "ovperc.export.anomaly_runtime:ExportedAnomaly",
+    "detection": "ovperc.export.detection_runtime:ExportedDetector",
+}
+
 
 def load(
     folder: str | Path,
     providers: str | Sequence[Any] = "cpu",
     threads: int | None = None,
     verify: bool = True,
-) -> ExportedSegmenter:
-    """Opens an exported folder.
+) -> Any:
+    """Opens an exported folder: an :class:`ExportedSegmenter`, or what its task has in its place.
 
     Args:
         folder: made by ``tools/export.py``. One of ``--format torch`` needs torch to run.
@@ -50,7 +57,28 @@ def load(
     card = Card.read(folder)
     if verify:
         card.verify(folder)
-    return ExportedSegmenter(folder, card, SessionOptions.choose(card.kind, providers, threads))
+    if card.task not in _OPENERS:
+        raise FolderError(f"this ovperc opens no folders of the task {card.task!r}; install a newer one")
+    module, name = _OPENERS[card.task].split(":")
+    opener = getattr(importlib.import_module(module), name)
+    return opener(folder, card, SessionOptions.choose(card.kind, providers, threads))
+
+
+def check_image(image: Any, profile: Profile) -> np.ndarray:
+    """An image as an array that a graph takes, ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        TypeError, ValueError: an image of another kind, or of a size outside the profile.
+    """
+    if not isinstance(image, np.ndarray):
+        image = read_image(image)
+    if image.dtype != np.uint8:
+        raise TypeError(f"image must be uint8 with values 0..255; got {image.dtype}")
+    if image.ndim != 3 or image.shape[2] != 3:
+        hint = "; it looks channels first: transpose(1, 2, 0)" if image.ndim == 3 and image.shape[0] == 3 else ""
+        raise ValueError(f"image must be (H, W, 3) RGB; got shape {image.shape}{hint}")
+    profile.check(image.shape[:2])
+    return np.ascontiguousarray(image)
 
 
 class ExportedSegmenter:
@@ -144,7 +172,7 @@ class ExportedSegmenter:
         """Segments several images; neighbours of one size go through the model together."""
         if words is not None:
             self.set_words(words, background)
-        arrays = [self._checked(image) for image in images]
+        arrays = [check_image(image, self.card.profile) for image in images]
         predictions: list[SegPrediction] = []
         while len(predictions) < len(arrays):
             begin = len(predictions)
@@ -197,18 +225,6 @@ class ExportedSegmenter:
             "ovperc": card.version,
         }
         return SegPrediction(labels, confidence, self.names, source, card.method, metadata)
-
-    def _checked(self, image: Any) -> np.ndarray:
-        """The image as an array that the graph takes."""
-        if not isinstance(image, np.ndarray):
-            image = read_image(image)
-        if image.dtype != np.uint8:
-            raise TypeError(f"image must be uint8 with values 0..255; got {image.dtype}")
-        if image.ndim != 3 or image.shape[2] != 3:
-            hint = "; it looks channels first: transpose(1, 2, 0)" if image.ndim == 3 and image.shape[0] == 3 else ""
-            raise ValueError(f"image must be (H, W, 3) RGB; got shape {image.shape}{hint}")
-        self.card.profile.check(image.shape[:2])
-        return np.ascontiguousarray(image)
 
     def _refuse_if_fixed(self) -> None:
         if self.card.fixed is not None:

@@ -10,13 +10,13 @@ import onnx
 
 from ovperc.export.builder import DOUBLE, FLOAT, INT64, GraphBuilder, Value
 from ovperc.export.map_ops import axis_operator, by_rows
-from ovperc.export.pixel_ops import AxisPlan
+from ovperc.export.pillow_ops import resize_pillow
+from ovperc.export.pixel_ops import AxisPlan, in_cells
 
 if TYPE_CHECKING:
     from ovperc.backbones.sam import SamBackbone
     from ovperc.tasks.spliced import SplicedSegmenter
 
-_BITS = 22  # Pillow keeps weights of a resize in so many bits
 Axes = tuple[AxisPlan, AxisPlan]
 
 
@@ -37,7 +37,7 @@ def embed_spliced(
         ``(1, E, h, w)`` unit embeddings, and the plans of the whole image as one window.
     """
     patch = segmenter.clip.backbone.stride_px
-    cells = [_in_cells(graph, axis, patch, ratio) for axis in axes]
+    cells = [in_cells(graph, axis, patch, ratio) for axis in axes]
     square: list[str] = []
     if segmenter.aggregator is not None:
         sam = segmenter.aggregator.backbone
@@ -52,14 +52,6 @@ def embed_spliced(
     (rows,) = graph.inline(whole, "whole/", canvas, *square)
     embeddings = graph.reshape(graph.op("Transpose", rows, perm=[1, 0]), 1, -1, *grid)
     return embeddings, tuple(replace(axis, crop=axis.resized, starts=[0]) for axis in axes)
-
-
-def _in_cells(graph: GraphBuilder, axis: AxisPlan, patch_px: int, ratio: int) -> AxisPlan:
-    """An axis counted in cells of the canvas; nothing is resized yet."""
-    resized, crop, starts = (
-        graph.op("Mul", graph.op("Div", value, patch_px), ratio) for value in (axis.resized, axis.crop, axis.starts)
-    )
-    return AxisPlan(resized, resized, crop, starts, 0, 0)
 
 
 def _canvas(graph: GraphBuilder, tokens: str, cells: list[AxisPlan]) -> tuple[str, list[Value]]:
@@ -86,35 +78,9 @@ def sam_pixels(graph: GraphBuilder, sam: SamBackbone) -> tuple[str, tuple[str, s
     scale = op("Div", np.asarray(sam.image_size_px, np.float64), graph.cast(op("Max", *sides), DOUBLE))
     half = np.asarray(0.5, np.float64)
     inside = [graph.cast(op("Add", op("Mul", graph.cast(side, DOUBLE), scale), half), INT64) for side in sides]
-    pixels = op("Transpose", graph.cast("image", DOUBLE), perm=[0, 3, 1, 2])
-    across = op("Transpose", _pillow_matrix(graph, sides[1], inside[1]), perm=[1, 0])
-    pixels = _rounded(graph, op("MatMul", pixels, across))
-    pixels = _rounded(graph, op("MatMul", _pillow_matrix(graph, sides[0], inside[0]), pixels))
+    rows, cols = zip(sides, inside, strict=True)
+    pixels = resize_pillow(graph, "image", rows, cols, "bilinear")
     mean, std = (value.float().cpu().numpy().reshape(1, 3, 1, 1) for value in (sam.sam.pixel_mean, sam.sam.pixel_std))
     pixels = op("Div", op("Sub", graph.cast(pixels, FLOAT), mean), std)
     missing = [op("Sub", sam.image_size_px, side) for side in inside]
     return op("Pad", pixels, graph.shape(0, 0, 0, 0, 0, 0, *missing), 0.0), (inside[0], inside[1])
-
-
-def _pillow_matrix(graph: GraphBuilder, source: Value, target: Value) -> str:
-    """Pillow's antialiased bilinear resize of an axis: integer weights ``(target, source)``, as float64."""
-    op = graph.op
-
-    def double(value: float) -> np.ndarray:
-        return np.asarray(value, np.float64)
-
-    scale = op("Div", graph.cast(source, DOUBLE), graph.cast(target, DOUBLE))
-    centre = op("Mul", op("Add", graph.cast(graph.arange(target), DOUBLE), double(0.5)), scale)
-    places = op("Add", graph.cast(graph.arange(source), DOUBLE), double(0.5))
-    distance = op("Abs", op("Sub", places, op("Unsqueeze", centre, [1])))
-    reach = op("Max", scale, double(1.0))
-    weights = op("Max", op("Sub", double(1.0), op("Div", distance, reach)), double(0.0))
-    weights = op("Div", weights, op("ReduceSum", weights, [1], keepdims=1))
-    return op("Floor", op("Add", op("Mul", weights, double(1 << _BITS)), double(0.5)))
-
-
-def _rounded(graph: GraphBuilder, sums: str) -> str:
-    """Weighted sums back to 0..255, rounded as Pillow rounds; float64 holds them exactly."""
-    one, half = (np.asarray(1 << bits, np.float64) for bits in (_BITS, _BITS - 1))
-    whole = graph.op("Floor", graph.op("Div", graph.op("Add", sums, half), one))
-    return graph.op("Min", graph.op("Max", whole, np.asarray(0.0)), np.asarray(255.0))

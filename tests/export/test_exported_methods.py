@@ -13,9 +13,9 @@ from ovperc.background import Background
 from ovperc.benchmark.foundation import random_bank, random_image
 from ovperc.export import onnx_export
 from ovperc.export.builder import DOUBLE, FLOAT, GraphBuilder
+from ovperc.export.pillow_ops import resize_pillow
 from ovperc.export.rule_ops import PatchMaps, prepare
 from ovperc.export.sessions import OnnxSession
-from ovperc.export.splice_ops import _pillow_matrix, _rounded
 from ovperc.export.torch_export import pillow_weights
 from ovperc.structures import DenseEmbeddings, TextBank
 from ovperc.text.foreground import ForegroundRule
@@ -80,7 +80,7 @@ def _rule_session(rule, queries: int, foreground: bool) -> OnnxSession:
     inputs = [("patches", FLOAT, (2, 3, 4, 5)), ("pooled", FLOAT, (4, 4)), ("text", FLOAT, ("q", 4))]
     inputs += [("owners", 7, ("q",)), ("logit_scale", FLOAT, ()), ("foreground", FLOAT, (2, 3, 1, 5))]
     inputs += [("background_named", 9, ())]
-    return _session(onnx_export._model(graph, "rule", inputs, [(values, FLOAT, None)]))
+    return _session(onnx_export.finish_model(graph, "rule", inputs, [(values, FLOAT, None)]))
 
 
 @pytest.mark.parametrize("queries", [1, 6])
@@ -114,18 +114,16 @@ def test_rules_score_patches_as_in_python(rule, queries: int) -> None:
         assert np.abs(ours[image].transpose(1, 0, 2).reshape(queries, -1) - expected[0].numpy()).max() < 1e-5
 
 
+@pytest.mark.parametrize("rule", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(
     ("old", "new"), [((40, 52), (74, 96)), ((130, 200), (62, 96)), ((96, 17), (96, 17)), ((3, 9), (32, 96))]
 )
-def test_sams_resize_is_pillow_bit_for_bit(old: tuple[int, int], new: tuple[int, int]) -> None:
+def test_resizes_are_pillows_bit_for_bit(old: tuple[int, int], new: tuple[int, int], rule: str) -> None:
     graph = GraphBuilder()
-    pixels = graph.op("Transpose", graph.cast("image", DOUBLE), perm=[2, 0, 1])
-    across = graph.op("Transpose", _pillow_matrix(graph, old[1], new[1]), perm=[1, 0])
-    pixels = _rounded(graph, graph.op("MatMul", pixels, across))
-    pixels = _rounded(graph, graph.op("MatMul", _pillow_matrix(graph, old[0], new[0]), pixels))
-    model = onnx_export._model(graph, "resize", [("image", 2, (*old, 3))], [(pixels, DOUBLE, None)])
+    pixels = resize_pillow(graph, "image", (old[0], new[0]), (old[1], new[1]), rule)
+    model = onnx_export.finish_model(graph, "resize", [("image", 2, (1, *old, 3))], [(pixels, DOUBLE, None)])
     image = random_image(old)
-    expected = np.asarray(Image.fromarray(image).resize(new[::-1], Image.Resampling.BILINEAR))
-    (ours,) = _session(model).run(None, {"image": image})
-    assert (ours.transpose(1, 2, 0) == expected).all()
+    expected = np.asarray(Image.fromarray(image).resize(new[::-1], getattr(Image.Resampling, rule.upper())))
+    (ours,) = _session(model).run(None, {"image": image[None]})
+    assert (ours[0].transpose(1, 2, 0) == expected).all()
     assert np.allclose(pillow_weights(old[0], new[0]).sum(axis=1), 1 << 22, atol=4)

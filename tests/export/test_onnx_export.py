@@ -53,7 +53,7 @@ def test_resize_is_opencv_bit_for_bit(original: tuple[int, int], resized: tuple[
     result = resize_bilinear(graph, "image", *axes)
     graph.nodes[-1].output[0] = "resized"
     assert result
-    model = onnx_export._model(graph, "r", [("image", 2, (1, *original, 3))], [("resized", INT32, None)])
+    model = onnx_export.finish_model(graph, "r", [("image", 2, (1, *original, 3))], [("resized", INT32, None)])
     image = random_image(original)
     expected = cv2.resize(image, resized[::-1], interpolation=cv2.INTER_LINEAR)
     (ours,) = _session(model).run(None, {"image": image[None]})
@@ -147,7 +147,7 @@ def test_background_threshold_and_ties() -> None:
     inputs = [("embeddings", FLOAT, ("b", 4, 5, 6)), ("text", FLOAT, ("q", 4)), ("owners", 7, ("q",))]
     inputs += [("logit_scale", FLOAT, ()), ("background_threshold", FLOAT, ())]
     outputs = [(answer[0], INT32, None), (answer[1], FLOAT, None)]
-    session = _session(onnx_export._model(graph, "c", inputs, outputs))
+    session = _session(onnx_export.finish_model(graph, "c", inputs, outputs))
     patches = torch.nn.functional.normalize(torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     row = torch.nn.functional.normalize(torch.randn(2, 4, generator=torch.Generator().manual_seed(1)), dim=1)
     bank = TextBank(

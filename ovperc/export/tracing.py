@@ -1,0 +1,122 @@
+"""Torch modules as ONNX models, with free sides that were seen to be free."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import onnx
+import torch
+
+from ovperc.export.builder import OPSET
+from ovperc.export.graph import ExportError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+    from ovperc.backbones.base import DenseBackbone
+
+_FREE_SIDES_TOLERANCE = 1e-3
+
+
+def trace_module(
+    module: torch.nn.Module, example: dict[str, torch.Tensor], dynamic: tuple, outputs: tuple[str, ...]
+) -> onnx.ModelProto:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            tuple(example.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=dynamic,
+            input_names=list(example),
+            output_names=list(outputs),
+            verbose=False,
+        )
+    return program.model_proto
+
+
+class Tower(Protocol):
+    """A module to be traced: windows in, named outputs out."""
+
+    backbone: DenseBackbone
+    outputs: tuple[str, ...]
+
+    def __call__(self, windows: torch.Tensor, *more: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
+
+
+def trace_windows(
+    tower: Tower,
+    tile_hw: tuple[int, int] | None,
+    native_px: int,
+    more: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    free: dict[int, Any] | None = None,
+) -> onnx.ModelProto:
+    """Traces a tower on windows; their number is free.
+
+    Args:
+        tower: the module.
+        tile_hw: size of the windows; ``None`` for any size.
+        native_px: image side that the tower was trained at.
+        more: other inputs by name, after the windows.
+        free: sides of these that are free.
+
+    Raises:
+        ExportError: the trace does not serve other sizes than it was made at.
+    """
+    patch = tower.backbone.stride_px
+    # Two windows: a batch of one would be baked in. Sides that differ, differ from the native grid, and are no whole
+    # number of patches: what holds for the example is taken to hold for all.
+    native = native_px // patch
+    sides = tile_hw or ((native + 2) * patch + patch // 2 + 1, (native + 3) * patch + patch // 2 - 1)
+    dynamic = {0: torch.export.Dim.DYNAMIC}
+    if tile_hw is None:
+        dynamic |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    example = {"windows": torch.zeros(2, 3, *sides), **more}
+    shapes: tuple = (dynamic, (free,) * len(more)) if more else (dynamic,)
+    model = trace_module(tower, example, shapes, tower.outputs)
+    if tile_hw is None:
+        _check_free_sides(tower, model, ((native * patch,) * 2, (native * patch + 1, (native + 1) * patch)), more)
+    return model
+
+
+def _check_free_sides(
+    tower: Tower, model: onnx.ModelProto, sizes: Sequence[tuple[int, int]], more: Mapping[str, torch.Tensor]
+) -> None:
+    """Runs a trace at other sizes than it was made at: a tower may have fixed the size without a word.
+
+    Raises:
+        ExportError: the trace answers otherwise than the tower.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        fits = all(_answers_alike(tower, session, size, more) for size in sizes)
+    except Exception:
+        # onnxruntime has no common class for its errors; whatever it is, the trace does not serve other sizes.
+        fits = False
+    if not fits:
+        raise ExportError("this tower cannot be traced for images of any size; pass --size HxW")
+
+
+def _answers_alike(
+    tower: Tower, session: ort.InferenceSession, size_hw: tuple[int, int], more: Mapping[str, torch.Tensor]
+) -> bool:
+    windows = torch.randn(1, 3, *size_hw, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = [answer.numpy() for answer in tower(windows, *more.values())]
+    feed = {"windows": windows, **more}
+    answers = session.run(None, {name: value.numpy() for name, value in feed.items()})
+    pairs = list(zip(answers, expected, strict=True))
+    if any(ours.shape != theirs.shape for ours, theirs in pairs):
+        return False
+    return all(
+        np.abs(ours - theirs).max() < _FREE_SIDES_TOLERANCE * max(1, np.abs(theirs).max()) for ours, theirs in pairs
+    )
