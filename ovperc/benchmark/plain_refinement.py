@@ -29,7 +29,12 @@ _DINOISER_SCALE = 100.0
 
 @dataclass(frozen=True)
 class PlainAnswer:
-    """What a plain method makes: ``scores`` ``(Q, H, W)`` before the last softmax, ``labels`` ``(H, W)``."""
+    """What a plain method makes.
+
+    Attributes:
+        scores: ``(Q, H, W)`` of prompts, before the last softmax.
+        labels: ``(H, W)`` int64.
+    """
 
     scores: Tensor
     labels: Tensor
@@ -46,7 +51,7 @@ def plain_proxyclip(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank
         tokens, clip_hw = _before_last(segmenter, tile)
         mixed = _proxy_attention(segmenter, tokens, clip_hw, unit, grid_hw, means)
         maps.append(_cosines(segmenter, mixed, bank).transpose(1, 2).unflatten(2, grid_hw))
-    return _answer(_merged(geometry, torch.cat(maps)), _SCALE)
+    return _answer(_merged(geometry, torch.cat(maps)), _SCALE, bank)
 
 
 @torch.inference_mode()
@@ -79,8 +84,13 @@ def plain_dinoiser(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank)
         weights[weights < readout.gamma] = 0.0
         values = (weights @ values) / (weights.sum(dim=-1, keepdim=True) + 1e-6)
         chance = torch.softmax(_DINOISER_SCALE * F.normalize(values, dim=-1) @ bank.embeddings.T, dim=-1)
+        if bank.background.words:
+            best = chance.amax(dim=-1)
+            objects = readout.heads.bkg_decoder(F.normalize(_maps(seen, grid_hw), dim=1)).flatten(1).sigmoid()
+            background = (best < segmenter.score_rule.delta) & (objects <= 0.5)
+            chance[..., 0] = torch.where(background, 1.0, chance[..., 0])
         maps.append(_maps(chance, grid_hw))
-    return _answer(_merged(geometry, torch.cat(maps)), 1.0)
+    return _answer(_merged(geometry, torch.cat(maps)), 1.0, bank)
 
 
 @torch.inference_mode()
@@ -100,7 +110,10 @@ def plain_trident(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank) 
     averaged = (matrix.repeat(heads, 1, 1) @ split).transpose(1, 2).flatten(0, 1)
     cosines = _cosines(segmenter, averaged.T[None], bank)
     scores = F.interpolate(_maps(cosines, size), geometry.original_hw, mode="bilinear")[0]
-    return _answer(scores, _SCALE)
+    chance = torch.softmax(scores * _SCALE, dim=0)
+    of_zero = len(scores) - bank.num_classes + 1  # only the background has several prompts
+    chance = torch.cat([chance[:of_zero].amax(dim=0, keepdim=True), chance[of_zero:]])
+    return PlainAnswer(scores, chance.argmax(dim=0))
 
 
 def _cut(segmenter: DenseSegmenter, image: np.ndarray) -> tuple[Geometry, Tensor]:
@@ -251,6 +264,10 @@ def _sam_attention(attention: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Ten
     return attention.proj(mixed), matrix, value
 
 
-def _answer(scores: Tensor, scale: float) -> PlainAnswer:
+def _answer(scores: Tensor, scale: float, bank: TextBank) -> PlainAnswer:
+    """Softmax over all prompts at every pixel; classes of several prompts take the best, over ``(C, Q, H, W)``."""
     chance = torch.softmax(scores * scale, dim=0)
+    if bank.num_classes < len(scores):
+        one_hot = F.one_hot(bank.owners, bank.num_classes).T[..., None, None]
+        chance = (chance[None] * one_hot).amax(dim=1)
     return PlainAnswer(scores, chance.argmax(dim=0))

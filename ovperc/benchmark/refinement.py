@@ -1,6 +1,7 @@
 """Cases of the second towers: ProxyCLIP, CLIP-DINOiser and Trident beside plain forms of them and beside bare towers.
 
-Real architectures with seeded random weights, a picture of 375 x 500; arrays in, label maps at the original size out.
+Real architectures with seeded random weights, a picture of 375 x 500, and as many random prompts as each method's
+words for VOC21; arrays in, label maps at the original size out.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import torch
 
 from ovperc.benchmark import plain_refinement
 from ovperc.benchmark.case import Case, Measurement, Options
-from ovperc.benchmark.foundation import random_bank, random_image
+from ovperc.benchmark.foundation import random_image
 from ovperc.benchmark.memory import peak_memory
 from ovperc.benchmark.timing import paired_ratio
+from ovperc.structures import TextBank
+from ovperc.text.class_names import load_class_names
+from ovperc.text.owners import max_by_owner_
 
 IMAGE_HW = (375, 500)
-CLASSES = 21
+WORDS = "voc21"
 CLIP_ARCH, DINO_ARCH, SAM_WEIGHTS = "ViT-B-16", "vit_base_patch16_224.dino", "random-vit_b"
 _FASTER = {"proxyclip": 1.5, "clip_dinoiser": 1.3, "trident": 1.6}
 _OVER_TOWERS = {"proxyclip": 1.15, "clip_dinoiser": 1.15, "trident": 1.25}
@@ -59,6 +63,14 @@ def refined_segmenter(method: str, device: str = "cpu", dtype: str = "float32", 
     return build_segmenter(config, clip, **parts)
 
 
+def benchmark_bank(method: str, embed_dim: int, fingerprint: str) -> TextBank:
+    """Random unit rows in the place of the prompts that a method uses for VOC21, with their classes."""
+    words = load_class_names(WORDS, method).vocabulary(0.0)
+    rows = torch.randn(len(words.owners), embed_dim, generator=torch.Generator().manual_seed(0))
+    unit = torch.nn.functional.normalize(rows, dim=-1)
+    return TextBank(unit, torch.tensor(words.owners), words.names, fingerprint, words.background)
+
+
 def answering(segmenter: Any, image: Any, bank: Any) -> Callable[[], Any]:
     """The call from array to labels."""
     return lambda: segmenter.segment(segmenter.encode(image), bank)
@@ -90,10 +102,18 @@ def bare_towers(segmenter: Any, image: Any) -> Callable[[], None]:
     return call
 
 
-def largest_difference(segmenter: Any, image: Any, bank: Any, expected: torch.Tensor) -> float:
-    """Largest difference of the scores before the last softmax, as a share of their largest size."""
+def largest_difference(segmenter: Any, image: Any, bank: TextBank, expected: torch.Tensor) -> float:
+    """Largest difference of the classes' scores before the last softmax, as a share of their largest size.
+
+    Args:
+        segmenter: the method.
+        image: ``(H, W, 3)`` uint8 RGB.
+        bank: its words.
+        expected: ``(Q, H, W)`` scores of prompts.
+    """
     found = segmenter.scores(segmenter.encode(image), bank, raw=True)
-    return float((found - expected).abs().max() / expected.abs().max())
+    classes = max_by_owner_(torch.full_like(found, -torch.inf), expected, bank.owners)
+    return float((found - classes).abs().max() / classes.abs().max())
 
 
 def refinement_speed(options: Options) -> Iterator[Measurement]:
@@ -173,9 +193,9 @@ def sam_call() -> Callable[[], object]:
 def _prepared(method: str, options: Options) -> tuple[Any, Any, str]:
     segmenter = refined_segmenter(method, options.device, options.dtype)
     clip = segmenter.clip
-    bank = random_bank(CLASSES, clip.backbone.embed_dim, clip.fingerprint).to(options.device)
+    bank = benchmark_bank(method, clip.backbone.embed_dim, clip.fingerprint).to(options.device)
     others = {"proxyclip": " + DINO B/16", "trident": " + DINO B/16 + SAM-B"}.get(method, "")
-    return segmenter, bank, f"{method}, {CLIP_ARCH}{others}, {IMAGE_HW[0]}x{IMAGE_HW[1]}, {CLASSES} classes"
+    return segmenter, bank, f"{method}, {CLIP_ARCH}{others}, {IMAGE_HW[0]}x{IMAGE_HW[1]}, {len(bank.owners)} prompts"
 
 
 CASES = tuple(

@@ -9,7 +9,7 @@ import torch
 from ovperc.backbones.sam import SamBackbone
 from ovperc.benchmark.foundation import random_bank, random_image
 from ovperc.benchmark.plain_refinement import plain_dinoiser, plain_proxyclip, plain_trident
-from ovperc.benchmark.refinement import largest_difference
+from ovperc.benchmark.refinement import benchmark_bank, largest_difference
 from ovperc.configs import load_method
 from ovperc.readout import DinoiserHeads, DinoiserReadout
 from ovperc.tasks.segmentation import build_segmenter
@@ -42,7 +42,7 @@ def segmenter_of(method: str, tiler: dict):
 )
 def test_method_is_its_plain_form(method: str, plain, tiler: dict) -> None:
     segmenter = segmenter_of(method, tiler)
-    bank = random_bank(5, EMBED_DIM, segmenter.clip.fingerprint)
+    bank = benchmark_bank(method, EMBED_DIM, segmenter.clip.fingerprint)
     image = random_image((60, 90))
     answer = plain(segmenter, image, bank)
     assert segmenter.encode(image).stitcher.output_hw == (60, 90)
