@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc import cli_predict, predictor
+from ovperc import cli_predict
 from ovperc.cli_common import staged_directory
 from ovperc.configs import load_method
 from ovperc.predictions import SegPrediction
 from ovperc.predictor import Predictor, PredictorInfo
 from ovperc.tasks.segmentation import build_segmenter
+from ovperc.text import word_reader
 from ovperc.text.encoder import TextEncoder
 from tests.helpers.tiny_models import tiny_clip
 
@@ -125,7 +126,7 @@ def test_bad_options_are_usage_errors(photos: Path, tmp_path: Path, capsys, opti
 
 
 def test_words_the_weights_never_met_are_told_in_one_line(demo, photos: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(predictor, "unseen_words", lambda tower, words: tuple(set(words) & {"teapot"}))
+    monkeypatch.setattr(word_reader, "unseen_words", lambda tower, words: tuple(set(words) & {"teapot"}))
     assert demo(photos / "a.png", words="teapot, sky") == 0
     warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(warned) == 1
