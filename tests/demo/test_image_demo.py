@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc import cli_predict
+from ovperc import cli_predict, predictor
 from ovperc.cli_common import staged_directory
 from ovperc.configs import load_method
 from ovperc.predictions import SegPrediction
