@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,8 +17,12 @@ from ovperc.detection.batch import DetectionBatch
 from ovperc.detection.boxes import enlarge_boxes
 from ovperc.detection.heads import DetectionHeads, HeadSettings
 from ovperc.detection.phrases import composed_bank
+from ovperc.detection.prediction import DetPrediction
 from ovperc.detection.pyramid import FrozenClipBackbone, ResNetBackbone, TowerMaps
+from ovperc.detection.region_detector import RegionDetector, VlmReadout
 from ovperc.detection.region_losses import RegionSampler, region_losses
+from ovperc.detection.text_scores import Fusion
+from ovperc.detection.weights import TrainedHeads
 from ovperc.losses.detection import embedding_distillation
 from ovperc.naming import suggest
 from ovperc.readout.regions import encode_crops
@@ -26,6 +31,7 @@ from ovperc.structures import TextBank
 from ovperc.tasks.teachers import normalized
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.vocabulary import Vocabulary
+from ovperc.tiling import Tiler
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class OpenVocabDetector(BaseModel):
         if (self.distill is None) != (settings.distill == "none"):
             raise ValueError("distill and heads.distill go together: set both, or leave both out")
         encoder = TextEncoder(clip.text, clip.fingerprint, templates or clip.templates or "openai80")
-        embed = (lambda words: composed_bank(encoder, words)) if compose else encoder
+        embed = partial(composed_bank, encoder) if compose else encoder
         banks = [embed(Vocabulary.parse(list(part))) for part in self.words]
         tower = None if self.resnet is not None else FrozenClipBackbone(clip.backbone, settings.layers)
         # in a tuple, so that torch does not take the frozen towers for parts of the model
@@ -115,34 +121,60 @@ class OpenVocabDetector(BaseModel):
         return self.resnet(images) if self.resnet is not None else self._frozen[1](images)
 
     def forward(self, batch: DetectionBatch, mode: str = "loss") -> Any:
-        """Losses of a batch (``loss``), its proposals (``predict``), or its feature pyramid (``tensor``)."""
+        """What mmengine asks of a model.
+
+        Args:
+            batch: images, and what is in them.
+            mode: ``loss`` for losses by name, ``predict`` for a :class:`DetPrediction` of each image in the words of the
+                first vocabulary, ``tensor`` for the levels of the feature pyramid.
+        """
         if mode not in ("loss", "predict", "tensor"):
             raise ValueError(f"mode must be 'loss', 'predict' or 'tensor'; got {mode!r}")
-        batch = batch.to(next(self.heads.parameters()).device)
+        device = next(self.heads.parameters()).device
+        self._follow(device)
+        if mode == "predict":
+            return self._predict(batch)
+        batch = batch.to(device)
         images = normalized(batch.images.float() / 255, self._frozen[0])
         pyramid = self.heads.neck(self.extract(images).levels)
         if mode == "tensor":
             return pyramid
-        size_hw = (images.shape[-2], images.shape[-1])
-        if mode == "predict":
-            return self.heads.propose(pyramid, size_hw)[0]
         return self._losses(batch, images, pyramid)
+
+    def detector(self, **options: Any) -> RegionDetector:
+        """The heads as they stand, ready for images; options as for :class:`RegionDetector`."""
+        clip, words = self._frozen[0], frozenset(word.casefold() for part in self.words for word in part)
+        trained = TrainedHeads(self.heads, self.resnet, words, self.compose, clip.fingerprint, "the model in training")
+        settings = {"fusion": Fusion("text"), "vlm": VlmReadout("off"), **options}
+        return RegionDetector(clip, Tiler(whole_patches=True), trained, **settings)
+
+    def _predict(self, batch: DetectionBatch) -> list[DetPrediction]:
+        """Text scores of the first vocabulary, all of whose words training knows."""
+        detector, bank = self.detector(), self.banks[0]
+        predictions = []
+        for image in batch.images:
+            encoded = detector.encode(image.permute(1, 2, 0).contiguous().cpu().numpy())
+            found = detector.detect(encoded, bank, [True] * bank.num_classes)
+            boxes, scores, labels = encoded.boxes[found.rows].cpu(), found.scores.cpu(), found.labels.cpu()
+            masks = None if encoded.masks is None else encoded.masks.codes(found.rows.tolist())
+            predictions.append(
+                DetPrediction(boxes.numpy(), scores.numpy(), labels.numpy(), bank.names, encoded.size_hw, masks)
+            )
+        return predictions
+
+    def _follow(self, device: torch.device) -> None:
+        """Brings the frozen parts to the device of the trained ones."""
+        clip, tower, banks = self._frozen
+        if clip.backbone.device != device:
+            clip.backbone.to(device)
+            self._frozen = (clip, tower, [bank.to(device) for bank in banks])
 
     def _losses(self, batch: DetectionBatch, images: Tensor, pyramid: list[Tensor]) -> dict[str, Tensor]:
         size_hw = (images.shape[-2], images.shape[-1])
         proposals, losses = self.heads.propose(pyramid, size_hw, batch.boxes)
         regions = self.sampler(proposals.boxes, batch)
         taught, teachers = self._teach(images, proposals.boxes, batch)
-        shared = self.heads.settings.distill == "shared"
-        boxes = [torch.cat(pair) for pair in zip(regions.boxes, taught, strict=True)] if shared else regions.boxes
-        embeddings, deltas = self.heads.region_head(self.heads.pool_boxes(pyramid, boxes))
-        if shared:
-            counts = [[len(a), len(b)] for a, b in zip(regions.boxes, taught, strict=True)]
-            is_taught = torch.cat([torch.arange(a + b, device=images.device) >= a for a, b in counts])
-            students = embeddings[is_taught]
-            embeddings, deltas = embeddings[~is_taught], deltas[~is_taught]
-        elif self.distill is not None:
-            students = self.heads.image_head(self.heads.pool_boxes(pyramid, taught))[0]
+        embeddings, deltas, students = self._describe(pyramid, regions.boxes, taught)
         losses |= region_losses(
             self.heads,
             pyramid,
@@ -157,6 +189,23 @@ class OpenVocabDetector(BaseModel):
         if self.distill is not None:
             losses["loss_distill"] = self.distill.weight * embedding_distillation(students, teachers, self.distill.loss)
         return losses
+
+    def _describe(
+        self, pyramid: list[Tensor], sampled: list[Tensor], taught: list[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Embeddings and deltas of the sampled regions, and the image branch's embeddings of the taught ones.
+
+        With one shared branch, both kinds of region are pooled and described together (ViLD).
+        """
+        heads = self.heads
+        if heads.settings.distill != "shared":
+            embeddings, deltas = heads.region_head(heads.pool_boxes(pyramid, sampled))
+            students = None if self.distill is None else heads.image_head(heads.pool_boxes(pyramid, taught))[0]
+            return embeddings, deltas, students
+        pairs = list(zip(sampled, taught, strict=True))
+        embeddings, deltas = heads.region_head(heads.pool_boxes(pyramid, [torch.cat(pair) for pair in pairs]))
+        is_taught = torch.cat([torch.arange(len(a) + len(b), device=deltas.device) >= len(a) for a, b in pairs])
+        return embeddings[~is_taught], deltas[~is_taught], embeddings[is_taught]
 
     @torch.no_grad()
     def _teach(

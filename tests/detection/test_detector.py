@@ -61,7 +61,7 @@ def trained(model: OpenVocabDetector) -> TrainedHeads:
 def predictor(model: OpenVocabDetector | None = None, **options) -> DetPredictor:
     model = model or detector()
     clip = model._frozen[0]
-    tiler = {"type": "Tiler", "short_side_px": 48}
+    tiler = options.pop("tiler", {"type": "Tiler", "short_side_px": 48})
     method = DetectionMethod("tiny", tiler, **{"fusion": {"policy": "fvlm"}, "keep": 30, "min_score": 0.0, **options})
     info = PredictorInfo("tiny", "random", clip.arch, clip.fingerprint, "cpu", "float32")
     encoder = TextEncoder(clip.text, clip.fingerprint, ("{}",))
@@ -89,6 +89,19 @@ def test_losses_fall_and_the_tower_stays(kind: str) -> None:
     assert np.mean(totals[-3:]) < 0.7 * np.mean(totals[:3])
     assert all(torch.equal(value, tower[name]) for name, value in model._frozen[0].backbone.state_dict().items())
     assert not any("tower" in name or "text" in name for name in model.state_dict())
+
+
+def test_forward_modes() -> None:
+    model = detector().eval()
+    found = model(batch(), mode="predict")
+    assert len(found) == 2 and found[0].names == WORDS[0] and found[0].size_hw == (64, 64)
+    exported = predictor(model, tiler={"type": "Tiler"}, fusion={"policy": "text"}, vlm={"kind": "off"}, keep=100)
+    again = exported.predict_batch([part.permute(1, 2, 0).numpy() for part in batch().images], model.banks[0])
+    for first, second in zip(found, again, strict=True):
+        assert np.array_equal(first.boxes, second.boxes) and np.array_equal(first.scores, second.scores)
+    assert [part.shape[-1] for part in model(batch(), mode="tensor")] == [16, 8]
+    with pytest.raises(ValueError, match="mode"):
+        model(batch(), mode="losses")
 
 
 @pytest.mark.parametrize("distill", ["shared", "separate"])
