@@ -125,8 +125,8 @@ class OpenVocabDetector(BaseModel):
 
         Args:
             batch: images, and what is in them.
-            mode: ``loss`` for losses by name, ``predict`` for a :class:`DetPrediction` of each image in the words of the
-                first vocabulary, ``tensor`` for the levels of the feature pyramid.
+            mode: ``loss`` for losses by name, ``predict`` for a :class:`DetPrediction` of each image in the words of
+                the first vocabulary, ``tensor`` for the levels of the feature pyramid.
         """
         if mode not in ("loss", "predict", "tensor"):
             raise ValueError(f"mode must be 'loss', 'predict' or 'tensor'; got {mode!r}")
