@@ -121,8 +121,8 @@ def _shipped(name: str, arch: str, family: str, size_mb: int) -> WeightsEntry:
         sha256=None,
         licence="Apache-2.0",
         source="ovperc, trained on its own procedural world",
-        mean=_CLIP_MEAN if family == "heads" else IMAGENET_MEAN,
-        std=_CLIP_STD if family == "heads" else IMAGENET_STD,
+        mean=_CLIP_MEAN if family in ("clip", "heads") else IMAGENET_MEAN,
+        std=_CLIP_STD if family in ("clip", "heads") else IMAGENET_STD,
         size_mb=size_mb,
         family=family,
     )
@@ -154,6 +154,7 @@ CATALOGUE: tuple[WeightsEntry, ...] = (
         std=_CLIP_STD,
         size_mb=4,
     ),
+    _shipped("clip-mini-clim", "clip-mini", "clip", 4),
     _openai("ViT-B-16", "ViT-B-16.pt", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", 335),
     _openai("ViT-B-32", "ViT-B-32.pt", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", 338),
     _openai("ViT-L-14", "ViT-L-14.pt", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", 890),
