@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ovperc.backbones.text_tower import TextTower
 
@@ -44,7 +44,4 @@ def encode_vectors(tower: TextTower, rows: Tensor, ends: Tensor, deep: Sequence[
             tail = hidden[:, 1 + len(tokens) :]
             hidden = torch.cat([hidden[:, :1], tokens.expand(len(hidden), -1, -1), tail], dim=1)
         hidden = block(hidden, attn_mask=mask)
-    pooled = inner.ln_final(hidden[torch.arange(len(rows), device=rows.device), ends])
-    if isinstance(inner.text_projection, nn.Linear):
-        return inner.text_projection(pooled)
-    return pooled if inner.text_projection is None else pooled @ inner.text_projection
+    return tower._project(hidden[torch.arange(len(rows), device=rows.device), ends])
