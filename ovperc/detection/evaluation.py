@@ -35,6 +35,7 @@ from ovperc.reports.detection_table import detection_page
 if TYPE_CHECKING:
     from ovperc.detection.prediction import DetPrediction
 
+NAMER = "maskclip"
 Score = Callable[[DetectionSample], Mapping[str, Any]]
 
 
@@ -59,6 +60,8 @@ def evaluate_detection(
 ) -> RunSummary:
     """Scores a detector; a run that was killed goes on where it stopped.
 
+    On the world, annotated boxes and masks are named too, by `NAMER` on the same CLIP weights.
+
     Args:
         method: name or file of a method config.
         row: the benchmark.
@@ -77,14 +80,18 @@ def evaluate_detection(
         The summary. ``metrics`` in percent; ``settings["protocol"]`` says how they are to be read; classes in
         ``details``.
     """
+    from ovperc.predictor import load
+
     run = start_run(method, row, weights, arch, device, dtype, overrides, data_root, allow_partial, options, work_dir)
     refuse_segmentation_settings(threshold, panels, options)
     words = list(run.images.classes)
+    namer = load(NAMER, weights, arch, device=device, dtype=dtype) if run.protocol.regions else None
 
     def score(sample: DetectionSample) -> Mapping[str, Any]:
         found = run.predictor.predict(sample.image, words)
         kept = image_detections(found, sample.image_id).best(run.protocol.per_image)
-        return {"found": kept.to_plain(), "regions": region_hits(run.predictor, sample, words)}
+        regions = None if namer is None else region_hits(namer, sample, words)
+        return {"found": kept.to_plain(), "regions": regions}
 
     indices = run.score(score, limit)
     detections = [ImageDetections.from_plain(entry["found"]) for entry in run.store.rows(indices)]
@@ -99,6 +106,7 @@ def evaluate_detection(
         "image set": f"{len(run.images)} images, {run.protocol.per_image} objects of each count",
         "training": supervision,
         "CLIP weights": run.predictor.info.weights,
+        **({} if namer is None else {"mAcc": f"places given, named by {NAMER} on the same CLIP weights"}),
     }
     if save_predictions and is_main_process():
         folder = run.work_dir if save_predictions is True else Path(save_predictions)
@@ -300,21 +308,25 @@ def _known(found: ImageDetections, classes: int) -> ImageDetections:
     return ImageDetections(found.image_id, found.boxes[kept], found.scores[kept], found.labels[kept], masks)
 
 
-def region_hits(predictor: Any, sample: DetectionSample, words: Sequence[str]) -> dict[str, Any] | None:
+def region_hits(namer: Any, sample: DetectionSample, words: Sequence[str]) -> dict[str, Any]:
     """How annotated regions are named when their place is given: labels, and the best five words by box and mask.
 
-    ``None`` for predictors that do not name regions.
+    Args:
+        namer: has ``classify_regions``; a segmentation predictor encodes the image once for both.
+        sample: an annotated image; crowds are left out.
+        words: label -> word.
     """
-    if not hasattr(predictor, "classify_regions"):
-        return None
+    from ovperc.predictor import Predictor
+
     kept = (~sample.crowd).nonzero()[0]
     ranked: dict[str, Any] = {}
     if len(kept):
+        image = namer.encode(sample.image) if isinstance(namer, Predictor) else sample.image
         regions: dict[str, Any] = {"box": sample.boxes[kept]}
         if sample.masks:
             regions["mask"] = sample.dense_masks()[kept]
         for view, given in regions.items():
-            scores = torch.as_tensor(predictor.classify_regions(sample.image, given, list(words)).scores)
+            scores = torch.as_tensor(namer.classify_regions(image, given, list(words)).scores)
             ranked[view] = scores.argsort(dim=1, descending=True, stable=True)[:, :5].tolist()
     return {"labels": sample.labels[kept].tolist(), **ranked}
 

@@ -6,22 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ovperc.data.benchmarks import Benchmark
-from ovperc.data.detection.sample import DetectionSample
 from ovperc.detection.evaluation import (
     refuse_segmentation_settings,
     region_figures,
     region_hits,
     start_run,
 )
-from ovperc.detection.text_scores import word_logits
 from ovperc.engine.summary import RunSummary
 from ovperc.engine.test_run import TestOptions
-from ovperc.predictor import Predictor
-from ovperc.readout.regions import stitched_box_weights, stitched_mask_weights
-from ovperc.structures import TextBank
 
 
 def evaluate_regions(
@@ -59,18 +52,9 @@ def evaluate_regions(
         raise ValueError("regions have no predictions to save: their places are given")
     run = start_run(method, row, weights, arch, device, dtype, overrides, data_root, allow_partial, options, work_dir)
     words = list(run.images.classes)
-    namer = run.predictor
-    if isinstance(namer, Predictor):
-        namer = DenseNamer(namer, namer.bank(words))
-    elif not hasattr(namer, "classify_regions"):
+    if not hasattr(run.predictor, "classify_regions"):
         raise ValueError(f"method {run.predictor.info.method!r} does not name regions; use one of segmentation")
-
-    def score(sample: DetectionSample) -> Mapping[str, Any]:
-        if isinstance(namer, DenseNamer):
-            return {"regions": namer.hits(sample)}
-        return {"regions": region_hits(namer, sample, words)}
-
-    indices = run.score(score, limit)
+    indices = run.score(lambda sample: {"regions": region_hits(run.predictor, sample, words)}, limit)
     figures = region_figures(run.store.rows(indices), run.images)
     tags = {
         "regions": "annotated places, tiny ones left out; mean of dense embeddings inside box or mask",
@@ -79,34 +63,3 @@ def evaluate_regions(
         "CLIP weights": run.predictor.info.weights,
     }
     return run.finish(indices, figures, tags, {}, summary_file)
-
-
-class DenseNamer:
-    """Names regions with a segmentation method: one pass over the image serves boxes and masks.
-
-    Args:
-        predictor: the method.
-        bank: the words; label ``i`` is word ``i``.
-    """
-
-    def __init__(self, predictor: Predictor, bank: TextBank) -> None:
-        self.predictor = predictor
-        self.bank = bank.to("cpu")
-
-    @torch.inference_mode()
-    def hits(self, sample: DetectionSample) -> dict[str, Any]:
-        """Labels of the regions that count, and the best five words of each by ``box`` and by ``mask``."""
-        kept = (~sample.crowd).nonzero()[0]
-        found: dict[str, Any] = {"labels": sample.labels[kept].tolist()}
-        if not len(kept):
-            return found
-        encoded = self.predictor.encode(sample.image)
-        boxes = torch.from_numpy(sample.boxes[kept]).to(encoded.stitcher.rows)
-        views = {"box": stitched_box_weights(boxes, encoded.stitcher)}
-        if sample.masks:
-            masks = torch.from_numpy(sample.dense_masks()[kept]).to(encoded.stitcher.rows.device)
-            views["mask"] = stitched_mask_weights(masks, encoded.stitcher)
-        for view, weights in views.items():
-            scores = word_logits(weights.pool(encoded.embeddings.patches).cpu(), self.bank, 1.0)
-            found[view] = scores.argsort(dim=1, descending=True, stable=True)[:, :5].tolist()
-        return found

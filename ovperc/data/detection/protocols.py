@@ -18,6 +18,7 @@ class DetectionProtocol:
         kind: what is compared: ``segm`` where detector and set have masks, or always ``bbox``.
         per_image: most objects of an image that count.
         headline: figure that papers quote.
+        regions: whether annotated places are named too.
         tags: what a reader has to know: the split, the vocabulary, the images.
     """
 
@@ -25,6 +26,7 @@ class DetectionProtocol:
     kind: Literal["bbox", "segm"] = "bbox"
     per_image: int = 100
     headline: str = "AP"
+    regions: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -32,6 +34,7 @@ PROTOCOLS: Mapping[str, DetectionProtocol] = {
     "world-ovd": DetectionProtocol(
         "coco",
         headline="AP50.novel",
+        regions=True,
         tags={"split": "held-out pattern-colour pairs are novel, no training image or caption shows one"},
     ),
     "ov_coco": DetectionProtocol(
