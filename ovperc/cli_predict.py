@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ovperc.cli_common import (
     EXIT_OK,
@@ -25,6 +25,7 @@ from ovperc.tasks.table import DEFAULT_TASK, TASKS, Task, get_task
 
 if TYPE_CHECKING:
     from ovperc.predictor import Outcome
+    from ovperc.text.vocabulary import Vocabulary
 
 EXAMPLE = 'example: python demo/image_demo.py photo.jpg folder/ --words "red star, grass|lawn" --out out'
 OUTPUTS = "STEM_overlay.png (to look at), STEM.png (16-bit labels) and STEM.json (legend)"
@@ -64,18 +65,37 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, TypeError, OSError, ImportError) as error:
         complain(error)
         return EXIT_USAGE
+    return write_each(predictor, vocabulary, arguments, "segmenting", _write)
+
+
+def write_each(
+    predictor: Any,
+    vocabulary: Vocabulary,
+    arguments: argparse.Namespace,
+    title: str,
+    write: Callable[[Outcome, argparse.Namespace], str],
+) -> int:
+    """Predicts and writes one image after the other; 0, or 1 if some failed (each is named on stderr).
+
+    Args:
+        predictor: with ``predict_each``.
+        vocabulary: the words.
+        arguments: ``images``, ``recursive`` and ``quiet`` of the command line.
+        title: of the progress bar.
+        write: writes what belongs to one image and gives the line that tells of it.
+    """
     paths, failed = _readable(arguments.images, arguments.recursive)
     with stop_on_terminate(), progress_bar(arguments.quiet) as bar:
-        task = bar.add_task("segmenting", total=len(paths))
+        task = bar.add_task(title, total=len(paths))
         for outcome in predictor.predict_each(paths, vocabulary):
             try:
-                files = _write(outcome, arguments.out)
+                line = write(outcome, arguments)
             except (ValueError, OSError) as error:
                 failed += 1
                 complain(error if outcome.source.name in str(error) else f"{outcome.source.name}: {error}")
             else:
                 if not arguments.quiet:
-                    print(f"{outcome.source.name} -> {', '.join(map(str, files))}")
+                    print(line)
             bar.advance(task)
     return EXIT_SOME_FAILED if failed else EXIT_OK
 
@@ -96,16 +116,16 @@ def _readable(images: Sequence[str], recursive: bool) -> tuple[list[str | Path],
     return paths, failed
 
 
-def _write(outcome: Outcome, out: Path) -> list[Path]:
-    """Writes what belongs to one image, all of it or nothing."""
+def _write(outcome: Outcome, arguments: argparse.Namespace) -> str:
+    """Writes what belongs to one image, all of it or nothing; the line that tells of it."""
     if outcome.error is not None:
         raise outcome.error
-    stem = outcome.source.stem
+    stem, out = outcome.source.stem, arguments.out
     with staged_directory(out) as folder:
         outcome.prediction.save(folder / f"{stem}.png")
         outcome.prediction.draw(outcome.image).save(folder / f"{stem}_overlay.png")
         names = sorted(file.name for file in folder.iterdir())
-    return [out / name for name in names]
+    return f"{outcome.source.name} -> {', '.join(str(out / name) for name in names)}"
 
 
 def _task(name: str) -> Task:

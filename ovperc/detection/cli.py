@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovperc.cli_common import (
-    EXIT_OK,
-    EXIT_SOME_FAILED,
     EXIT_USAGE,
     add_model_arguments,
     complain,
     model_options,
     plain_warnings,
-    progress_bar,
     staged_directory,
-    stop_on_terminate,
 )
-from ovperc.cli_predict import _readable
+from ovperc.cli_predict import write_each
 
 if TYPE_CHECKING:
     from ovperc.predictor import Outcome
@@ -66,20 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, TypeError, OSError, ImportError) as error:
         complain(error)
         return EXIT_USAGE
-    paths, failed = _readable(arguments.images, arguments.recursive)
-    with stop_on_terminate(), progress_bar(arguments.quiet) as bar:
-        task = bar.add_task("finding objects", total=len(paths))
-        for outcome in predictor.predict_each(paths, vocabulary):
-            try:
-                line = _write(outcome, arguments)
-            except (ValueError, OSError) as error:
-                failed += 1
-                complain(error if outcome.source.name in str(error) else f"{outcome.source.name}: {error}")
-            else:
-                if not arguments.quiet:
-                    print(line)
-            bar.advance(task)
-    return EXIT_SOME_FAILED if failed else EXIT_OK
+    return write_each(predictor, vocabulary, arguments, "finding objects", _write)
 
 
 def _write(outcome: Outcome, arguments: argparse.Namespace) -> str:
