@@ -20,6 +20,7 @@ EXAMPLE = """examples:
   python tools/export.py trident --out exports/trident --precision int8 --calibrate --check
   python tools/export.py maskclip --out exports/bins --size 480x640 --fixed-words "brick, grass, red star"
   python tools/export.py clearclip --out exports/clearclip --size 480x640 --format torch
+  python tools/export.py fvlm --out exports/fvlm --size 480x640 --check
   python tools/export.py patch_memory --out exports/nuts --normal photos/nuts/good --check
 
 The folder holds model.onnx, text.onnx, the tokenizer, card.json, an example image and the expected answer.
@@ -115,6 +116,8 @@ def _export(arguments: argparse.Namespace) -> Card:
         raise ValueError(f"{arguments.method} exports as --format onnx, without --fixed-words and --calibrate")
     if kind == "AnomalyMethod":
         return _export_anomaly(arguments)
+    if kind == "DetectionMethod":
+        return _export_detection(arguments, method.title)
     raise ValueError(f"{arguments.method} is a method of another task ({kind}), which has no exported form")
 
 
@@ -151,6 +154,15 @@ def _export_anomaly(arguments: argparse.Namespace) -> Card:
     return export_anomaly_folder(predictor, _licence(predictor.info.weights), plan, arguments.out)
 
 
+def _export_detection(arguments: argparse.Namespace, title: str) -> Card:
+    from ovperc.export.detection_folder import DetectionPlan, export_detection_folder
+    from ovperc.predictor import load
+
+    plan = DetectionPlan(arguments.size, arguments.precision, arguments.check)
+    predictor = load(arguments.method, arguments.weights, arguments.arch)
+    return export_detection_folder(predictor, title, _licence(predictor.info.weights), plan, arguments.out)
+
+
 def _licence(weights: str) -> str:
     """Of weights in the catalogue; files of one's own have one that only their owner knows."""
     from ovperc.weights import get_entry, list_weights
@@ -168,7 +180,8 @@ def _report(card: Card, out: Path) -> int:
     from ovperc.export.folder import parity_of
 
     parity = parity_of(card)
-    what, values = ("labels", "confidence") if card.task == "segmentation" else ("decisions", "the score")
+    what = {"segmentation": "labels", "anomaly": "decisions", "detection": "objects"}[card.task]
+    values = "confidence" if card.task == "segmentation" else "the score"
     print(
         f"check on {parity.images} images: {what} agree {100 * parity.label_agreement:.3f} % (stated "
         f"{100 * parity.stated_agreement:g} %, worst image {100 * parity.worst_image:.3f} %), {values} differs by at "

@@ -9,20 +9,8 @@ from torch.nn import functional as F
 
 from ovperc.structures import TextBank
 from ovperc.text.encoder import TextEncoder
+from ovperc.text.phrase_parts import phrase_parts as phrase_parts
 from ovperc.text.vocabulary import Vocabulary
-
-_ANYTHING = "object"
-
-
-def phrase_parts(phrase: str) -> tuple[str, ...]:
-    """The words of a phrase, each as a phrase of its own.
-
-    ``"striped red star"`` gives ``("striped object", "red object", "star")``, and ``"red object"`` itself. The last
-    word is taken for the noun.
-    """
-    *adjectives, noun = phrase.split() or [phrase]
-    parts = tuple(f"{word} {_ANYTHING}" for word in adjectives)
-    return parts if parts and noun == _ANYTHING else (*parts, noun)
 
 
 def composed_bank(encoder: TextEncoder, vocabulary: Vocabulary) -> TextBank:

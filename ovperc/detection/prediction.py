@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovperc.io.atomic import atomic_write
-from ovperc.io.coco import decode_rle
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -82,6 +81,8 @@ class DetPrediction:
     def mask(self, index: int) -> np.ndarray:
         """Pixels of an object, ``(H, W)`` bool; its box where the detector makes no masks."""
         if self.masks is not None:
+            from ovperc.io.coco import decode_rle  # here, as predictions without masks need no pycocotools
+
             return decode_rle(dict(self.masks[index]))
         mask = np.zeros(self.size_hw, dtype=bool)
         x0, y0, x1, y1 = np.round(self.boxes[index]).astype(int)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ovperc.export.onnx_export import Towers
     from ovperc.predictor import Predictor
     from ovperc.structures import TextBank
+    from ovperc.text.encoder import TextEncoder
     from ovperc.text.vocabulary import BackgroundLike, Words
 
 
@@ -113,7 +114,7 @@ def export_folder(
         else:
             _write_programs(predictor, plan, example, folder)
         if bank is None:
-            shutil.copyfile(_merges(predictor), folder / MERGES_NAME)
+            shutil.copyfile(merges_file(predictor.text_encoder), folder / MERGES_NAME)
         card = _card(predictor, title, licence, plan, bank, example)
         card.write(folder)
         exported = load(folder, threads=None, verify=False)
@@ -153,10 +154,15 @@ def _write_programs(predictor: Predictor, plan: ExportPlan, example: Example, fo
     save(torch_export.export_text(predictor.text_encoder.text_tower), folder / file_name(TEXT_STEM, plan.kind))
 
 
-def _merges(predictor: Predictor) -> Path:
+def merges_file(encoder: TextEncoder) -> Path:
+    """The tokenizer's file that travels along.
+
+    Raises:
+        ExportError: the tokenizer is not CLIP's.
+    """
     from open_clip.tokenizer import SimpleTokenizer, default_bpe, get_clean_fn
 
-    tokenizer = predictor.text_encoder.text_tower.tokenizer
+    tokenizer = encoder.text_tower.tokenizer
     if not isinstance(tokenizer, SimpleTokenizer) or tokenizer.clean_fn is not get_clean_fn("lower"):
         raise ExportError(
             f"the tokenizer {type(tokenizer).__name__} of this text tower has no form without its library; "
@@ -203,14 +209,14 @@ def _card(
         example_words=example.words,
         version=__version__,
         fixed=fixed,
-        known_tokens=_known_tokens(predictor) if bank is None else None,
+        known_tokens=known_tokens(predictor.text_encoder) if bank is None else None,
         opset=OPSET if plan.kind == "onnx" else 0,
     )
 
 
-def _known_tokens(predictor: Predictor) -> tuple[int, ...] | None:
+def known_tokens(encoder: TextEncoder) -> tuple[int, ...] | None:
     """Tokens the text tower has met; ``None`` where it is all of them."""
-    met = met_tokens(predictor.text_encoder.text_tower)
+    met = met_tokens(encoder.text_tower)
     return None if bool(met.all()) else tuple(met.nonzero().flatten().tolist())
 
 

@@ -81,6 +81,23 @@ def check_image(image: Any, profile: Profile) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
+def check_bank(bank: Any, card: Card) -> WordBank:
+    """A bank that a folder can be asked with, embedded by its runtime or by ovperc in Python.
+
+    Raises:
+        ValueError: the bank was made by another encoder, or holds nothing that can be asked.
+    """
+    bank = WordBank.of(bank)
+    if bank.fingerprint != card.fingerprint:
+        raise ValueError(
+            f"the word bank was made by encoder {bank.fingerprint!r}, this file by {card.fingerprint!r}; "
+            "encode the words again with this folder's text tower"
+        )
+    if bank.embeddings.shape[1] != card.embed_dim:
+        raise ValueError(f"the word bank has {bank.embeddings.shape[1]} channels, this file {card.embed_dim}")
+    return bank
+
+
 class ExportedSegmenter:
     """A method that was exported, with the interface of :class:`ovperc.Predictor` where it can have it.
 
@@ -137,15 +154,7 @@ class ExportedSegmenter:
             ValueError: the bank was made by another encoder, or holds nothing that can be asked.
         """
         self._refuse_if_fixed()
-        bank = WordBank.of(bank)
-        if bank.fingerprint != self.card.fingerprint:
-            raise ValueError(
-                f"the word bank was made by encoder {bank.fingerprint!r}, this file by {self.card.fingerprint!r}; "
-                "encode the words again with this folder's text tower"
-            )
-        if bank.embeddings.shape[1] != self.card.embed_dim:
-            raise ValueError(f"the word bank has {bank.embeddings.shape[1]} channels, this file {self.card.embed_dim}")
-        self._bank = bank
+        self._bank = check_bank(bank, self.card)
 
     def predict(self, image: Any, words: Words | None = None, background: BackgroundLike = None) -> SegPrediction:
         """Segments one image.

@@ -1,0 +1,16 @@
+"""The words of a phrase, each as a phrase of its own."""
+
+from __future__ import annotations
+
+_ANYTHING = "object"
+
+
+def phrase_parts(phrase: str) -> tuple[str, ...]:
+    """The words of a phrase, each as a phrase of its own.
+
+    ``"striped red star"`` gives ``("striped object", "red object", "star")``, and ``"red object"`` itself. The last
+    word is taken for the noun.
+    """
+    *adjectives, noun = phrase.split() or [phrase]
+    parts = tuple(f"{word} {_ANYTHING}" for word in adjectives)
+    return parts if parts and noun == _ANYTHING else (*parts, noun)
