@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,7 @@ def evaluate_detection(
         "vocabulary": f"{len(words)} names asked together",
         "image set": f"{len(run.images)} images, {run.protocol.per_image} objects of each count",
         "training": supervision,
+        "names known from training": known_names(words, getattr(run.predictor, "base_words", ())),
         "CLIP weights": run.predictor.info.weights,
         **({} if namer is None else {"mAcc": f"places given, named by {NAMER} on the same CLIP weights"}),
     }
@@ -116,6 +117,12 @@ def evaluate_detection(
         for name, values in (("AP50", classes.ap50), ("AP", classes.ap))
     }
     return run.finish(indices, figures, tags, per_class, summary_file)
+
+
+def known_names(words: Sequence[str], trained: Collection[str]) -> str:
+    """Which of the words training knew, as transfers have to say."""
+    known = [word for word in words if word.casefold() in trained]
+    return f"{len(known)} of {len(words)}" + (f": {', '.join(known)}" if known else "")
 
 
 def refuse_segmentation_settings(threshold: float | None, panels: int, options: TestOptions) -> None:

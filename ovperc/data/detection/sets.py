@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ovperc.data.detection.annotations import read_annotations, with_boxes_only, without_labels
 from ovperc.data.detection.files import DetectionFiles
-from ovperc.data.detection.sample import DetectionTruth
 from ovperc.data.detection.splits import COCO_GROUPS, LVIS_BASE, OV_COCO_BASE, OV_COCO_NOVEL, OV_COCO_UNUSED
 from ovperc.data.detection.voc import read_voc
 from ovperc.data.layout import LayoutError, resolve_root
@@ -112,8 +111,3 @@ def _there(images: DetectionFiles, partial: bool) -> DetectionFiles:
             f"{len(missing)} of {len(images)} pictures are missing: {missing[0]} (--allow-partial scores the rest)"
         )
     return images.select(found)
-
-
-def describe_overlap(asked: DetectionTruth, trained: tuple[str, ...]) -> tuple[str, ...]:
-    """Words of a transfer's test set that the detector was trained on."""
-    return tuple(name for name in asked.names if name in set(trained))
