@@ -1,16 +1,30 @@
 """CLIP-DINOiser (Wysoczanska et al., ECCV 2024): MaskCLIP's features averaged by an affinity learned from DINO.
 
-Made for ``ViT-B-16`` ``laion2b_s34b_b88k`` and the released heads: pass ``readout.weights=PATH/last.pt``. The
+Made for ``ViT-B-16`` ``laion2b_s34b_b88k`` and the released heads (``clip-dinoiser``, the authors' ``last.pt``). The
 background rule applies where the vocabulary names a background, as the paper uses it on VOC21 and COCO-Object.
 Departures: windows are padded after normalisation (the released code pads with black before it), and the map of the
 padding is cropped where the released code stretches it.
+
+``stream`` holds for towers that need their residual stream (clip-mini): the heads' affinity takes the place of v-v
+attention in CLIP Surgery's path beside the tower. The background rule is left out there. ``stream={}`` gives the
+published method there too.
 """
 
 method = dict(
     pos_embed="size",
-    readout=dict(type="DinoiserReadout", weights="checkpoints/last.pt", mini="dinoiser-mini"),
+    readout=dict(type="DinoiserReadout", weights="clip-dinoiser", mini="dinoiser-mini"),
     tiler=dict(type="Tiler", short_side_px=448, crop_px=448, stride_px=224, pad="end"),
     templates="openai80",
     classifier=dict(logit_scale=100.0),
     score_rule=dict(type="ForegroundRule"),
+    stream=dict(
+        readout=dict(
+            type="DinoiserAffinityReadout",
+            weights="clip-dinoiser",
+            mini="dinoiser-mini",
+            readout=dict(type="StreamReadout", affinity=dict(type="ProxyAffinity", gamma=10.0), layers=6),
+            zoom=2,
+        ),
+        score_rule=dict(type="FeatureSurgery"),
+    ),
 )

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from ovperc.readout.base import Readout
 from ovperc.readout.block import BlockReadout
-from ovperc.readout.dinoiser import DinoiserHeads, DinoiserReadout
+from ovperc.readout.dinoiser import DinoiserAffinityReadout, DinoiserHeads, DinoiserReadout
 from ovperc.readout.pooled import PooledReadout
 from ovperc.readout.stream import StreamReadout
 
-__all__ = ["BlockReadout", "DinoiserHeads", "DinoiserReadout", "PooledReadout", "Readout", "StreamReadout"]
+__all__ = [
+    "BlockReadout",
+    "DinoiserAffinityReadout",
+    "DinoiserHeads",
+    "DinoiserReadout",
+    "PooledReadout",
+    "Readout",
+    "StreamReadout",
+]

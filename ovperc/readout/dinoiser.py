@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
-from ovperc.readout.base import Readout
+from ovperc.readout.base import Readout, resize_tokens
 from ovperc.registry import READOUTS, suggest
 from ovperc.structures import DenseFeatures, ProxyFeatures, Tap
 from ovperc.weights import CATALOGUE, resolve_weights
@@ -33,10 +33,14 @@ class DinoiserHeads(nn.Module):
         self.obj_proj = nn.Conv2d(width, channels, 3, padding=1, padding_mode="replicate")
         self.bkg_decoder = nn.Conv2d(width, 1, 1)
 
+    def compared(self, maps: Tensor) -> Tensor:
+        """The space in which patches are compared, not normalised, ``(B, D, h, w) -> (B, n, C)``."""
+        return self.obj_proj(maps).flatten(2).transpose(1, 2)
+
     def similarity(self, maps: Tensor) -> Tensor:
         """Cosines between all patches, ``(B, D, h, w) -> (B, n, n)``."""
-        unit = F.normalize(self.obj_proj(maps).flatten(2), dim=1)
-        return unit.transpose(1, 2) @ unit
+        unit = F.normalize(self.compared(maps), dim=-1)
+        return unit @ unit.transpose(1, 2)
 
     def foreground(self, maps: Tensor) -> Tensor:
         """Logits of "some object is here", ``(B, D, h, w) -> (B, h, w)``."""
@@ -47,7 +51,7 @@ def load_heads(weights: str | Path) -> DinoiserHeads:
     """Reads heads from a catalogue name or a file; keys beside the four are passed over.
 
     Args:
-        weights: ``"dinoiser-mini"``, the released ``last.pt``, or a file of the same keys.
+        weights: ``"dinoiser-mini"``, ``"clip-dinoiser"`` (the released ``last.pt``), or a file of the same keys.
 
     Raises:
         ValueError: an unknown name.
@@ -141,3 +145,45 @@ class DinoiserReadout(Readout):
     def _maps(self, features: DenseFeatures) -> Tensor:
         patches = features.patches(Tap(self.layer, "ln_2")).float()
         return patches.transpose(1, 2).unflatten(2, features.grid_hw)
+
+
+@READOUTS.register_module()
+class DinoiserAffinityReadout(DinoiserReadout):
+    """The heads' space in the place of a second tower: another readout takes its affinity from it.
+
+    Not the published readout. It serves towers whose patches speak through the residual stream: with a
+    ``StreamReadout`` of a ``ProxyAffinity`` inside, the learned affinity acts where v-v attention does in CLIP Surgery.
+
+    Args:
+        readout: a readout whose affinity needs a proxy.
+        zoom: the heads' space is resized (bilinear) to a grid finer by this factor, and so are the rows that come out.
+        **settings: ``weights``, ``heads`` and ``layer`` as for :class:`DinoiserReadout`.
+
+    Raises:
+        ValueError: a zoom below 1.
+    """
+
+    def __init__(self, readout: Readout | dict[str, Any], zoom: int = 1, **settings: Any) -> None:
+        super().__init__(values=readout, **settings)
+        if zoom < 1:
+            raise ValueError(f"zoom is a whole factor of at least 1; got {zoom}")
+        self.zoom = zoom
+
+    def output_grid(self, features: DenseFeatures, proxy: ProxyFeatures | None) -> tuple[int, int]:
+        """The heads'."""
+        return features.grid_hw[0] * self.zoom, features.grid_hw[1] * self.zoom
+
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+        """Those of the inner readout, on the heads' grid."""
+        return self.values.tokens(backbone, features, self.describe(features))
+
+    def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+        """Those of the inner readout, ``(B, m, E)``."""
+        return self.values.embed(backbone, features, self.describe(features))
+
+    def describe(self, features: DenseFeatures) -> ProxyFeatures:
+        """What the heads say of windows, as a second tower would."""
+        grid_hw = self.output_grid(features, None)
+        space = resize_tokens(self.heads.compared(self._maps(features)), features.grid_hw, grid_hw)
+        unit = F.normalize(space, dim=-1)
+        return ProxyFeatures(unit, grid_hw, unit.mean(dim=1).square().sum(dim=-1))

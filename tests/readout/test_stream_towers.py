@@ -14,8 +14,16 @@ from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.sam import SamBackbone
 from ovperc.benchmark.foundation import random_bank, random_image
 from ovperc.configs import load_method
-from ovperc.readout import BlockReadout, DinoiserHeads, DinoiserReadout, PooledReadout, StreamReadout
+from ovperc.readout import (
+    BlockReadout,
+    DinoiserAffinityReadout,
+    DinoiserHeads,
+    DinoiserReadout,
+    PooledReadout,
+    StreamReadout,
+)
 from ovperc.readout.base import attend_block, resize_tokens
+from ovperc.structures import DenseFeatures, ProxyFeatures
 from ovperc.tasks.segmentation import build_segmenter
 from ovperc.weights import IMAGENET_MEAN, IMAGENET_STD
 from tests.helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
@@ -128,3 +136,25 @@ def test_what_is_set_by_hand_wins_over_the_stream() -> None:
     assert isinstance(ovperc.load("proxyclip").segmenter.readout, StreamReadout)
     with pytest.raises(ValueError, match="unknown field"):
         load_method("proxyclip").replace(stream={"readouts": {}}).on(needs_stream=True)
+
+
+@pytest.mark.parametrize("zoom", [1, 2])
+def test_heads_lend_their_space_as_a_second_tower(zoom: int) -> None:
+    torch.manual_seed(0)
+    backbone, features, _ = described()
+    heads = DinoiserHeads(WIDTH, 8).eval()
+    inner = {"type": "StreamReadout", "affinity": PROXY, "layers": 2}
+    readout = DinoiserAffinityReadout(inner, zoom=zoom, heads=heads, layer=-2)
+    with torch.inference_mode():
+        maps = heads.obj_proj(features.patches("-2.ln_2").transpose(1, 2).unflatten(2, (6, 6)))
+        size = (6 * zoom, 6 * zoom)
+        unit = F.normalize(F.interpolate(maps, size, mode="bilinear").flatten(2), dim=1).transpose(1, 2)
+        proxy = ProxyFeatures(unit, size, (unit @ unit.transpose(1, 2)).mean(dim=(1, 2)))
+        expected = StreamReadout(PROXY, layers=2)(backbone, features, proxy)
+        found = readout(backbone, features)
+        alone = readout(backbone, DenseFeatures({t: v[:1] for t, v in features.taps.items()}, (6, 6), 1, 3))
+    assert torch.allclose(found.patches, expected.patches, atol=1e-4)
+    assert torch.allclose(found.patches[:1], alone.patches, atol=1e-5)
+    assert found.grid_hw == size and found.foreground.shape == (2, 6, 6)
+    with pytest.raises(ValueError, match="zoom"):
+        DinoiserAffinityReadout(inner, zoom=0, heads=heads)
