@@ -57,7 +57,7 @@ class ExportWeightsHook(Hook):
         model = getattr(runner.model, "module", runner.model)
         state = model.export_state(state) if hasattr(model, "export_state") else state
         made = {"seed": str(runner.seed), "steps": str(runner.iter), "licence": "Apache-2.0"}
-        command = shlex.join(["python", *(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv))])
+        command = shlex.join(["python", "/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]])
         own = model.export_metadata() if hasattr(model, "export_metadata") else {}
         save_weights(
             Path(runner.work_dir) / f"{self.name}.safetensors",
