@@ -1,6 +1,7 @@
-"""``make demo``: segments generated scenes and real photographs with words, and shows what came out.
+"""``make demo``: segments generated scenes and real photographs with words, finds objects and damage, shows it all.
 
-Runs on the shipped weights without a network. Other methods and weights: ``--method``, ``--weights``, ``--arch``.
+Runs on the shipped weights without a network. Other methods and weights: ``--method``, ``--weights``, ``--arch``; with
+weights of your own only the segmentation is shown, because the other tasks' heads belong to the shipped ones.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def summary(prediction: SegPrediction, picture: DemoPicture) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the demo; 0 if all pictures are written, 2 if it could not start."""
     from contact_sheet import Cell, contact_sheet
+    from other_tasks import detect, find_damage
     from pictures import demo_pictures
 
     from ovperc.predictor import load
@@ -81,6 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
     with staged_directory(arguments.out) as folder:
         contact_sheet(cells).save(folder / "demo.png", optimize=True)
     print(f"\nall of them in one picture: {arguments.out / 'demo.png'}")
+    if arguments.weights is None:
+        detect(arguments.out)
+        find_damage(arguments.out)
     return EXIT_OK
 
 

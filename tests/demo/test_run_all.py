@@ -44,7 +44,7 @@ def test_writes_every_picture_and_the_sheet(run_all, no_network, tmp_path, monke
     info = PredictorInfo("maskclip", clip.source, clip.arch, clip.fingerprint, "cpu", "float32")
     encoder = TextEncoder(clip.text, clip.fingerprint, "plain")
     monkeypatch.setattr(predictor, "load", lambda **_: Predictor(build_segmenter(method, clip), encoder, info))
-    assert run_all.main(["--out", str(tmp_path)]) == 0
+    assert run_all.main(["--out", str(tmp_path), "--weights", "clip-mini"]) == 0
     expected = {f"{name}{ending}" for name in NAMES for ending in (".png", ".json", "_overlay.png")}
     assert {file.name for file in tmp_path.iterdir()} == {*expected, "demo.png"}
     assert SegPrediction.load(tmp_path / "coffee").size_hw == (400, 600)
@@ -52,6 +52,15 @@ def test_writes_every_picture_and_the_sheet(run_all, no_network, tmp_path, monke
     told = capsys.readouterr().out
     assert told.count("of the pixels are right") == 3
     assert str(tmp_path / "demo.png") in told
+
+
+def test_objects_and_damage_are_shown_too(run_all, no_network, tmp_path, capsys) -> None:
+    tasks = importlib.import_module("other_tasks")
+    for picture in (tasks.detect(tmp_path, scenes=1), tasks.find_damage(tmp_path)):
+        assert min(Image.open(picture).size) > 300
+    told = capsys.readouterr().out
+    assert "objects marked" in told
+    assert "wood: burn" in told
 
 
 def test_truth_of_a_scene_names_what_it_shows(run_all) -> None:
