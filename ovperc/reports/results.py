@@ -99,7 +99,7 @@ def _result(content: Mapping[str, Any], path: Path) -> Result:
         command=" ".join(content.get("command", ())),
         seconds=float(content.get("seconds") or 0.0),
         path=path,
-        variant=f"{shots} shots" if (shots := _shots(settings)) else "",
+        variant=f"{shots} shot{'s' * (shots > 1)}" if (shots := _shots(settings)) else "",
     )
 
 
