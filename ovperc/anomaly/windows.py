@@ -11,6 +11,8 @@ from torch import Tensor
 from ovperc.backbones.token_tower import TokenTower
 
 _TOKENS_PER_PASS = 65536
+_LEAST = torch.finfo(torch.float32).tiny * 2**20
+"""Scores below it count as it, so that their inverses and sums of them stay finite."""
 
 
 def window_index(grid_hw: tuple[int, int], side: int) -> Tensor:
@@ -96,11 +98,10 @@ def harmonic_aggregate(scores: Tensor, grid_hw: tuple[int, int], side: int) -> T
         ``(B, n)`` float32.
     """
     cover = cover_matrix(grid_hw, side, scores.device)
-    inverse = 1.0 / scores.float().clamp(min=torch.finfo(torch.float32).tiny * 2**20)
+    inverse = 1.0 / scores.float().clamp(min=_LEAST)
     return cover.sum(dim=1) / (inverse @ cover.T)
 
 
 def harmonic_mean(planes: Sequence[Tensor]) -> Tensor:
     """``m / sum(1 / s)`` of ``m`` tensors of one shape."""
-    floor = torch.finfo(torch.float32).tiny * 2**20
-    return len(planes) / sum(1.0 / plane.float().clamp(min=floor) for plane in planes)
+    return len(planes) / sum(1.0 / plane.float().clamp(min=_LEAST) for plane in planes)
