@@ -28,17 +28,19 @@ class ProxyAffinity(Affinity):
     Args:
         beta: factor of the mean.
         gamma: sharpness.
+        parity: the diagonal may be dropped too, as in the released code; rows that keep nothing are NaN.
     """
 
     head_shared = True
     needs_proxy = True
 
-    def __init__(self, beta: float = 1.2, gamma: float = 3.0) -> None:
+    def __init__(self, beta: float = 1.2, gamma: float = 3.0, parity: bool = False) -> None:
         super().__init__()
         if not gamma > 0:
             raise ValueError(f"gamma is a sharpness and must be positive; got {gamma}")
         self.beta = beta
         self.gamma = gamma
+        self.parity = parity
 
     def output_grid(self, grid_hw: tuple[int, int], proxy: ProxyFeatures | None) -> tuple[int, int]:
         """The second tower's grid."""
@@ -63,9 +65,10 @@ class ProxyAffinity(Affinity):
         """Row-stochastic ``(m, m)`` float32 of one window."""
         unit = proxy.patches[window].float()
         logits = (unit @ unit.T - self.beta * proxy.mean_similarity[window]) * self.gamma
-        diagonal = logits.diagonal().clone()
-        logits.masked_fill_(logits < 0, -torch.inf)
-        logits.diagonal().copy_(diagonal)
+        kept = logits >= 0
+        if not self.parity:
+            kept.fill_diagonal_(True)
+        logits.masked_fill_(~kept, -torch.inf)
         return torch.softmax(logits, dim=-1)
 
     def extra_repr(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from segment_anything.modeling import Sam
+from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torch.nn import functional as F
@@ -72,7 +73,9 @@ class Prompts:
             yield Prompts(*(None if part is None else part[rows] for part in parts))
 
 
-def decode_masks(sam: Sam, embeddings: Tensor, image_of: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+def decode_masks(
+    sam: Sam, embeddings: Tensor, image_of: Tensor, prompts: Prompts, *, height_norm: bool = False
+) -> tuple[Tensor, Tensor]:
     """segment-anything's decoder on prompts of several images at once.
 
     ``MaskDecoder`` itself takes prompts of one image only; this is its ``predict_masks`` with a gather in place of
@@ -83,13 +86,17 @@ def decode_masks(sam: Sam, embeddings: Tensor, image_of: Tensor, prompts: Prompt
         embeddings: ``(B, C, g, g)`` float32.
         image_of: ``(P,)`` int64, row of ``embeddings`` that each prompt belongs to.
         prompts: in pixels of the padded square.
+        height_norm: mask prompts are normalised along the height, see :func:`embed_masks_by_height`.
 
     Returns:
         Logits ``(P, 1 + m, 4g, 4g)``, first the single mask and then the ``m`` alternatives, and predicted IoU
         ``(P, 1 + m)``.
     """
     points = None if prompts.points is None else (prompts.points, prompts.labels)
-    sparse, dense = sam.prompt_encoder(points, prompts.boxes, prompts.masks)
+    by_height = height_norm and prompts.masks is not None
+    sparse, dense = sam.prompt_encoder(points, prompts.boxes, None if by_height else prompts.masks)
+    if by_height:
+        dense = embed_masks_by_height(sam, prompts.masks)
     decoder = sam.mask_decoder
     fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([fixed.expand(len(sparse), -1, -1), sparse], dim=1)
@@ -103,19 +110,38 @@ def decode_masks(sam: Sam, embeddings: Tensor, image_of: Tensor, prompts: Prompt
     return logits, decoder.iou_prediction_head(answers[:, 0])
 
 
+def embed_masks_by_height(sam: Sam, masks: Tensor) -> Tensor:
+    """Mask prompts as Trident's released code embeds them, ``(P, 1, 4g, 4g) -> (P, C, g, g)``.
+
+    It passes them without their batch axis, so that SAM's ``LayerNorm2d``, which reduces axis 1, runs along the
+    height of the map and not over its channels.
+    """
+    x = masks
+    for layer in sam.prompt_encoder.mask_downscaling:
+        if isinstance(layer, LayerNorm2d):
+            centred = x - x.mean(dim=2, keepdim=True)
+            unit = centred / torch.sqrt(centred.square().mean(dim=2, keepdim=True) + layer.eps)
+            x = layer.weight[:, None, None] * unit + layer.bias[:, None, None]
+        else:
+            x = layer(x)
+    return x
+
+
 class SamPrompter:
     """Embeds images and answers prompts, in pixels of the caller's image.
 
     Args:
         backbone: the loaded SAM.
         max_prompts: prompts per pass of the decoder, which bounds memory.
+        height_norm: mask prompts are embedded as Trident's released code does, see :func:`embed_masks_by_height`.
     """
 
-    def __init__(self, backbone: SamBackbone, max_prompts: int = 64) -> None:
+    def __init__(self, backbone: SamBackbone, max_prompts: int = 64, height_norm: bool = False) -> None:
         if max_prompts < 1:
             raise ValueError(f"max_prompts must be at least 1; got {max_prompts}")
         self.backbone = backbone
         self.max_prompts = max_prompts
+        self.height_norm = height_norm
         self._resize = ResizeLongestSide(backbone.image_size_px)
 
     @property
@@ -161,7 +187,7 @@ class SamPrompter:
         answers = []
         for part in self._scaled(image, prompts).split(self.max_prompts):
             rows = torch.zeros(len(part), dtype=torch.int64, device=image.embedding.device)
-            answers.append(decode_masks(self.backbone.sam, image.embedding, rows, part))
+            answers.append(decode_masks(self.backbone.sam, image.embedding, rows, part, height_norm=self.height_norm))
         logits, quality = (torch.cat(parts) for parts in zip(*answers, strict=True))
         wanted = slice(1, None) if multimask else slice(0, 1)
         return logits[:, wanted], quality[:, wanted]

@@ -86,6 +86,7 @@ class SamPromptRefiner(LabelRefiner):
             a smaller one's side.
         mask_factor: rough masks are this times the score.
         use_box, use_point, use_mask: which prompts are given.
+        parity: mask prompts are normalised along the height, as in the released code.
         device, dtype: as for ``load_sam``.
     """
 
@@ -100,6 +101,7 @@ class SamPromptRefiner(LabelRefiner):
         use_box: bool = True,
         use_point: bool = True,
         use_mask: bool = True,
+        parity: bool = False,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -108,7 +110,7 @@ class SamPromptRefiner(LabelRefiner):
         if not (use_box or use_point):
             raise ValueError("a prompt needs a box or a point; set use_box or use_point")
         backbone = load_sam(weights, device=device, dtype=dtype) if backbone is None else backbone
-        self.prompter = SamPrompter(backbone)
+        self.prompter = SamPrompter(backbone, height_norm=parity)
         self.coarse_threshold = coarse_threshold
         self.iou_threshold = iou_threshold
         self.min_area = round(min_area * (backbone.image_size_px / 1024) ** 2)

@@ -69,6 +69,8 @@ def test_a_blank_window_keeps_the_diagonal():
     assert not torch.isfinite(plain_matrix(unit[0], 1.2, 3.0)).any()
     result = ProxyAffinity().aggregate(AttentionInputs({"v": values}, (4, 6), 0, proxy), values)
     assert torch.allclose(result, values, atol=1e-6)
+    released = ProxyAffinity(parity=True).aggregate(AttentionInputs({"v": values}, (4, 6), 0, proxy), values)
+    assert torch.isnan(released).all()
 
 
 def test_means_are_of_a_window_or_of_an_image_never_of_the_batch():

@@ -8,7 +8,7 @@ import torch
 from segment_anything import SamPredictor
 
 from ovperc.backbones.sam import SamBackbone
-from ovperc.backbones.sam_prompts import Prompts, SamPrompter, decode_masks
+from ovperc.backbones.sam_prompts import Prompts, SamPrompter, decode_masks, embed_masks_by_height
 from tests.helpers.tiny_sam import tiny_sam
 
 SIZE = (70, 120)
@@ -92,3 +92,14 @@ def test_one_pixel_high_images_embed(prompter: SamPrompter):
     assert embedded.input_hw == (2, 96)
     logits, _ = prompter.decode(embedded, Prompts(boxes=torch.tensor([[0.0, 0.0, 10.0, 0.0]])))
     assert prompter.upscale(embedded, logits).shape == (1, 1, 1, 40)
+
+
+def test_parity_embeds_masks_as_the_released_code_does(prompter: SamPrompter):
+    sam = prompter.backbone.sam
+    side = prompter.mask_grid
+    masks = torch.rand(3, 1, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        batched = embed_masks_by_height(sam, masks)
+        for mask, found in zip(masks, batched, strict=True):
+            assert torch.allclose(found, sam.prompt_encoder.mask_downscaling(mask), atol=1e-5)
+        assert not torch.allclose(batched, sam.prompt_encoder.mask_downscaling(masks), atol=1e-2)
