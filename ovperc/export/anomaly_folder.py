@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from ovperc.export.builder import OPSET
 from ovperc.export.card import EXAMPLE_NAME, EXPECTED_STEM, INPUTS_NAME, MODEL_STEM, Card, Profile, file_name
 from ovperc.export.folder import replaced_folder
 from ovperc.export.graph import ExportError
-from ovperc.export.parity import STATED_AGREEMENT, Parity, median_seconds
+from ovperc.export.parity import STATED_AGREEMENT, Parity, paired_latency
 from ovperc.export.quantize import converter
 from ovperc.export.runtime import load
 
@@ -134,9 +133,7 @@ def _checked(card: Card, predictor: AnomalyPredictor, exported: ExportedAnomaly,
     name = card.settings["object_name"]
     latency = {
         "size_hw": images[0].shape[:2],
-        "eager_ms": 1e3 * median_seconds(lambda: predictor.predict(images[0], name)),
-        "exported_ms": 1e3 * median_seconds(lambda: exported.predict(images[0])),
-        "cpus": os.cpu_count(),
+        **paired_latency(lambda: predictor.predict(images[0], name), lambda: exported.predict(images[0])),
     }
     return replace(card, parity=parity, latency=latency)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from ovperc.export.detection_export import export_detector
 from ovperc.export.folder import known_tokens, merges_file, replaced_folder
 from ovperc.export.graph import ExportError
 from ovperc.export.onnx_export import export_text
-from ovperc.export.parity import STATED_AGREEMENT, Parity, median_seconds
+from ovperc.export.parity import STATED_AGREEMENT, Parity, paired_latency
 from ovperc.export.quantize import converter
 from ovperc.export.region_scores import box_overlaps
 from ovperc.export.runtime import load
@@ -146,9 +145,7 @@ def _checked(card: Card, predictor: DetPredictor, exported: ExportedDetector, im
     latency = {
         "size_hw": images[0].shape[:2],
         "words": len(WORDS),
-        "eager_ms": 1e3 * median_seconds(lambda: predictor.predict_batch(images[:1], bank)),
-        "exported_ms": 1e3 * median_seconds(lambda: exported.predict(images[0])),
-        "cpus": os.cpu_count(),
+        **paired_latency(lambda: predictor.predict_batch(images[:1], bank), lambda: exported.predict(images[0])),
     }
     return replace(card, parity=parity.as_dict(), latency=latency)
 

@@ -29,7 +29,7 @@ from ovperc.export.card import (
     file_name,
 )
 from ovperc.export.graph import ExportError, check_exportable, takes_one_image
-from ovperc.export.parity import Parity, compare, median_seconds
+from ovperc.export.parity import Parity, compare, paired_latency
 from ovperc.export.quantize import converter, to_static_int8
 from ovperc.export.runtime import ExportedSegmenter, load
 from ovperc.export.scenes import Example, calibration_windows, check_images, example_scene
@@ -239,9 +239,7 @@ def _checked(
     latency = {
         "size_hw": image.shape[:2],
         "words": words.num_classes,
-        "eager_ms": 1e3 * median_seconds(lambda: segmenter.segment(segmenter.encode(image), words)),
-        "exported_ms": 1e3 * median_seconds(lambda: exported.predict(image)),
-        "cpus": os.cpu_count(),
+        **paired_latency(lambda: segmenter.segment(segmenter.encode(image), words), lambda: exported.predict(image)),
     }
     return replace(card, parity=parity.as_dict(), latency=latency)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from ovperc.text.foreground import ForegroundRule
 from ovperc.text.score_rules import FeatureSurgery
 
 if TYPE_CHECKING:
+    from ovperc.backbones.proxy import ProxyTower
     from ovperc.tasks.segmentation import DenseSegmenter
 
 EXPORTED_RULES = (FeatureSurgery, ForegroundRule)
@@ -40,8 +42,6 @@ def check_exportable(segmenter: DenseSegmenter) -> None:
         raise ExportError(
             f"the score rule {type(rule).__name__} has no exported form ({known} have); pass score_rule=None"
         )
-    if rule is not None and rule.needs_pooled and isinstance(segmenter, SplicedSegmenter):
-        raise ExportError(f"the score rule {type(rule).__name__} behind spliced windows has no exported form")
     if segmenter.refiner is not None:
         name = type(segmenter.refiner).__name__
         raise ExportError(f"the refiner {name} works on full-size maps and is not exported; pass refiner=None")
@@ -76,12 +76,22 @@ def _places(tokens: Tensor) -> Tensor:
 
 
 def _traceable(readout: Readout) -> Readout:
-    """The readout with the batched form of its affinity, where it has one."""
-    if not isinstance(getattr(readout, "affinity", None), ProxyAffinity):
+    """The readout, with the batched form of affinities that loop over windows, wherever they stand."""
+    if not any(isinstance(module, ProxyAffinity) for module in readout.modules()):
         return readout
     copied = copy.deepcopy(readout)
-    copied.affinity = BatchedProxyAffinity(readout.affinity.beta, readout.affinity.gamma)
+    for module in list(copied.modules()):
+        affinity = getattr(module, "affinity", None)
+        if isinstance(affinity, ProxyAffinity):
+            module.affinity = BatchedProxyAffinity(affinity.beta, affinity.gamma)
     return copied
+
+
+def second_side(proxy: ProxyTower, side_px: Any) -> Any:
+    """Side of a window as the second tower sees it; in whole numbers, so that a side may be free."""
+    zoom = Fraction(proxy.zoom).limit_denominator(1000)
+    cell = zoom.denominator * proxy.backbone.stride_px
+    return proxy.side_px or (side_px * zoom.numerator + cell - 1) // cell * proxy.backbone.stride_px
 
 
 class WindowTower(nn.Module):
@@ -100,18 +110,25 @@ class WindowTower(nn.Module):
         self._proxy = segmenter.proxy
         # Named here so that its weights are found; the proxy itself is no module.
         self.proxy_backbone = None if segmenter.proxy is None else segmenter.proxy.backbone
+        rule = segmenter.score_rule
+        self.with_pooled = rule is not None and rule.needs_pooled
 
     def describe(self, windows: Tensor) -> tuple[DenseFeatures, ProxyFeatures | None]:
         """Taps of the tower, and what the second one says."""
         features = self.backbone.forward_dense(windows, self.readout.taps(self.backbone))
         return features, None if self._proxy is None else self._second(windows)
 
+    def pooled(self, windows: Tensor) -> list[Tensor]:
+        """Unit embeddings of whole windows, ``(T, E)``, where the score rule reads them."""
+        if not self.with_pooled:
+            return []
+        return [F.normalize(self.backbone.encode_pooled(windows).float(), dim=-1)]
+
     def _second(self, windows: Tensor) -> ProxyFeatures:
         """As :meth:`ProxyTower.describe`, without asking whether sides that are free need their resize."""
         proxy = self._proxy
         images = renormalize(windows, self._preprocess, proxy.preprocess)
-        stride = proxy.backbone.stride_px
-        sides = [proxy.side_px or (side + stride - 1) // stride * stride for side in images.shape[-2:]]
+        sides = [second_side(proxy, side) for side in images.shape[-2:]]
         free = not all(isinstance(side, int) for side in images.shape[-2:])
         if free or sides != list(images.shape[-2:]):
             images = F.interpolate(images.float(), sides, mode="bilinear", align_corners=False)
@@ -135,7 +152,6 @@ class PatchEncoder(WindowTower):
     def __init__(self, segmenter: DenseSegmenter) -> None:
         super().__init__(segmenter)
         rule = segmenter.score_rule
-        self.with_pooled = rule is not None and rule.needs_pooled
         self.with_foreground = isinstance(rule, ForegroundRule) and _predicts_foreground(segmenter.readout)
         self.outputs: tuple[str, ...] = ("embeddings",)
         self.outputs += ("pooled",) if self.with_pooled else ()
@@ -145,9 +161,7 @@ class PatchEncoder(WindowTower):
         """``(T, 3, h, w)`` float32, normalised and padded, to :attr:`outputs`, float32."""
         features, proxy = self.describe(windows)
         embedded = self.readout(self.backbone, features, proxy)
-        answers = [embedded.patches]
-        if self.with_pooled:
-            answers.append(F.normalize(self.backbone.encode_pooled(windows).float(), dim=-1))
+        answers = [embedded.patches, *self.pooled(windows)]
         if self.with_foreground:
             answers.append(embedded.foreground)
         return tuple(answers)

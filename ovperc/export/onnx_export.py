@@ -17,7 +17,7 @@ from ovperc.export.map_ops import classify
 from ovperc.export.pixel_ops import cut_windows, normalise, plan_axes, resize_bilinear
 from ovperc.export.rule_ops import NAMED_BACKGROUND
 from ovperc.export.splice_ops import embed_spliced
-from ovperc.export.spliced_graph import TokenEncoder, WholeImage
+from ovperc.export.spliced_graph import GlobalStep, Projection, TokenEncoder
 from ovperc.export.text_graph import TextGraph
 from ovperc.export.tracing import trace_module, trace_windows
 from ovperc.tasks.spliced import SplicedSegmenter
@@ -39,21 +39,23 @@ class Towers:
     Attributes:
         windows: ``windows (T, 3, h, w)`` to the outputs of the encoder; ``T`` is free.
         outputs: their names.
-        whole: of methods that splice windows: the part behind the splice.
+        project: of methods that splice windows: the part behind the splice.
+        step: of these methods, SAM's average, where there is one.
         ratio: of these methods, cells of the windows' grid per patch.
     """
 
     windows: onnx.ModelProto
     outputs: tuple[str, ...] = ("embeddings",)
-    whole: onnx.ModelProto | None = None
+    project: onnx.ModelProto | None = None
+    step: onnx.ModelProto | None = None
     ratio: int = 1
 
     def converted(self, convert: Convert | None) -> Towers:
         """The same towers in another precision."""
         if convert is None:
             return self
-        whole = None if self.whole is None else convert(self.whole)
-        return replace(self, windows=convert(self.windows), whole=whole)
+        parts = {name: getattr(self, name) for name in ("windows", "project", "step")}
+        return replace(self, **{name: None if part is None else convert(part) for name, part in parts.items()})
 
 
 def export_segmenter(
@@ -110,7 +112,8 @@ def assemble(
     tower = dict(zip(towers.outputs, answers, strict=True))
     if isinstance(segmenter, SplicedSegmenter):
         whole = True
-        tower["embeddings"], axes = embed_spliced(graph, segmenter, tower["tokens"], axes, towers.whole, towers.ratio)
+        parts = (towers.project, towers.step)
+        tower["embeddings"], axes = embed_spliced(graph, segmenter, tower["tokens"], axes, parts, towers.ratio)
     answer = classify(graph, tower, graph.size("image", 0), axes, tiler.pad == "symmetric", whole, segmenter.score_rule)
     for made, name in zip(answer, ("labels", "confidence"), strict=True):
         graph.nodes.append(helper.make_node("Identity", [made], [name]))
@@ -185,19 +188,19 @@ def trace_towers(segmenter: DenseSegmenter, size_hw: tuple[int, int] | None = No
     windows = trace_windows(encoder, tile_hw, segmenter.clip.preprocess.image_size_px)
     if not spliced:
         return Towers(windows, encoder.outputs)
-    return Towers(windows, encoder.outputs, _trace_whole(segmenter), encoder.ratio)
+    return Towers(windows, encoder.outputs, *_trace_whole(segmenter), encoder.ratio)
 
 
-def _trace_whole(segmenter: SplicedSegmenter) -> onnx.ModelProto:
-    free = torch.export.Dim.DYNAMIC
-    backbone = segmenter.clip.backbone
-    example = {"canvas": torch.zeros(6, backbone.width if backbone.block(-1).has_residual else backbone.embed_dim)}
-    dynamic: tuple = ({0: free},)
-    if segmenter.aggregator is not None:
-        side = segmenter.aggregator.backbone.image_size_px
-        example |= {"pixels": torch.zeros(1, 3, side, side), "valid": torch.arange(6)}
-        dynamic = ({0: free}, None, {0: free})
-    return trace_module(WholeImage(segmenter).eval(), example, dynamic, ("embeddings",))
+def _trace_whole(segmenter: SplicedSegmenter) -> tuple[onnx.ModelProto, onnx.ModelProto | None]:
+    """What follows the splice: the projection, and SAM's average where there is one."""
+    free, backbone = {0: torch.export.Dim.DYNAMIC}, segmenter.clip.backbone
+    features = torch.zeros(6, backbone.width if backbone.block(-1).has_residual else backbone.embed_dim)
+    project = trace_module(Projection(backbone).eval(), {"features": features}, (free,), ("embeddings",))
+    if segmenter.aggregator is None:
+        return project, None
+    side = segmenter.aggregator.backbone.image_size_px
+    example = {"canvas": features, "pixels": torch.zeros(1, 3, side, side), "valid": torch.arange(6)}
+    return project, trace_module(GlobalStep(segmenter.aggregator).eval(), example, (free, None, free), ("mixed",))
 
 
 def export_text(text: TextTower) -> onnx.ModelProto:

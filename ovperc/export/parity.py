@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ovperc.benchmark.timing import paired_ratio
 from ovperc.export.scenes import BENCHMARK, IGNORED, CheckImage
 from ovperc.metrics.miou import ConfusionMatrix
 
@@ -108,12 +109,12 @@ def compare(
     )
 
 
-def median_seconds(call: Callable[[], object], runs: int = 5) -> float:
-    """Median time of a call after one that does not count."""
-    call()
-    times = []
-    for _ in range(runs):
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times))
+def paired_latency(eager: Callable[[], object], exported: Callable[[], object]) -> dict[str, Any]:
+    """Times of both run in turn, for the card: medians in milliseconds, and the median of the pairs' ratios."""
+    timed = paired_ratio(exported, eager, runs=5)
+    return {
+        "eager_ms": 1e3 * timed.base_s,
+        "exported_ms": 1e3 * timed.ours_s,
+        "of_eager": timed.ratio,
+        "cpus": os.cpu_count(),
+    }

@@ -14,6 +14,7 @@ from ovperc.export.pillow_ops import resize_pillow
 from ovperc.export.pixel_ops import AxisPlan, in_cells
 
 if TYPE_CHECKING:
+    from ovperc.affinity.sam_correlation import SamCorrelation
     from ovperc.backbones.sam import SamBackbone
     from ovperc.tasks.spliced import SplicedSegmenter
 
@@ -21,7 +22,12 @@ Axes = tuple[AxisPlan, AxisPlan]
 
 
 def embed_spliced(
-    graph: GraphBuilder, segmenter: SplicedSegmenter, tokens: str, axes: Axes, whole: onnx.ModelProto, ratio: int
+    graph: GraphBuilder,
+    segmenter: SplicedSegmenter,
+    tokens: str,
+    axes: Axes,
+    parts: tuple[onnx.ModelProto, onnx.ModelProto | None],
+    ratio: int,
 ) -> tuple[str, Axes]:
     """:func:`ovperc.tiling.splice.splice` and everything up to the joint space.
 
@@ -30,28 +36,48 @@ def embed_spliced(
         segmenter: the method.
         tokens: ``(T, D, h, w)`` float32 of all windows of the image.
         axes: plans of rows and columns.
-        whole: traced :class:`ovperc.export.spliced_graph.WholeImage`.
+        parts: traced :class:`Projection` and, where there is a SAM, :class:`GlobalStep`.
         ratio: cells of the windows' grid per patch.
 
     Returns:
         ``(1, E, h, w)`` unit embeddings, and the plans of the whole image as one window.
     """
-    patch = segmenter.clip.backbone.stride_px
-    cells = [in_cells(graph, axis, patch, ratio) for axis in axes]
-    square: list[str] = []
-    if segmenter.aggregator is not None:
-        sam = segmenter.aggregator.backbone
-        pixels, inside = sam_pixels(graph, sam)
-        sides = [graph.op("Max", graph.op("Div", side, sam.stride_px), 1) for side in inside]
-        cells = [replace(axis, original=side) for axis, side in zip(cells, sides, strict=True)]
-        columns = sam.image_size_px // sam.stride_px
-        first = graph.op("Unsqueeze", graph.op("Mul", graph.arange(sides[0]), columns), [1])
-        valid = graph.reshape(graph.op("Add", first, graph.arange(sides[1])), -1)
-        square = [pixels, valid]
-    canvas, grid = _canvas(graph, tokens, cells)
-    (rows,) = graph.inline(whole, "whole/", canvas, *square)
+    project, step = parts
+    cells = [in_cells(graph, axis, segmenter.clip.backbone.stride_px, ratio) for axis in axes]
+    if step is None:
+        features, grid = _canvas(graph, tokens, cells)
+    else:
+        features, grid = _averaged(graph, segmenter.aggregator, tokens, cells, step)
+    (rows,) = graph.inline(project, "project/", features)
     embeddings = graph.reshape(graph.op("Transpose", rows, perm=[1, 0]), 1, -1, *grid)
     return embeddings, tuple(replace(axis, crop=axis.resized, starts=[0]) for axis in axes)
+
+
+def _averaged(
+    graph: GraphBuilder, aggregator: SamCorrelation, tokens: str, cells: list[AxisPlan], step: onnx.ModelProto
+) -> tuple[str, list[Value]]:
+    """:meth:`SamCorrelation.aggregate`: features ``(n, D)`` and their grid."""
+    op, sam = graph.op, aggregator.backbone
+    pixels, inside = sam_pixels(graph, sam)
+    sides = [op("Max", op("Div", side, sam.stride_px), 1) for side in inside]
+    columns = sam.image_size_px // sam.stride_px
+    first = op("Unsqueeze", op("Mul", graph.arange(sides[0]), columns), [1])
+    valid = graph.reshape(op("Add", first, graph.arange(sides[1])), -1)
+    seen = [replace(axis, original=side) for axis, side in zip(cells, sides, strict=True)]
+    canvas, _ = _canvas(graph, tokens, seen)
+    (mixed,) = graph.inline(step, "step/", canvas, pixels, valid)
+    if aggregator.share == 1.0:
+        return mixed, sides
+    features, grid = _canvas(graph, tokens, cells)
+    moved = graph.reshape(op("Sub", mixed, canvas), *sides, -1)
+    pairs = zip(grid, sides, strict=True)
+    rows, cols = (
+        axis_operator(graph, AxisPlan(new, old, old, [0], 0, 0), old, crop_padding=False, whole=True)
+        for new, old in pairs
+    )
+    upright = graph.reshape(op("MatMul", rows, graph.reshape(moved, sides[0], -1)), grid[0], sides[1], -1)
+    back = graph.reshape(op("MatMul", cols, upright), op("Mul", *grid), -1)
+    return op("Add", features, op("Mul", back, float(aggregator.share))), grid
 
 
 def _canvas(graph: GraphBuilder, tokens: str, cells: list[AxisPlan]) -> tuple[str, list[Value]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovperc.export.graph import ExportError, WindowTower
+from ovperc.export.graph import ExportError, WindowTower, second_side
 from ovperc.structures import Tap
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ovperc.backbones.base import DenseBackbone
     from ovperc.tasks.spliced import SplicedSegmenter
 
-_TAPS = tuple(Tap(-1, point) for point in ("q", "k", "v"))
+SAM_TAPS = tuple(Tap(-1, point) for point in ("q", "k", "v"))
 
 
 class TokenEncoder(WindowTower):
@@ -26,14 +26,13 @@ class TokenEncoder(WindowTower):
         tile_hw: size of the windows; ``None`` for windows of any size.
 
     Attributes:
-        outputs: ``tokens``, ``(T, D, h, w)``.
+        outputs: ``tokens``, ``(T, D, h, w)``, and ``pooled``, ``(T, E)``, where the score rule reads it.
         ratio: cells of that grid per patch of the tower, on each axis.
     """
 
-    outputs: tuple[str, ...] = ("tokens",)
-
     def __init__(self, segmenter: SplicedSegmenter, tile_hw: tuple[int, int] | None) -> None:
         super().__init__(segmenter)
+        self.outputs: tuple[str, ...] = ("tokens", "pooled") if self.with_pooled else ("tokens",)
         ratio = _grid_ratio(segmenter, tile_hw)
         self.ratio = ratio or 1
         self._resized = ratio is None
@@ -45,7 +44,7 @@ class TokenEncoder(WindowTower):
         maps = tokens.transpose(1, 2).unflatten(2, self.readout.output_grid(features, proxy)).float()
         if self._resized:
             maps = F.interpolate(maps, features.grid_hw, mode="bilinear", align_corners=False)
-        return (maps,)
+        return (maps, *self.pooled(windows))
 
 
 def _grid_ratio(segmenter: SplicedSegmenter, tile_hw: tuple[int, int] | None) -> int | None:
@@ -55,54 +54,64 @@ def _grid_ratio(segmenter: SplicedSegmenter, tile_hw: tuple[int, int] | None) ->
         return 1
     finer = proxy.backbone.stride_px
     if tile_hw is None:
-        if proxy.side_px is not None or stride % finer:
+        grid = second_side(proxy, stride) // finer
+        if (
+            proxy.side_px is not None
+            or second_side(proxy, 2 * stride) != 2 * grid * finer
+            or stride * proxy.zoom % finer
+        ):
             raise ExportError("this second tower has another grid at every image size; pass --size HxW")
-        return stride // finer
+        return grid
     native = [side // stride for side in tile_hw]
-    grid = [(proxy.side_px or -(-side // finer) * finer) // finer for side in tile_hw]
-    ratio = grid[0] // native[0]
-    return ratio if ratio >= 1 and grid == [side * ratio for side in native] else None
+    grid_hw = [second_side(proxy, side) // finer for side in tile_hw]
+    ratio = grid_hw[0] // native[0]
+    return ratio if ratio >= 1 and grid_hw == [side * ratio for side in native] else None
 
 
-class WholeImage(nn.Module):
-    """What follows the splice, as a module of its own; see :func:`embed_canvas`.
+class GlobalStep(nn.Module):
+    """SAM's average of spliced features.
 
     Args:
-        segmenter: the method.
+        aggregator: the average.
     """
 
-    def __init__(self, segmenter: SplicedSegmenter) -> None:
+    def __init__(self, aggregator: SamCorrelation) -> None:
         super().__init__()
-        self.backbone = segmenter.clip.backbone
-        self._aggregator = segmenter.aggregator
+        self._aggregator = aggregator
         # Named here so that its weights are found; the aggregator itself is no module.
-        self.sam = None if segmenter.aggregator is None else segmenter.aggregator.backbone.tower
+        self.sam = aggregator.backbone.tower
 
-    def forward(self, canvas: Tensor, pixels: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
-        """``(n, D)`` features to ``(n, E)`` unit rows."""
-        return embed_canvas(self.backbone, self._aggregator, canvas, pixels, valid)
+    def forward(self, canvas: Tensor, pixels: Tensor, valid: Tensor) -> Tensor:
+        """Averages over the image.
+
+        Args:
+            canvas: ``(n, D)`` float32 features on SAM's grid.
+            pixels: ``(1, 3, S, S)`` float32, SAM's square.
+            valid: ``(n,)`` int64, the patches of the square that lie inside the image.
+
+        Returns:
+            ``(n, D)`` float32.
+        """
+        features = self._aggregator.backbone.forward_dense(pixels, SAM_TAPS)
+        return self._aggregator.correlation(features, valid) @ canvas
 
 
-def embed_canvas(
-    backbone: DenseBackbone,
-    aggregator: SamCorrelation | None,
-    canvas: Tensor,
-    pixels: Tensor | None = None,
-    valid: Tensor | None = None,
-) -> Tensor:
-    """Spliced features of one image in the joint space, averaged by SAM's correlation where there is one.
+class Projection(nn.Module):
+    """Features of the first tower to unit rows of the joint space.
 
     Args:
         backbone: the first tower.
-        aggregator: the average; None for none.
-        canvas: ``(n, D)`` float32 features of the places of one grid: SAM's, where there is a SAM.
-        pixels: ``(1, 3, S, S)`` float32, SAM's square.
-        valid: ``(n,)`` int64, the patches of the square that lie inside the image.
-
-    Returns:
-        ``(n, E)`` float32 unit rows.
     """
-    if aggregator is not None:
-        canvas = aggregator.correlation(aggregator.backbone.forward_dense(pixels, _TAPS), valid) @ canvas
-    embedded = backbone.project(canvas[None].to(backbone.dtype))
-    return F.normalize(embedded[0].float(), dim=-1)
+
+    def __init__(self, backbone: DenseBackbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(n, D)`` float32 to ``(n, E)`` float32."""
+        return project_unit(self.backbone, features)
+
+
+def project_unit(backbone: DenseBackbone, features: Tensor) -> Tensor:
+    """``(n, D)`` to unit rows ``(n, E)`` float32."""
+    return F.normalize(backbone.project(features[None].to(backbone.dtype))[0].float(), dim=-1)

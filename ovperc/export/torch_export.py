@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovperc.export.graph import ExportError, PatchEncoder
-from ovperc.export.spliced_graph import TokenEncoder, embed_canvas
+from ovperc.export.spliced_graph import SAM_TAPS, TokenEncoder, project_unit
 from ovperc.export.text_graph import TextGraph
 from ovperc.tasks.spliced import SplicedSegmenter
 from ovperc.text.foreground import ForegroundRule
@@ -79,7 +79,7 @@ class SegmentationGraph(nn.Module):
         pixels = (self._resize(image).permute(0, 3, 1, 2).float() - self.offset) / self.spread
         windows = self.tiler.tiles(pixels, self.geometry)
         if isinstance(self.encoder, SplicedTower):
-            tower = {"embeddings": self.encoder(windows, image)}
+            tower = self.encoder(windows, image)
         else:
             tower = dict(zip(self.encoder.outputs, self.encoder(windows), strict=True))
         scores = self._scores(tower, text, owners, logit_scale, background_named)
@@ -157,26 +157,43 @@ class SplicedTower(nn.Module):
         self.sam = sam.tower
         self.side_px = sam.image_size_px
         self.inside_hw = tuple(int(side * self.side_px / max(size_hw) + 0.5) for side in size_hw)
-        self.grid_hw = tuple(max(side // sam.stride_px, 1) for side in self.inside_hw)
+        self.seen_hw = tuple(max(side // sam.stride_px, 1) for side in self.inside_hw)
+        if segmenter.aggregator.share == 1.0:
+            self.grid_hw = self.seen_hw
         columns = self.side_px // sam.stride_px
-        places = torch.arange(self.grid_hw[0])[:, None] * columns + torch.arange(self.grid_hw[1])
+        places = torch.arange(self.seen_hw[0])[:, None] * columns + torch.arange(self.seen_hw[1])
         self.register_buffer("valid", places.flatten())
         self.register_buffer("mean", sam.sam.pixel_mean.float().clone())
         self.register_buffer("std", sam.sam.pixel_std.float().clone())
         for name, old, new in zip(("down", "across"), size_hw, self.inside_hw, strict=True):
             self.register_buffer(name, torch.from_numpy(pillow_weights(old, new)))
 
-    def forward(self, windows: Tensor, image: Tensor) -> Tensor:
-        """``(T, 3, h, w)`` normalised windows and the image ``(1, H, W, 3)`` uint8 to ``(1, E, h, w)`` float32."""
-        (maps,) = self.windows(windows)
+    def forward(self, windows: Tensor, image: Tensor) -> dict[str, Tensor]:
+        """``(T, 3, h, w)`` normalised windows and the image ``(1, H, W, 3)`` uint8.
+
+        Returns:
+            ``embeddings`` ``(1, E, h, w)``, and ``pooled`` ``(T, E)`` where the score rule reads it, float32.
+        """
+        maps, *pooled = self.windows(windows)
         tokens = maps.flatten(2).transpose(1, 2)
         canvas = splice(tokens, tuple(maps.shape[-2:]), self.geometry, self.stride_px)
-        square: tuple[Tensor, ...] = ()
         if self.has_sam:
-            canvas = F.interpolate(canvas[None], self.grid_hw, mode="bilinear", align_corners=False)[0]
-            square = (self._square(image), self.valid)
-        rows = embed_canvas(self.windows.backbone, self._aggregator, canvas.flatten(1).T, *square)
-        return rows.T.unflatten(1, self.grid_hw)[None]
+            canvas = self._averaged(canvas, image)
+        rows = project_unit(self.windows.backbone, canvas.flatten(1).T)
+        tower = {"embeddings": rows.T.unflatten(1, self.grid_hw)[None]}
+        return {**tower, "pooled": pooled[0]} if pooled else tower
+
+    def _averaged(self, canvas: Tensor, image: Tensor) -> Tensor:
+        """As :meth:`SamCorrelation.aggregate`, ``(D, h, w)``."""
+        aggregator = self._aggregator
+        seen = F.interpolate(canvas[None], self.seen_hw, mode="bilinear", align_corners=False)[0].flatten(1)
+        features = aggregator.backbone.forward_dense(self._square(image), SAM_TAPS)
+        mixed = seen @ aggregator.correlation(features, self.valid).T
+        if aggregator.share == 1.0:
+            return mixed.unflatten(1, self.seen_hw)
+        step = (mixed - seen).unflatten(1, self.seen_hw)
+        back = F.interpolate(step[None], canvas.shape[1:], mode="bilinear", align_corners=False)[0]
+        return canvas + aggregator.share * back
 
     def _square(self, image: Tensor) -> Tensor:
         """SAM's own resize, bit for bit as Pillow has it, normalised and padded: ``(1, 3, S, S)``."""

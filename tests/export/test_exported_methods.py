@@ -49,15 +49,22 @@ METHODS = {
     "clip_surgery": ({"tiler.short_side_px": 64}, 3),
     "clip_dinoiser": (TILER, 2),
     "trident": (TILER, 1),
+    "trident-beside": (TILER, 1),
     "proxyclip": ({"tiler.crop_px": 0, "tiler.short_side_px": 50}, 2),
     "gem": (TILER, 2),
 }
 
 
+FAST = ("clip_dinoiser", "trident")
+
+
 # Each trace costs seconds: by default a score rule and the spliced windows, which hold every part but pooling.
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(name, marks=[] if name in ("clip_dinoiser", "trident") else pytest.mark.slow) for name in METHODS],
+    [
+        pytest.param(name, marks=[] if name in ("clip_dinoiser", "trident-beside") else pytest.mark.slow)
+        for name in METHODS
+    ],
 )
 def test_any_size_any_words_any_batch(method: str) -> None:
     overrides, batch = METHODS[method]
@@ -69,7 +76,8 @@ def test_any_size_any_words_any_batch(method: str) -> None:
         for bank in (*banks, _background_bank(segmenter.clip.fingerprint)):
             share, error = _agreement(session, segmenter, images, bank)
             assert share >= 0.999
-            assert error < 2e-3
+            # Beside the tower single confidences of few words still differ; the labels do not.
+            assert error < (0.5 if method == "trident-beside" else 2e-3)
 
 
 def _rule_session(rule, queries: int, foreground: bool) -> OnnxSession:

@@ -10,13 +10,16 @@ TEMPLATES = ("a photo of a {}.", "{}", "the {} at night")
 
 
 def tiny_predictor(method: str = "maskclip", kind: str = "vit", **overrides: Any):
-    """A predictor on random tiny towers, with few sentences per word."""
+    """A predictor on random tiny towers, with few sentences per word.
+
+    ``trident-beside`` is Trident with the parts of a path beside the tower.
+    """
     from ovperc.configs import load_method
     from ovperc.predictor import Predictor, PredictorInfo
     from ovperc.tasks.segmentation import build_segmenter
     from ovperc.text.encoder import TextEncoder
 
-    config = load_method(method, overrides)
+    config = load_method(method.partition("-")[0], overrides)
     clip = tiny_clip(kind, pos_embed=config.pos_embed)
     info = PredictorInfo(config.name, clip.source, clip.arch, clip.fingerprint, "cpu", "float32")
     encoder = TextEncoder(clip.text, clip.fingerprint, TEMPLATES)
@@ -34,7 +37,7 @@ def _second_parts(method: str) -> dict[str, Any]:
             torch.manual_seed(0)
             heads = DinoiserHeads(WIDTH, 8)
         return {"readout": DinoiserReadout(heads=heads)}
-    if method not in ("proxyclip", "trident"):
+    if method not in ("proxyclip", "trident", "trident-beside"):
         return {}
     from ovperc.backbones.sam import SamBackbone
     from tests.helpers.tiny_proxy import tiny_proxy
@@ -43,4 +46,10 @@ def _second_parts(method: str) -> dict[str, Any]:
     if method == "proxyclip":
         return {"proxy": tiny_proxy()}
     aggregator = {"type": "SamCorrelation", "backbone": SamBackbone(tiny_sam())}
-    return {"proxy": tiny_proxy(mean_over="image"), "splice": {"aggregator": aggregator}}
+    if method == "trident":
+        return {"proxy": tiny_proxy(mean_over="image"), "splice": {"aggregator": aggregator}}
+    return {
+        "proxy": tiny_proxy(mean_over="image", zoom=1.5),
+        "splice": {"aggregator": {**aggregator, "share": 0.5}},
+        "score_rule": {"type": "FeatureSurgery"},
+    }

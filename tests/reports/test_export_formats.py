@@ -39,7 +39,7 @@ def _card() -> Card:
         example_words=("grass",),
         version="0",
         parity=PARITY,
-        latency={"exported_ms": 30.0, "eager_ms": 60.0, "size_hw": [224, 224], "words": 46, "cpus": 2},
+        latency={"exported_ms": 30.0, "eager_ms": 60.0, "of_eager": 0.5, "size_hw": [224, 224], "words": 46, "cpus": 2},
     )
 
 
