@@ -102,7 +102,8 @@ class GroundedDescriptions(Objective):
         images, texts = gather_batch(own), gather_batch(task.text_embeddings(batch.texts))
         true = joint_truth(batch, len(images)).to(images.device)
         owners = torch.arange(len(images), device=images.device)
-        loss = masked_contrastive_loss(images, texts, owners, true, task.scale)
+        with torch.autocast(images.device.type, enabled=False):  # cosines over a temperature need float32
+            loss = masked_contrastive_loss(images, texts, owners, true, task.scale)
         side = batch.images.shape[-1]
         boxes = [box_convert(part.to(found), "xyxy", "cxcywh") / side for part in batch.boxes]
         matches = match_queries(found, boxes)

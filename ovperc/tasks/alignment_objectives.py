@@ -47,7 +47,8 @@ class MosaicContrast(Objective):
         images, texts = gather_batch(own), gather_batch(task.text_embeddings(batch.texts))
         true = joint_truth(batch, len(images)).to(images.device)
         owners = torch.arange(len(images), device=images.device)
-        loss = masked_contrastive_loss(images, texts, owners, true, task.scale)
+        with torch.autocast(images.device.type, enabled=False):  # cosines over a temperature need float32
+            loss = masked_contrastive_loss(images, texts, owners, true, task.scale)
         return {"loss_mosaic": loss, **watch_pairs(images.detach(), texts, true, task.scale)}
 
     def embed(self, task: RegionAlignment, images: Tensor) -> Tensor:
@@ -223,6 +224,8 @@ class TokenContrast(Objective):
         missing = int(length) - words.shape[1]
         words = gather_batch(F.pad(words, (0, 0, 0, missing)))
         is_word = gather_batch(F.pad(is_word, (0, missing)).float()) > 0
-        similarity = late_interaction(gather_batch(patches), words, is_word)
+        patches = gather_batch(patches)
         true = joint_truth(batch, len(words)).to(words.device)
-        return {"loss_tokens": token_wise_loss(similarity, task.scale, true), "scale": task.scale.detach()}
+        with torch.autocast(words.device.type, enabled=False):  # cosines over a temperature need float32
+            loss = token_wise_loss(late_interaction(patches, words, is_word), task.scale, true)
+        return {"loss_tokens": loss, "scale": task.scale.detach()}
