@@ -40,7 +40,7 @@ def embed_spliced(
         ratio: cells of the windows' grid per patch.
 
     Returns:
-        ``(1, E, h, w)`` unit embeddings, and the plans of the whole image as one window.
+        ``(1, E, h, w)`` unit embeddings, and the plans of the whole image as one window, at its original size.
     """
     project, step = parts
     cells = [in_cells(graph, axis, segmenter.clip.backbone.stride_px, ratio) for axis in axes]
@@ -50,7 +50,12 @@ def embed_spliced(
         features, grid = _averaged(graph, segmenter.aggregator, tokens, cells, step)
     (rows,) = graph.inline(project, "project/", features)
     embeddings = graph.reshape(graph.op("Transpose", rows, perm=[1, 0]), 1, -1, *grid)
-    return embeddings, tuple(replace(axis, crop=axis.resized, starts=[0]) for axis in axes)
+    return embeddings, tuple(as_one_window(axis) for axis in axes)
+
+
+def as_one_window(axis: AxisPlan) -> AxisPlan:
+    """:func:`ovperc.tiling.splice.as_one_window` on one axis: scores are resized once, to the original size."""
+    return replace(axis, resized=axis.original, crop=axis.original, starts=[0])
 
 
 def _averaged(
