@@ -16,9 +16,10 @@ from ovperc.configs import load_method
 from ovperc.data.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from ovperc.data.protocols import protocol
 from ovperc.data.segmentation import LabelledImages, SegmentationDataset
-from ovperc.engine.compat import prepare_mmengine, prepare_mmseg, tune_allocator
+from ovperc.engine.compat import prepare_mmengine, tune_allocator
 from ovperc.engine.configs import parse_overrides
 from ovperc.engine.progress import settings_digest
+from ovperc.engine.request import EvaluationRequest
 from ovperc.engine.summary import RunSummary, plain
 from ovperc.engine.test_run import TestOptions, TestOutcome, join_processes, run_test
 from ovperc.tasks.table import task_of
@@ -32,18 +33,21 @@ DATA_PREFIX = "data."
 def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
     """Scores a method on a benchmark of its task.
 
+    A run that was killed goes on where it stopped when it is started again with the same arguments.
+
     Args:
         method: name or file of a method config.
         benchmark: name in ``ovperc.data.benchmarks``.
-        **settings: as for :func:`evaluate_segmentation`, whatever the task.
+        **settings: the other fields of :class:`ovperc.engine.request.EvaluationRequest`.
 
     Raises:
         ValueError: the method is for another task than the benchmark.
     """
     row = get_benchmark(benchmark)
+    request = EvaluationRequest(method, **settings)
     if row.evaluator:
         module, _, name = row.evaluator.partition(":")
-        return getattr(importlib.import_module(module), name)(method, row, **settings)
+        return getattr(importlib.import_module(module), name)(request, row)
     task = task_of(load_method(method))
     if task.name != row.task:
         near = ", ".join(other.name for other in BENCHMARKS.values() if other.task == task.name)
@@ -51,74 +55,39 @@ def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
             f"method {str(method)!r} is for {task.name}, benchmark {row.name!r} for {row.task}; "
             f"choose one of {near or 'no benchmark yet'}"
         )
-    return task.place("evaluate")(method, row, **settings)
+    return task.place("evaluate")(request, row)
 
 
-def evaluate_segmentation(
-    method: str | Path,
-    row: Benchmark,
-    *,
-    weights: str | Path | None = None,
-    arch: str | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    overrides: Sequence[str] | Mapping[str, Any] | None = None,
-    data_root: str | Path | None = None,
-    allow_partial: bool = False,
-    threshold: float | None = None,
-    limit: int | None = None,
-    panels: int = 0,
-    save_predictions: str | Path | bool = False,
-    options: TestOptions = TestOptions(),  # noqa: B008 (frozen)
-    work_dir: str | Path | None = None,
-    summary_file: str | Path | None = None,
-) -> RunSummary:
+def evaluate_segmentation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
     """Scores a training-free method of segmentation by its published protocol.
 
-    A run that was killed goes on where it stopped when it is started again with the same arguments.
-
     Args:
-        method: name or file of a method config.
+        request: what to run.
         row: the benchmark.
-        weights, arch, device, dtype: as for ``ovperc.load``.
-        overrides: of the method (``readout.residual=False``), or of the test set (``data.seed=1``).
-        data_root: the data set's folder, or the folder of all; ``None`` takes ``$OVPERC_DATA``.
-        allow_partial: score what is there of an incomplete copy.
-        threshold: replaces the protocol's background threshold.
-        limit: only the first images.
-        panels: images with the lowest mIoU in ``report.html``; 0 writes no report.
-        save_predictions: a folder for label maps; ``True`` is ``predictions`` in the work dir.
-        options: processes, shard, presence protocol.
-        work_dir: for the log and ``summary.json``; ``work_dirs/METHOD_BENCHMARK`` by default.
-        summary_file: a second place for the summary.
 
     Returns:
         The summary. ``metrics``: ``mIoU``, ``mAcc``, ``aAcc``, ``fwIoU``, ``bIoU`` in percent, mIoU by each
         convention, by group, and the presence figures if asked for; scores by class in ``details``.
     """
-    from ovperc.predictor import load
-
     started = time.perf_counter()
     tune_allocator()
     prepare_mmengine()
-    join_processes(options.launcher)
-    user_options, data_options = split_overrides(parse_overrides(overrides))
-    images = open_images(row, data_options, data_root, allow_partial)
-    dataset = SegmentationDataset(images, limit)
-    name = load_method(method).name
+    join_processes(request.options.launcher)
+    user_options, data_options = split_overrides(parse_overrides(request.overrides))
+    images = request.images(row, data_options)
+    dataset = SegmentationDataset(images, request.limit)
+    name = load_method(request.method).name
     method_options = {**protocol(name, row.name).overrides(), **user_options}
-    predictor = load(method, weights, arch, device=device, dtype=dtype, **method_options)
-    vocabulary = row.vocabulary(images, name, threshold)
-    work_dir = Path(work_dir or Path("work_dirs") / f"{name}_{row.name}")
-    if save_predictions:
-        folder = work_dir / "predictions" if save_predictions is True else Path(save_predictions)
-        options = replace(options, predictions=folder)
-    options = replace(options, keep_worst=panels)
+    predictor = request.load(**method_options)
+    vocabulary = row.vocabulary(images, name, request.threshold)
+    work_dir = request.folder(name, row)
+    predictions = request.saved_in(work_dir / "predictions")
+    options = replace(request.options, predictions=predictions, keep_worst=request.panels)
     decisive = {
         **{key: value for key, value in asdict(predictor.info).items() if key not in ("device", "weights")},
         "benchmark": row.name,
         "data": {key: value for key, value in {**row.options, **data_options}.items() if key != "root"},
-        "protocol": plain(asdict(load_method(method, method_options))),
+        "protocol": plain(asdict(load_method(request.method, method_options))),
         "words": plain(vocabulary),
         "absent": row.absent,
     }
@@ -127,30 +96,12 @@ def evaluate_segmentation(
     settings = _settings(decisive, predictor, method_options, vocabulary.background.threshold, images, outcome, options)
     summary = _summary(outcome, settings, time.perf_counter() - started)
     if is_main_process():
-        if panels and outcome.finished:
+        if request.panels and outcome.finished:
             _report(work_dir, summary, outcome, predictor, bank, dataset, row)
-        summary.write_all(work_dir / "summary.json", summary_file)
+        summary.write_all(work_dir / "summary.json", request.summary_file)
         if outcome.finished:
             outcome.progress.clear()
     return summary
-
-
-def open_images(
-    row: Benchmark, options: Mapping[str, Any], data_root: str | Path | None, allow_partial: bool
-) -> LabelledImages:
-    """A benchmark's images.
-
-    Raises:
-        LayoutError: the data is not there, or not whole.
-        ValueError: a data root for a benchmark that has no files.
-    """
-    if not row.needs_data:
-        if data_root is not None:
-            raise ValueError(f"benchmark {row.name!r} is generated and has no files; leave out --data-root")
-        return row.images(**options)
-    prepare_mmseg()
-    root = None if data_root is None else str(data_root)
-    return row.images(**{"root": root, "partial": allow_partial, **options})
 
 
 def split_overrides(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

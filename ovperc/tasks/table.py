@@ -26,7 +26,7 @@ class Task:
         method: dataclass of its method configs, with ``name`` and ``title`` beside its own fields.
         load: ``(method, asked, *, weights, arch, device, dtype, background)`` -> predictor; ``asked`` holds the fields
             that the user replaced by hand.
-        evaluate: ``(method, row, **keywords of ovperc.engine.evaluate.evaluate)`` -> ``RunSummary``.
+        evaluate: ``(request: EvaluationRequest, row)`` -> ``RunSummary``.
         cli: module with ``EXAMPLE``, ``add_arguments(parser)`` and ``run(arguments)`` of ``demo/image_demo.py``.
     """
 

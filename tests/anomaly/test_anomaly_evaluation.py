@@ -19,6 +19,7 @@ from ovperc.anomaly.score import AnomalyScore
 from ovperc.data.anomaly.grid_store import GridStore, StoredScore, resize_mask
 from ovperc.data.benchmarks import get_benchmark
 from ovperc.engine.anomaly_run import AnomalyProtocol, spread
+from ovperc.engine.request import EvaluationRequest
 from ovperc.engine.test_run import Shard, TestOptions
 from ovperc.metrics.anomaly_counts import ScoredMap
 from ovperc.metrics.anomaly_report import score_category
@@ -89,7 +90,8 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def _run(method: Path, work_dir: Path, *more: str, **settings: Any) -> Any:
     row = get_benchmark("world-anomaly")
-    return evaluate_anomaly(method, row, overrides=[*SMALL, *more], work_dir=work_dir, **settings)
+    request = EvaluationRequest(method, overrides=[*SMALL, *more], work_dir=work_dir, **settings)
+    return evaluate_anomaly(request, row)
 
 
 def test_figures_are_those_of_rendered_maps(method: Path, stub: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ovperc.data.prepare.preparation import prepare
 from ovperc.data.segmentation import SegmentationDataset
 from ovperc.data.sources import BENCHMARK_SOURCES, source_of
 from ovperc.engine.compat import prepare_mmseg
-from ovperc.engine.evaluate import open_images
+from ovperc.engine.request import EvaluationRequest
 from ovperc.engine.test_run import TestOptions, run_test
 from ovperc.structures import Labels, TextBank
 from ovperc.text.class_names import load_class_names
@@ -74,7 +74,7 @@ def test_prepare_then_test_gives_the_scores_of_mmseg(name: str, tmp_path: Path) 
     fixture = make_fixture(source_of(name).name, tmp_path / "data")
     assert prepare(fixture.source, fixture.root, progress=False).ready
     row = get_benchmark(name)
-    images = open_images(row, {}, fixture.root, allow_partial=True)
+    images = EvaluationRequest("maskclip", data_root=fixture.root, allow_partial=True).images(row, {})
     vocabulary = row.vocabulary(images, "sclip")
     queries = len(vocabulary.prompts)
     bank = TextBank(

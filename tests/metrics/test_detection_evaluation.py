@@ -20,6 +20,7 @@ from ovperc.data.world.regions import WorldRegions
 from ovperc.detection.evaluation import evaluate_detection
 from ovperc.detection.prediction import DetPrediction
 from ovperc.engine.evaluate import evaluate
+from ovperc.engine.request import EvaluationRequest
 from ovperc.engine.test_run import Shard, TestOptions
 from ovperc.metrics.detection_voc import evaluate_voc
 from ovperc.metrics.detections import ImageDetections
@@ -75,7 +76,8 @@ def oracle(monkeypatch: pytest.MonkeyPatch):
 
 
 def run(benchmark: str, work_dir: Path, **settings):
-    return evaluate_detection("maskclip", get_benchmark(benchmark), work_dir=work_dir, **settings)
+    request = EvaluationRequest("maskclip", work_dir=work_dir, **settings)
+    return evaluate_detection(request, get_benchmark(benchmark))
 
 
 def test_who_finds_everything_scores_100(oracle, tmp_path: Path) -> None:
