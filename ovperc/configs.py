@@ -149,6 +149,7 @@ def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | N
         config.method[key] = overrides.pop(key)
     config.merge_from_dict({f"method.{key}": value for key, value in overrides.items()})
     fields = config.method.to_dict()
+    _drop_mini(fields, overrides)
     if fields.get("stream"):
         fields["stream"] = {key: value for key, value in fields["stream"].items() if key not in by_hand}
     kind = get_task(fields.pop("task", DEFAULT_TASK)).place("method")
@@ -159,6 +160,17 @@ def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | N
     if isinstance(fields.get("templates"), list):
         fields["templates"] = tuple(fields["templates"])
     return kind(name=path.stem, title=_title(path), **fields)
+
+
+def _drop_mini(fields: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Weights of a part that are named by hand (``"proxy.weights"``) also hold beside clip-mini: no ``mini`` wins."""
+    for key in overrides:
+        *path, last = key.split(".")
+        if last == "weights" and ".".join([*path, "mini"]) not in overrides:
+            part = fields
+            for step in path:
+                part = part[step]
+            part.pop("mini", None)
 
 
 def _required_fields(kind: type) -> list[str]:

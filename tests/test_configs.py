@@ -109,3 +109,12 @@ def test_views_shrink_with_small_towers_only():
     assert method.replace(native_px=112).view(112, 8)["crop_px"] == 224
     assert all(method.view(20, 16)[size] % 16 == 0 and method.view(20, 16)[size] > 0 for size in sizes)
     assert method.tiler["crop_px"] == 224
+
+
+def test_weights_named_by_hand_hold_beside_the_mini_tower_too():
+    assert load_method("proxyclip").proxy["mini"] == "dino-mini"
+    by_hand = load_method("proxyclip", {"proxy.weights": "dino-vitb16"}).proxy
+    assert by_hand["weights"] == "dino-vitb16"
+    assert "mini" not in by_hand
+    both = load_method("proxyclip", {"proxy.weights": "dino-vitb16", "proxy.mini": "other"}).proxy
+    assert both["mini"] == "other"
