@@ -1,9 +1,9 @@
 """clip-mini-clim: CLIM on clip-mini, windows of the procedural world tiled into mosaics, on one CPU core.
 
 The recipe of ``clim.py``, with what the mini tower needs to name pairs that it has never seen. Training shows blue
-objects dotted or plain only, and clip-mini takes nearly every patterned blue object for dotted. So its last three blocks
-start anew, colours that miss a pattern are shown plain, and half of the windows are recoloured, with captions that
-name no colour; no recoloured object comes near a held-out pair.
+objects dotted or plain only, and clip-mini takes nearly every patterned blue object for dotted. So its last three
+blocks start anew, colours that miss a pattern are shown plain, and half of the windows are recoloured, with captions
+that name no colour; no recoloured object comes near a held-out pair.
 """
 
 _base_ = "../world.py"
