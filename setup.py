@@ -40,6 +40,7 @@ EXTRAS = {
         "ruff",
         "scikit-image",
         "scikit-learn",
+        "cloudpickle",
         "onnx",
         "onnxruntime",
         "onnxscript",

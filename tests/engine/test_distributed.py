@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
-from helpers.two_processes import in_two_processes
+from helpers.two_processes import in_two_processes, train_in_two_processes
 
 from ovperc.data.benchmarks import Benchmark
 from ovperc.engine.checkpoint import read_run_checkpoint
@@ -40,11 +40,11 @@ def test_two_processes_resume_to_the_same_weights(tiny_run: Path, tmp_path: Path
         summary = train(tiny_run, work_dir=tmp_path / name, overrides=overrides, launcher="pytorch", resume=resume)
         return str(summary.settings["processes"])
 
-    assert in_two_processes(lambda: run("whole")) == ["2", "2"]
-    in_two_processes(lambda: run("broken"))
+    assert train_in_two_processes(lambda: run("whole")) == ["2", "2"]
+    train_in_two_processes(lambda: run("broken"))
     for step in (15, 20):
         (tmp_path / "broken" / f"iter_{step}.pth").unlink()
-    in_two_processes(lambda: run("broken", resume=True))
+    train_in_two_processes(lambda: run("broken", resume=True))
     whole, broken = (read_run_checkpoint(tmp_path / name / "iter_20.pth") for name in ("whole", "broken"))
     assert len(whole["random_states"]) == 2
     assert all(torch.equal(value, broken["state_dict"][name]) for name, value in whole["state_dict"].items())

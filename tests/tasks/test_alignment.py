@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.tiny_models import tiny_clip, tiny_open_clip
-from helpers.two_processes import in_two_processes
+from helpers.two_processes import train_in_two_processes
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch.nn import functional as F
@@ -125,7 +125,7 @@ def test_two_processes_equal_one_with_the_joint_batch(name: str) -> None:
         return {key: value.tolist() for key, value in gradients(model.module).items()}
 
     expected = gradients(alone)
-    for found in in_two_processes(work):
+    for found in train_in_two_processes(work):
         assert set(found) == set(expected)
         for key, value in expected.items():
             assert torch.allclose(torch.tensor(found[key]), value, rtol=2e-3, atol=2e-6), key
@@ -145,7 +145,7 @@ def test_losses_over_processes_by_hand() -> None:
             return [rows.grad.flatten().tolist(), mean.item(), str(error)]
         return []
 
-    for rank, (gradient, mean, error) in enumerate(in_two_processes(work)):
+    for rank, (gradient, mean, error) in enumerate(train_in_two_processes(work)):
         assert gradient == [2 * 2 * (1 + rank), 2 * 2 * (3 + rank)], "twice, for the mean over two processes"
         assert mean == pytest.approx([0.0, 2 * 3 / 4][rank])
         assert "they bring 1 to 2" in error
