@@ -300,8 +300,7 @@ def resolve_weights(name: str, *, download: bool = True) -> Path:
     if entry.url is None:
         raise MissingWeightsError(
             f"the weights {entry.name} ship with ovperc as {_ASSETS / entry.file}, but the file is not there; "
-            "install ovperc again, or train them with: python tools/train.py "
-            f"configs/train/{entry.name.replace('-', '_')}.py"
+            "install ovperc again, or train them with tools/train.py: configs/train/ holds the recipe of each"
         )
     if not download or offline():
         raise MissingWeightsError(how_to_get(entry, "downloads are switched off"))
