@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,22 @@ class Outcome:
     error: Exception | None = None
 
 
+def outcomes(images: Any, predict: Callable[[ImageSource, np.ndarray], Any]) -> Iterator[Outcome]:
+    """Images one after the other; one that fails is reported and the rest go on.
+
+    Args:
+        images: as for :meth:`Predictor.predict`, also a generator.
+        predict: makes the prediction of a source from its pixels.
+    """
+    for source in expand_sources(images):
+        try:
+            image = source.load()
+            outcome = Outcome(source, image, predict(source, image))
+        except (ValueError, TypeError, OSError) as error:
+            outcome = Outcome(source, error=error)
+        yield outcome
+
+
 class Predictor(WordReader):
     """Segments images with words.
 
@@ -126,15 +142,7 @@ class Predictor(WordReader):
         """
         vocabulary = self.vocabulary(words, background)
         self.bank(vocabulary)
-        for source in expand_sources(images):
-            yield self._outcome(source, vocabulary)
-
-    def _outcome(self, source: ImageSource, vocabulary: Vocabulary) -> Outcome:
-        try:
-            image = source.load()
-            return Outcome(source, image, self._segment(source, image, vocabulary))
-        except (ValueError, TypeError, OSError) as error:
-            return Outcome(source, error=error)
+        yield from outcomes(images, lambda source, image: self._segment(source, image, vocabulary))
 
     def _segment(self, source: ImageSource, image: np.ndarray, vocabulary: Vocabulary) -> SegPrediction:
         return self.predict_encoded(self.encode(image), vocabulary, source=source.name)

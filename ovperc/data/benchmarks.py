@@ -167,13 +167,13 @@ _DETECTION: tuple[Benchmark, ...] = (
     _detection(
         "world-ovd",
         "boxes of pattern x colour objects, half of them with pairs held out of training",
-        "ovperc.data.world.detection:build_world_detection",
+        "ovperc.data.world.detection:WorldDetection",
         _WORLD_SCENES,
     ),
     _detection(
         "world-regions",
         "the same objects and their materials to be named, boxes and masks given",
-        "ovperc.data.world.regions:build_world_regions",
+        "ovperc.data.world.regions:WorldRegions",
         _WORLD_SCENES,
         _REGIONS,
     ),

@@ -20,7 +20,7 @@ from ovperc.detection.prediction import DetPrediction
 from ovperc.detection.region_detector import RegionDetector, VlmReadout
 from ovperc.detection.text_scores import Fusion
 from ovperc.detection.weights import TrainedHeads, read_heads
-from ovperc.predictor import Outcome, PredictorInfo
+from ovperc.predictor import Outcome, PredictorInfo, outcomes
 from ovperc.registry import PROPOSERS, TILERS
 from ovperc.structures import TextBank
 from ovperc.text.encoder import TextEncoder
@@ -92,12 +92,7 @@ class DetPredictor(WordReader):
     def predict_each(self, images: Any, words: Words, background: BackgroundLike = None) -> Iterator[Outcome]:
         """Images one after the other; one that fails is reported and the rest go on."""
         bank = self.bank(words, background)
-        for source in expand_sources(images):
-            try:
-                image = source.load()
-                yield Outcome(source, image, self.predict_encoded(self.encode(image), bank, source.name))
-            except (ValueError, TypeError, OSError) as error:
-                yield Outcome(source, error=error)
+        yield from outcomes(images, lambda source, image: self.predict_encoded(self.encode(image), bank, source.name))
 
     def predict_batch(self, images: Sequence[Any], bank: TextBank) -> list[DetPrediction]:
         """The same with an embedded vocabulary, for evaluations; each answer is independent of the others."""

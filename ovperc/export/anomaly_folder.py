@@ -16,7 +16,7 @@ from ovperc.export.builder import OPSET
 from ovperc.export.card import EXAMPLE_NAME, EXPECTED_STEM, INPUTS_NAME, MODEL_STEM, Card, Profile, file_name
 from ovperc.export.folder import replaced_folder
 from ovperc.export.graph import ExportError
-from ovperc.export.parity import STATED_AGREEMENT, Parity, paired_latency
+from ovperc.export.parity import Parity, paired_latency
 from ovperc.export.quantize import converter
 from ovperc.export.runtime import load
 
@@ -115,17 +115,7 @@ def compare_maps(
     threshold = np.quantile(np.concatenate([values.ravel() for values in eager]), _QUANTILE)
     shares = [((a >= threshold) == (b >= threshold)).mean() for a, b in zip(eager, ours, strict=True)]
     errors = [np.abs(a - b) for a, b in zip(eager, ours, strict=True)]
-    pixels = [error.size for error in errors]
-    return Parity(
-        images=len(images),
-        label_agreement=float(np.average(shares, weights=pixels)),
-        worst_image=float(min(shares)),
-        max_confidence_error=float(max(error.max() for error in errors)),
-        mean_confidence_error=float(np.average([error.mean() for error in errors], weights=pixels)),
-        miou_eager=None,
-        miou_exported=None,
-        stated_agreement=STATED_AGREEMENT[precision],
-    )
+    return Parity.measured(shares, errors, precision)
 
 
 def _checked(card: Card, predictor: AnomalyPredictor, exported: ExportedAnomaly, images: list[np.ndarray]) -> Card:

@@ -43,6 +43,34 @@ class Parity:
     miou_exported: float | None
     stated_agreement: float
 
+    @classmethod
+    def measured(
+        cls,
+        shares: Sequence[float],
+        errors: Sequence[np.ndarray],
+        precision: str,
+        mious: tuple[float | None, float | None] = (None, None),
+    ) -> Parity:
+        """Sums up images.
+
+        Args:
+            shares: of agreeing pixels of each image.
+            errors: absolute differences of each image, any shapes.
+            precision: of the export; decides the stated agreement.
+            mious: of eager and exported, percent.
+        """
+        pixels = [error.size for error in errors]
+        return cls(
+            images=len(shares),
+            label_agreement=float(np.average(shares, weights=pixels)),
+            worst_image=float(min(shares)),
+            max_confidence_error=float(max(error.max() for error in errors)),
+            mean_confidence_error=float(np.average([error.mean() for error in errors], weights=pixels)),
+            miou_eager=mious[0],
+            miou_exported=mious[1],
+            stated_agreement=STATED_AGREEMENT[precision],
+        )
+
     @property
     def held(self) -> bool:
         """Whether the agreement is at least the stated one."""
@@ -96,17 +124,7 @@ def compare(
         for matrix, predicted in zip(matrices, (labels, answer.labels.astype(np.int64)), strict=False):
             matrix.update(predicted, entry.labels)
     ious = [matrix.scores()["mIoU"] for matrix in matrices] or [None, None]
-    pixels = [error.size for error in errors]
-    return Parity(
-        images=len(images),
-        label_agreement=float(np.average(shares, weights=pixels)),
-        worst_image=float(min(shares)),
-        max_confidence_error=float(max(error.max() for error in errors)),
-        mean_confidence_error=float(np.average([error.mean() for error in errors], weights=pixels)),
-        miou_eager=ious[0],
-        miou_exported=ious[1],
-        stated_agreement=STATED_AGREEMENT[precision],
-    )
+    return Parity.measured(shares, errors, precision, (ious[0], ious[1]))
 
 
 def paired_latency(eager: Callable[[], object], exported: Callable[[], object]) -> dict[str, Any]:

@@ -134,14 +134,3 @@ class WorldDetection(Dataset):
         """All annotations, or those of some images."""
         chosen = range(len(self)) if indices is None else indices
         return truth_of_samples([self[index] for index in chosen], self.classes, self.groups)
-
-
-def build_world_detection(
-    split: Split = "test",
-    num_scenes: int = 200,
-    size_px: int = 112,
-    seed: int = 0,
-    vocabulary: str = "pattern_colour",
-) -> WorldDetection:
-    """The scenes of the benchmark ``world-ovd``."""
-    return WorldDetection(split, num_scenes, size_px, seed, vocabulary)

@@ -70,14 +70,3 @@ class WorldRegions(Dataset):
 def _bounds(mask: np.ndarray) -> np.ndarray:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
-
-
-def build_world_regions(
-    split: Split = "test",
-    num_scenes: int = 200,
-    size_px: int = 112,
-    seed: int = 0,
-    vocabulary: str = "pattern_colour",
-) -> WorldRegions:
-    """The regions of the benchmark ``world-regions``."""
-    return WorldRegions(split, num_scenes, size_px, seed, vocabulary)

@@ -1,0 +1,26 @@
+"""Alignment of published towers by the recipe that CLIM and CLIPSelf share: ``_base_ = "../alignment.py"``."""
+
+_base_ = "./runtime.py"
+custom_imports = dict(
+    imports=[
+        "ovperc.tasks.alignment",
+        "ovperc.tasks.alignment_objectives",
+        "ovperc.tasks.alignment_weights",
+        "ovperc.data.captions",
+        "ovperc.data.region_text",
+    ],
+    allow_failed_imports=False,
+)
+model = dict(type="RegionAlignment", keep=0.7)
+train_dataloader = dict(
+    dataset=dict(type="SeededDataset", dataset=dict(type="CaptionPictures", root="data/coco/train2017"), seed=0),
+    num_workers=8,
+    sampler=dict(type="PositionSampler", shuffle=True, seed=0),
+    collate_fn=dict(type="ovperc.region_text_batch"),
+)
+train_cfg = dict(type="ResumableTrainLoop")
+optim_wrapper = dict(
+    type="AmpOptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-5, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-6),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys=dict(log_scale=dict(decay_mult=0.0))),
+)
