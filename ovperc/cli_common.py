@@ -39,6 +39,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="of the towers")
 
 
+def add_file_arguments(parser: argparse.ArgumentParser, receives: str) -> None:
+    """Adds images in, folder out, and how both are gone through; ``receives`` says what the folder gets."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, addresses or folders")
+    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help=f"receives {receives}")
+    parser.add_argument("--recursive", action="store_true", help="also the folders inside folders")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line for each image")
+
+
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of :func:`add_model_arguments` as keywords of :func:`ovperc.load`."""
     return {

@@ -12,6 +12,7 @@ from ovperc.cli_common import (
     EXIT_OK,
     EXIT_SOME_FAILED,
     EXIT_USAGE,
+    add_file_arguments,
     add_model_arguments,
     complain,
     model_options,
@@ -33,7 +34,7 @@ OUTPUTS = "STEM_overlay.png (to look at), STEM.png (16-bit labels) and STEM.json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, addresses or folders")
+    add_file_arguments(parser, f"{OUTPUTS} of each image")
     parser.add_argument(
         "--words",
         required=True,
@@ -46,18 +47,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="words of an explicit background, or the confidence below which a pixel is background, or both: "
         "'0.3, sky, wall' (default: every pixel gets one of the words)",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help=f"receives {OUTPUTS} of each image")
-    parser.add_argument("--recursive", action="store_true", help="also the folders inside folders")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line for each image")
     add_model_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segments the images; 0: all are written, 1: some failed (each is named on stderr), 2: nothing could start."""
+    return ask_words(arguments, "segmenting", _write)
+
+
+def ask_words(
+    arguments: argparse.Namespace,
+    title: str,
+    write: Callable[[Outcome, argparse.Namespace], str],
+    check: Callable[[Any], None] = lambda predictor: None,
+) -> int:
+    """Loads a predictor and asks the words of every image; the exit status, 2 where nothing could start.
+
+    Args:
+        arguments: of the command line.
+        title: of the progress bar.
+        write: writes what belongs to one image and gives the line that tells of it.
+        check: raises ValueError for a predictor of another task.
+    """
     from ovperc.predictor import load
 
     try:
         predictor = load(**model_options(arguments), background=arguments.background)
+        check(predictor)
         vocabulary = predictor.vocabulary(arguments.words)
         with plain_warnings():
             predictor.bank(vocabulary)  # words that do not fit the model are found before the first image
@@ -65,10 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, TypeError, OSError, ImportError) as error:
         complain(error)
         return EXIT_USAGE
-    return write_each(predictor, vocabulary, arguments, "segmenting", _write)
+    return _write_each(predictor, vocabulary, arguments, title, write)
 
 
-def write_each(
+def _write_each(
     predictor: Any,
     vocabulary: Vocabulary,
     arguments: argparse.Namespace,

@@ -12,6 +12,7 @@ from ovperc.cli_common import (
     EXIT_OK,
     EXIT_SOME_FAILED,
     EXIT_USAGE,
+    add_file_arguments,
     add_model_arguments,
     complain,
     model_options,
@@ -35,7 +36,7 @@ COLUMNS = ("image", "score", "anomalous", "threshold", "regions", "anomalous_px"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, addresses or folders")
+    add_file_arguments(parser, f"{TABLE}; and STEM_heat.png, STEM.png (16-bit map) and STEM.json of each image")
     parser.add_argument(
         "--object",
         default="object",
@@ -55,15 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-area", type=int, default=1, metavar="PX", help="smallest region (default: %(default)s)")
     parser.add_argument("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of the colours, fixed for all")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the method")
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="DIR",
-        type=Path,
-        help=f"receives {TABLE}; and STEM_heat.png, STEM.png (16-bit map) and STEM.json of each image",
-    )
-    parser.add_argument("--recursive", action="store_true", help="also the folders inside folders")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line for each image")
     add_model_arguments(parser)
     parser.set_defaults(method="anomalyclip", weights=None)
 

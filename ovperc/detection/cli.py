@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovperc.cli_common import (
-    EXIT_USAGE,
-    add_model_arguments,
-    complain,
-    model_options,
-    plain_warnings,
-    staged_directory,
-)
-from ovperc.cli_predict import write_each
+from ovperc.cli_common import add_file_arguments, add_model_arguments, staged_directory
+from ovperc.cli_predict import ask_words
 
 if TYPE_CHECKING:
     from ovperc.predictor import Outcome
@@ -25,7 +17,7 @@ OUTPUTS = "STEM_detections.png (to look at) and STEM.json (COCO: boxes, masks, n
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, addresses or folders")
+    add_file_arguments(parser, f"{OUTPUTS} of each image")
     parser.add_argument(
         "--words",
         required=True,
@@ -35,13 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--background", metavar="POLICY", help="words of what is no object, a least score, or both: '0.05, sky, wall'"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help=f"receives {OUTPUTS} of each image")
     parser.add_argument(
         "--min-score", type=float, default=0.1, metavar="S", help="objects below it are left out (default: %(default)s)"
     )
     parser.add_argument("--labelme", action="store_true", help="also writes STEM_labelme.json")
-    parser.add_argument("--recursive", action="store_true", help="also the folders inside folders")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line for each image")
     add_model_arguments(parser)
     parser.set_defaults(method="fvlm")
 
@@ -49,20 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Finds the objects; 0: all are written, 1: some failed (each is named on stderr), 2: nothing could start."""
     from ovperc.detection.predictor import DetPredictor
-    from ovperc.predictor import load
 
-    try:
-        predictor = load(**model_options(arguments), background=arguments.background)
+    def check(predictor: object) -> None:
         if not isinstance(predictor, DetPredictor):
             raise ValueError(f"{arguments.method} is no method of detection; use one such as fvlm or sam_regions")
-        vocabulary = predictor.vocabulary(arguments.words)
-        with plain_warnings():
-            predictor.bank(vocabulary)  # words that do not fit the model are found before the first image
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        complain(error)
-        return EXIT_USAGE
-    return write_each(predictor, vocabulary, arguments, "finding objects", _write)
+
+    return ask_words(arguments, "finding objects", _write, check)
 
 
 def _write(outcome: Outcome, arguments: argparse.Namespace) -> str:
