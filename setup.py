@@ -67,5 +67,5 @@ setup(
         **EXTRAS,
         "all": sorted({name for extra in ("export", "eval", "siglip", "demo") for name in EXTRAS[extra]}),
     },
-    entry_points={"console_scripts": ["ovperc=ovperc.cli:main"]},
+    entry_points={"console_scripts": ["ovperc=ovperc.cli.main:main"]},
 )

@@ -1,16 +1,6 @@
 """Alignment of published towers by the recipe that CLIM and CLIPSelf share: ``_base_ = "../alignment.py"``."""
 
 _base_ = "./runtime.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.tasks.alignment",
-        "ovperc.tasks.alignment_objectives",
-        "ovperc.tasks.alignment_weights",
-        "ovperc.data.captions",
-        "ovperc.data.region_text",
-    ],
-    allow_failed_imports=False,
-)
 model = dict(type="RegionAlignment", keep=0.7)
 train_dataloader = dict(
     dataset=dict(type="SeededDataset", dataset=dict(type="CaptionPictures", root="data/coco/train2017"), seed=0),

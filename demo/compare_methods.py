@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovperc.cli_common import EXIT_OK, EXIT_USAGE, complain, run_until_interrupted
+from ovperc.cli.common import EXIT_OK, EXIT_USAGE, complain, run_until_interrupted
 
 METHODS = ("maskclip", "clip_surgery", "proxyclip", "clip_dinoiser", "trident", "trident_sam")
 CELL_PX = 224
@@ -48,7 +48,7 @@ def draw_sheet(methods: Sequence[str], row, images, scenes: Sequence[int]):
     from contact_sheet import stack
     from PIL import Image
 
-    from ovperc.predictor import load
+    from ovperc.tasks.load import load
     from ovperc.viz.draw import panel
     from ovperc.viz.palette import palette
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ovperc.predictions import SegPrediction
+from ovperc.tasks.segmentation.prediction import SegPrediction
 from ovperc.viz.draw import panel
 from ovperc.viz.legend import PAPER_RGB, LegendEntry, legend_below
 

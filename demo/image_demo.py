@@ -2,7 +2,7 @@
 
 import sys
 
-from ovperc.cli_predict import main
+from ovperc.cli.predict import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovperc.cli_common import (
+from ovperc.cli.common import (
     EXIT_OK,
     EXIT_USAGE,
     add_model_arguments,
@@ -26,8 +26,8 @@ from ovperc.cli_common import (
 if TYPE_CHECKING:
     from pictures import DemoPicture
 
-    from ovperc.predictions import SegPrediction
-    from ovperc.predictor import Predictor
+    from ovperc.tasks.segmentation.prediction import SegPrediction
+    from ovperc.tasks.segmentation.predictor import Predictor
 
 
 def segment(predictor: Predictor, picture: DemoPicture, out: Path) -> SegPrediction:
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     from other_tasks import detect, find_damage
     from pictures import demo_pictures
 
-    from ovperc.predictor import load
+    from ovperc.tasks.load import load
 
     try:
         predictor = load(**model_options(arguments))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ovperc.configs import MethodConfig, list_methods, load_method
-from ovperc.registry import AFFINITIES, READOUTS, REFINERS, SCORE_RULES, TILERS
+from ovperc.core.registry import AFFINITIES, READOUTS, REFINERS, SCORE_RULES, TILERS
+from ovperc.tasks.methods import MethodConfig, list_methods, load_method
 
 
 def write(folder: Path, body: str) -> Path:

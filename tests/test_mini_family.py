@@ -13,10 +13,10 @@ from ovperc.backbones.loading import load_clip
 from ovperc.backbones.sam import load_sam
 from ovperc.backbones.sam_prompts import Prompts, SamPrompter
 from ovperc.data.world.benchmark import build_benchmark
-from ovperc.metrics.affinity import affinity_auc, patch_labels
+from ovperc.evaluation.metrics.affinity import affinity_auc, patch_labels
 from ovperc.readout.base import resize_tokens
 from ovperc.tiling import normalize
-from ovperc.weights import get_entry, resolve_weights
+from ovperc.weights.catalogue import get_entry, resolve_weights
 
 MINIS = ("clip-mini", "dino-mini", "sam-mini", "dinoiser-mini")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc import predictions
-from ovperc.predictions import SegPrediction
+from ovperc.tasks.segmentation import prediction as predictions
+from ovperc.tasks.segmentation.prediction import SegPrediction
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, (12, 17)).astype(np.int32)
@@ -161,5 +161,5 @@ def test_draw_gives_a_picture_and_checks_the_size():
 
 
 def test_torch_is_not_needed():
-    code = "import sys, ovperc.predictions; sys.exit('torch' in sys.modules)"
+    code = "import sys, ovperc.tasks.segmentation.prediction; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 
 import ovperc
-from ovperc.configs import load_method
-from ovperc.data.images import ImageError
-from ovperc.predictor import Predictor, PredictorInfo, load
-from ovperc.structures import Background
-from ovperc.tasks.segmentation import build_segmenter
+from helpers.tiny_models import tiny_clip
+from ovperc.core.structures import Background
+from ovperc.io.images import ImageError
+from ovperc.tasks.load import load
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation.build import build_segmenter
+from ovperc.tasks.segmentation.predictor import Predictor, PredictorInfo
 from ovperc.text.coverage import UnseenWordsWarning, unseen_words
 from ovperc.text.encoder import TextEncoder
-from tests.helpers.tiny_models import tiny_clip
 
 WORDS = "brick, grass|lawn, sky"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from ovperc import downloads, weights
-from ovperc.downloads import DownloadError, download_file
+from ovperc.weights import catalogue as weights
+from ovperc.weights import download as downloads
+from ovperc.weights.download import DownloadError, download_file
 
 CONTENT = bytes(range(256)) * 9000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -34,8 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs cases; exit status 1 if a figure misses its limit, 2 for unusable arguments."""
     parser = _parser()
     args = parser.parse_args(argv)
-    from ovperc.benchmark import all_cases
-    from ovperc.registry import suggest
+    from benchmarks import all_cases
+    from ovperc.core.registry import suggest
 
     cases = all_cases()
     if args.list:
@@ -52,8 +52,8 @@ def _run(cases: list, args: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
-    from ovperc.benchmark.case import Options
-    from ovperc.io.atomic import atomic_write
+    from benchmarks.case import Options
+    from ovperc.core.atomic import atomic_write
 
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # also answers before ovperc is installed
 
-from ovperc.doctor import main
+from ovperc.cli.doctor import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

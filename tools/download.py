@@ -2,7 +2,7 @@
 
 import sys
 
-from ovperc.cli_download import main
+from ovperc.cli.download import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from ovperc.reports.export_formats import main
+from ovperc.export.formats_table import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from ovperc.cli_reports import model_table_main
+from ovperc.cli.reports import model_table_main
 
 if __name__ == "__main__":
     sys.exit(model_table_main())

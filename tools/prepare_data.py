@@ -2,7 +2,7 @@
 
 import sys
 
-from ovperc.cli_prepare import main
+from ovperc.cli.prepare import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from ovperc.cli_reports import reproduce_main
+from ovperc.cli.reports import reproduce_main
 
 if __name__ == "__main__":
     sys.exit(reproduce_main())

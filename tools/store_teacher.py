@@ -2,7 +2,7 @@
 
 import sys
 
-from ovperc.detection.store_cli import main
+from ovperc.cli.store_teacher import main
 
 if __name__ == "__main__":
     sys.exit(main())

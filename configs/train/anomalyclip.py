@@ -5,15 +5,6 @@ below are those of VisA's 2,162 test images. Other sets: ``docs/how_to/anomaly.m
 """
 
 _base_ = "../world.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.anomaly.training",
-        "ovperc.anomaly.feature_cache",
-        "ovperc.data.world.contrastive",
-        "ovperc.engine.export_weights",
-    ],
-    allow_failed_imports=False,
-)
 iterations = 15 * 271
 tower = dict(weights="ViT-L-14-336/openai", pos_embed="bilinear_square")
 model = dict(type="AnomalyPromptTraining", clip=tower, contexts=12, depth=9, deep_length=4, tau=0.07, map_weight=4.0)

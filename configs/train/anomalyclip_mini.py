@@ -1,16 +1,6 @@
 """anomalyclip-mini: AnomalyCLIP's prompts for clip-mini, from the training categories and defects of world-anomaly."""
 
 _base_ = "../world.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.anomaly.training",
-        "ovperc.anomaly.feature_cache",
-        "ovperc.data.world.contrastive",
-        "ovperc.data.world.anomaly",
-        "ovperc.engine.export_weights",
-    ],
-    allow_failed_imports=False,
-)
 iterations = 400
 tower = dict(weights="clip-mini", pos_embed="bilinear_square")
 model = dict(type="AnomalyPromptTraining", clip=tower, contexts=12, depth=2, deep_length=4, tau=0.07, map_weight=4.0)

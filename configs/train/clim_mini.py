@@ -7,17 +7,6 @@ that name no colour; no recoloured object comes near a held-out pair.
 """
 
 _base_ = "../world.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.tasks.alignment",
-        "ovperc.tasks.alignment_objectives",
-        "ovperc.tasks.alignment_weights",
-        "ovperc.data.world.tiles",
-        "ovperc.data.world.contrastive",
-        "ovperc.engine.muon",
-    ],
-    allow_failed_imports=False,
-)
 iterations = 1600
 model = dict(
     type="RegionAlignment",

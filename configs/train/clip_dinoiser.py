@@ -6,15 +6,6 @@ Set ``pictures`` to your folder, and ``found`` to FOUND's decoder:
 """
 
 _base_ = ["../runtime.py"]
-custom_imports = dict(
-    imports=[
-        "ovperc.tasks.dinoiser",
-        "ovperc.tasks.teachers",
-        "ovperc.data.pictures",
-        "ovperc.engine.export_weights",
-    ],
-    allow_failed_imports=False,
-)
 model = dict(
     type="DinoiserTraining",
     clip=dict(arch="ViT-B-16", weights="laion2b_s34b_b88k"),

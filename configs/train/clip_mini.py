@@ -1,10 +1,6 @@
 """clip-mini: image-text contrast on the procedural world, made to run on one CPU core."""
 
 _base_ = "../world.py"
-custom_imports = dict(
-    imports=["ovperc.tasks.contrastive", "ovperc.data.world.contrastive", "ovperc.data.sampling", "ovperc.engine.muon"],
-    allow_failed_imports=False,
-)
 iterations = 3600
 harder = dict(scenes=8, grey_share=0.25, grey_ground=0.4, few_looks=0.6)
 model = dict(type="ContrastiveDualEncoder")

@@ -1,16 +1,6 @@
 """CLIPSelf on clip-mini: cells of scenes become what their crops are to the frozen tower; no words."""
 
 _base_ = "../alignment_mini.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.tasks.alignment",
-        "ovperc.tasks.alignment_objectives",
-        "ovperc.tasks.alignment_weights",
-        "ovperc.data.world.scene_texts",
-        "ovperc.data.world.contrastive",
-    ],
-    allow_failed_imports=False,
-)
 model = dict(
     objective=dict(type="CropDistillation", most=4, regions=8),
     keep=0.7,

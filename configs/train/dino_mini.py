@@ -4,16 +4,6 @@ The schedule is laid out for 1300 steps and was stopped at 900 for want of time;
 """
 
 _base_ = "../world.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.tasks.self_distillation",
-        "ovperc.data.world.views",
-        "ovperc.data.world.contrastive",
-        "ovperc.engine.muon",
-        "ovperc.engine.export_weights",
-    ],
-    allow_failed_imports=False,
-)
 iterations = 1300
 model = dict(type="SelfDistillation", arch="dino-mini", max_steps=iterations)
 train_dataloader = dict(

@@ -6,16 +6,6 @@ average under dino-mini, so that the 0.2 of the paper would call nearly all of t
 """
 
 _base_ = "../world.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.tasks.dinoiser",
-        "ovperc.tasks.teachers",
-        "ovperc.data.world.views",
-        "ovperc.data.world.contrastive",
-        "ovperc.engine.export_weights",
-    ],
-    allow_failed_imports=False,
-)
 iterations = 400
 model = dict(
     type="DinoiserTraining",

@@ -6,10 +6,6 @@ CLIPSelf or CLIM: ``--cfg-options model.clip.weights=FILE``.
 """
 
 _base_ = ["../runtime.py"]
-custom_imports = dict(
-    imports=["ovperc.detection.detector", "ovperc.detection.training_set", "ovperc.engine.export_weights"],
-    allow_failed_imports=False,
-)
 model = dict(
     type="OpenVocabDetector",
     clip=dict(arch="ViT-B-16", weights="openai"),

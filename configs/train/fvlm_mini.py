@@ -5,14 +5,6 @@ branch of ViLD-ensemble (Gu et al., ICLR 2022). No picture and no word of the ru
 """
 
 _base_ = "../world.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.detection.detector",
-        "ovperc.data.world.detection_batches",
-        "ovperc.engine.export_weights",
-    ],
-    allow_failed_imports=False,
-)
 iterations = 600
 model = dict(
     type="OpenVocabDetector",

@@ -1,16 +1,6 @@
 """GRAIN's objective on clip-mini: queries describe and locate the objects of scenes."""
 
 _base_ = "../alignment_mini.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.tasks.alignment",
-        "ovperc.tasks.alignment_decoders",
-        "ovperc.tasks.alignment_weights",
-        "ovperc.data.world.scene_texts",
-        "ovperc.data.world.contrastive",
-    ],
-    allow_failed_imports=False,
-)
 model = dict(
     objective=dict(type="GroundedDescriptions", queries=6, channels=128, layers=2, heads=4, feedforward=256),
     keep=1.0,

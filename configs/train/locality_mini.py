@@ -1,16 +1,6 @@
 """Locality alignment on clip-mini: tokens must tell what masked views look like; the result is a backbone."""
 
 _base_ = "../alignment_mini.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.tasks.alignment",
-        "ovperc.tasks.alignment_decoders",
-        "ovperc.tasks.alignment_weights",
-        "ovperc.data.world.scene_texts",
-        "ovperc.data.world.contrastive",
-    ],
-    allow_failed_imports=False,
-)
 model = dict(
     objective=dict(type="MaskedReconstruction", sigma=1.0),
     keep=1.0,

@@ -1,16 +1,6 @@
 """sam-mini: masks from points, boxes and rough masks on the procedural world, on one CPU core."""
 
 _base_ = "../world.py"
-custom_imports = dict(
-    imports=[
-        "ovperc.tasks.promptable",
-        "ovperc.data.world.prompts",
-        "ovperc.data.world.contrastive",
-        "ovperc.engine.muon",
-        "ovperc.engine.export_weights",
-    ],
-    allow_failed_imports=False,
-)
 iterations = 1100
 model = dict(
     type="PromptableSegmenter",

@@ -7,10 +7,6 @@ ViLD-text. The published schedule is 180,000 steps of 256 images at 1024 px with
 """
 
 _base_ = ["../runtime.py"]
-custom_imports = dict(
-    imports=["ovperc.detection.detector", "ovperc.detection.training_set", "ovperc.engine.export_weights"],
-    allow_failed_imports=False,
-)
 model = dict(
     type="OpenVocabDetector",
     clip=dict(arch="ViT-B-32", weights="openai"),

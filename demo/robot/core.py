@@ -15,15 +15,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ovperc.export.streaming import LatestSlot
-from ovperc.predictions import SegPrediction
+from ovperc.runtime.streaming import LatestSlot
+from ovperc.tasks.segmentation.prediction import SegPrediction
 
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC3": 3, "8UC1": 1}
 _TIMES_KEPT = 100
 
 
 class Model(Protocol):
-    """What the core asks of a model; :class:`ovperc.export.runtime.ExportedSegmenter` is one."""
+    """What the core asks of a model; :class:`ovperc.runtime.segmenter.ExportedSegmenter` is one."""
 
     names: tuple[str, ...]
 

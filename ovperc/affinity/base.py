@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ovperc.registry import AFFINITIES
-from ovperc.structures import ProxyFeatures
+from ovperc.core.registry import AFFINITIES
+from ovperc.core.structures import ProxyFeatures
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovperc.affinity.base import Affinity, AttentionInputs
-from ovperc.registry import AFFINITIES
-from ovperc.structures import ProxyFeatures
+from ovperc.core.registry import AFFINITIES
+from ovperc.core.structures import ProxyFeatures
 
 
 @AFFINITIES.register_module()

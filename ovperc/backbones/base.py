@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ovperc.structures import DenseFeatures, Tap
+from ovperc.core.structures import DenseFeatures, Tap
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ovperc.backbones.base import DenseBackbone, resolve_taps
 from ovperc.backbones.pos_embed import add_pos_embed, check_mode
-from ovperc.structures import DenseFeatures, Tap
+from ovperc.core.structures import DenseFeatures, Tap
 
 
 class AttentionPoolBlock:

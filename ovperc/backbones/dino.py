@@ -18,13 +18,13 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ovperc.backbones.base import DenseBackbone
-from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
 from ovperc.backbones.clip_timm import TimmTransformer
-from ovperc.backbones.layouts import load_into
 from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.mini_archs import DINO_ARCH, vit_mini_dino
-from ovperc.registry import suggest
-from ovperc.weights import CATALOGUE, IMAGENET_MEAN, IMAGENET_STD, resolve_weights
+from ovperc.core.registry import suggest
+from ovperc.weights.catalogue import CATALOGUE, IMAGENET_MEAN, IMAGENET_STD, resolve_weights
+from ovperc.weights.layouts import load_into
+from ovperc.weights.reading import CheckpointError, read_checkpoint
 
 _HEAD_WIDTH = 64
 _TRAINING_PARTS = ("head.", "mask_token", "decoder", "dino_head", "ibot_head", "fc_norm.")

@@ -22,7 +22,14 @@ from timm.models.vision_transformer import VisionTransformer as TimmVisionTransf
 from torch import Tensor, nn
 
 from ovperc.backbones import mini_archs
-from ovperc.backbones.architectures import (
+from ovperc.backbones.base import DenseBackbone
+from ovperc.backbones.clip_convnext import ClipConvNet
+from ovperc.backbones.clip_resnet import ClipResNet
+from ovperc.backbones.clip_timm import TimmTransformer
+from ovperc.backbones.clip_vit import ClipViT
+from ovperc.backbones.pos_embed import check_mode
+from ovperc.backbones.text_tower import TextTower, Tokenizer, tokenizer_name
+from ovperc.weights.architectures import (
     QUICK_SUFFIX,
     ModelConfig,
     arch_config,
@@ -31,17 +38,10 @@ from ovperc.backbones.architectures import (
     infer_arch,
     with_quick_gelu,
 )
-from ovperc.backbones.base import DenseBackbone
-from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
-from ovperc.backbones.clip_convnext import ClipConvNet
-from ovperc.backbones.clip_resnet import ClipResNet
-from ovperc.backbones.clip_timm import TimmTransformer
-from ovperc.backbones.clip_vit import ClipViT
-from ovperc.backbones.layouts import is_hugging_face, is_openai, load_into, to_openclip
-from ovperc.backbones.pos_embed import check_mode
-from ovperc.backbones.sources import WeightsSource, locate
-from ovperc.backbones.text_tower import TextTower, Tokenizer, tokenizer_name
-from ovperc.weights import MissingWeightsError
+from ovperc.weights.catalogue import MissingWeightsError
+from ovperc.weights.layouts import is_hugging_face, is_openai, load_into, to_openclip
+from ovperc.weights.locate import WeightsSource, locate
+from ovperc.weights.reading import CheckpointError, read_checkpoint
 
 
 @dataclass(frozen=True)

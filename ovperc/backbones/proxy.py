@@ -15,9 +15,9 @@ from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.dino import load_dino
 from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.sam import load_sam
-from ovperc.registry import PROXIES, suggest
-from ovperc.structures import ProxyFeatures, Tap
-from ovperc.weights import IMAGENET_MEAN, IMAGENET_STD
+from ovperc.core.registry import PROXIES, suggest
+from ovperc.core.structures import ProxyFeatures, Tap
+from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
 
 _GROUPS = ("window", "image")
 

@@ -13,13 +13,13 @@ from segment_anything.modeling.image_encoder import Block, get_rel_pos, window_p
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
-from ovperc.backbones.layouts import load_into
 from ovperc.backbones.pos_embed import add_pos_embed, check_mode
 from ovperc.backbones.token_tower import BlockView, TokenTower
-from ovperc.registry import suggest
-from ovperc.structures import DenseFeatures, Tap
-from ovperc.weights import CATALOGUE, resolve_weights
+from ovperc.core.registry import suggest
+from ovperc.core.structures import DenseFeatures, Tap
+from ovperc.weights.catalogue import CATALOGUE, resolve_weights
+from ovperc.weights.layouts import load_into
+from ovperc.weights.reading import CheckpointError, read_checkpoint
 
 _ROW = {"q": 0, "k": 1, "v": 2}
 _BIAS_ELEMENTS = 1 << 24  # 64 MB of float32: one head of 4096 x 4096

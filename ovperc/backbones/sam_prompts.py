@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovperc.backbones.sam import SamBackbone
-from ovperc.structures import DenseFeatures, Tap
+from ovperc.core.structures import DenseFeatures, Tap
 
 MASK_LOGIT_GRID = 4
 """Mask logits and mask prompts have this many cells per patch of the encoder, on each axis."""

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ovperc.backbones.base import DenseBackbone, resolve_taps
-from ovperc.structures import DenseFeatures, Tap
+from ovperc.core.structures import DenseFeatures, Tap
 
 
 class BlockView(ABC):

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ovperc.core.registry import suggest
+from ovperc.core.structures import Background
 from ovperc.data.anomaly.sets import ANOMALY_SETS
 from ovperc.data.protocols import family, protocol
 from ovperc.data.sources import source_of
-from ovperc.registry import suggest
-from ovperc.structures import Background
 from ovperc.text.class_names import load_class_names
 from ovperc.text.vocabulary import ClassEntry, Vocabulary
 
@@ -155,7 +155,7 @@ _WORLD_ANOMALY = Benchmark(
 )
 
 _WORLD_SCENES = {"split": "test", "num_scenes": 200, "size_px": 112, "seed": 0, "vocabulary": "pattern_colour"}
-_REGIONS = "ovperc.detection.region_evaluation:evaluate_regions"
+_REGIONS = "ovperc.evaluation.regions:evaluate_regions"
 _FOLDER = {"root": None, "partial": False}
 
 

@@ -11,8 +11,8 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Dataset, Sampler
 
-from ovperc.engine.random_state import RandomState
-from ovperc.registry import DATA_SAMPLERS, DATASETS
+from ovperc.core.random_state import RandomState
+from ovperc.core.registry import DATA_SAMPLERS, DATASETS
 
 
 class Draw(int):

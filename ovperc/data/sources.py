@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ovperc.core.registry import suggest
 from ovperc.data.layout import Layout
-from ovperc.registry import suggest
 
 
 @dataclass(frozen=True)

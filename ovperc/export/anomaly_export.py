@@ -11,10 +11,6 @@ import torch.nn.functional as F
 from onnx import helper
 from torch import Tensor, nn
 
-from ovperc.anomaly.patch_memory import PatchMemoryHead, smooth_tokens
-from ovperc.anomaly.state_texts import StateTexts
-from ovperc.anomaly.text_map import TextMapHead
-from ovperc.anomaly.tower_pass import tower_pass
 from ovperc.export.builder import DOUBLE, FLOAT, INT64, GraphBuilder
 from ovperc.export.graph import ExportError
 from ovperc.export.map_ops import axis_operator, by_rows
@@ -23,10 +19,14 @@ from ovperc.export.pillow_ops import resize_pillow
 from ovperc.export.pixel_ops import cut_windows, in_cells, normalise, plan_axes, resize_bilinear
 from ovperc.export.render_ops import render_operator
 from ovperc.export.tracing import trace_windows
+from ovperc.tasks.anomaly.patch_memory import PatchMemoryHead, smooth_tokens
+from ovperc.tasks.anomaly.state_texts import StateTexts
+from ovperc.tasks.anomaly.text_map import TextMapHead
+from ovperc.tasks.anomaly.tower_pass import tower_pass
 
 if TYPE_CHECKING:
-    from ovperc.anomaly.predictor import AnomalyPredictor
     from ovperc.export.pixel_ops import AxisPlan
+    from ovperc.tasks.anomaly.predictor import AnomalyPredictor
 
 
 def check_anomaly_exportable(predictor: AnomalyPredictor) -> None:

@@ -10,19 +10,19 @@ import numpy as np
 import onnx
 from PIL import Image
 
-from ovperc import __version__
+from ovperc.core.version import __version__
 from ovperc.export.anomaly_export import anomaly_inputs, check_anomaly_exportable, export_anomaly
 from ovperc.export.builder import OPSET
-from ovperc.export.card import EXAMPLE_NAME, EXPECTED_STEM, INPUTS_NAME, MODEL_STEM, Card, Profile, file_name
 from ovperc.export.folder import replaced_folder
 from ovperc.export.graph import ExportError
 from ovperc.export.parity import Parity, paired_latency
 from ovperc.export.quantize import converter
-from ovperc.export.runtime import load
+from ovperc.runtime.card import EXAMPLE_NAME, EXPECTED_STEM, INPUTS_NAME, MODEL_STEM, Card, Profile, file_name
+from ovperc.runtime.segmenter import load
 
 if TYPE_CHECKING:
-    from ovperc.anomaly.predictor import AnomalyPredictor
-    from ovperc.export.anomaly_runtime import ExportedAnomaly
+    from ovperc.runtime.anomaly import ExportedAnomaly
+    from ovperc.tasks.anomaly.predictor import AnomalyPredictor
 
 # Pixels are told apart at this quantile of all eager maps of the check.
 _QUANTILE = 0.95

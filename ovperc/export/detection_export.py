@@ -18,8 +18,8 @@ from ovperc.export.pixel_ops import normalise, plan_axes, resize_bilinear
 from ovperc.export.tracing import trace_module
 
 if TYPE_CHECKING:
-    from ovperc.detection.region_detector import RegionDetector
-    from ovperc.detection.rpn import ScoredRPN
+    from ovperc.tasks.detection.region_detector import RegionDetector
+    from ovperc.tasks.detection.rpn import ScoredRPN
 
 _SMALLEST_PX = 1e-3  # torchvision drops thinner candidates
 

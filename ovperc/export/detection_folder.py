@@ -12,9 +12,16 @@ import onnx
 import torch.nn.functional as F
 from PIL import Image
 
-from ovperc import __version__
+from ovperc.core.version import __version__
 from ovperc.export.builder import OPSET
-from ovperc.export.card import (
+from ovperc.export.detection_export import export_detector
+from ovperc.export.folder import known_tokens, merges_file, replaced_folder
+from ovperc.export.graph import ExportError
+from ovperc.export.onnx_export import export_text
+from ovperc.export.parity import STATED_AGREEMENT, Parity, paired_latency
+from ovperc.export.quantize import converter
+from ovperc.export.scenes import check_images
+from ovperc.runtime.card import (
     EXAMPLE_NAME,
     EXPECTED_STEM,
     INPUTS_NAME,
@@ -25,20 +32,13 @@ from ovperc.export.card import (
     Profile,
     file_name,
 )
-from ovperc.export.detection_export import export_detector
-from ovperc.export.folder import known_tokens, merges_file, replaced_folder
-from ovperc.export.graph import ExportError
-from ovperc.export.onnx_export import export_text
-from ovperc.export.parity import STATED_AGREEMENT, Parity, paired_latency
-from ovperc.export.quantize import converter
-from ovperc.export.region_scores import box_overlaps
-from ovperc.export.runtime import load
-from ovperc.export.scenes import check_images
+from ovperc.runtime.region_scores import box_overlaps
+from ovperc.runtime.segmenter import load
 
 if TYPE_CHECKING:
-    from ovperc.detection.prediction import DetPrediction
-    from ovperc.detection.predictor import DetPredictor
-    from ovperc.export.detection_runtime import ExportedDetector
+    from ovperc.runtime.detector import ExportedDetector
+    from ovperc.tasks.detection.prediction import DetPrediction
+    from ovperc.tasks.detection.predictor import DetPredictor
 
 WORDS = ("red star", "blue ring", "green square", "yellow disc", "purple heart", "orange cross")
 _SAME_IOU, _SURE = 0.9, 0.3

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 
-from ovperc.detection.boxes import clip_boxes
-from ovperc.detection.heads import POOLED
+from ovperc.core.boxes import clip_boxes
 from ovperc.export.graph import ExportError
+from ovperc.tasks.detection.heads import POOLED
 
 if TYPE_CHECKING:
-    from ovperc.detection.pooler import FPNRoIPooler
-    from ovperc.detection.region_detector import RegionDetector
+    from ovperc.tasks.detection.pooler import FPNRoIPooler
+    from ovperc.tasks.detection.region_detector import RegionDetector
 
 _POLICIES = ("fvlm", "fvit", "text", "vlm")
 

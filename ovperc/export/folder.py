@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from ovperc import __version__
+from ovperc.core.version import __version__
 from ovperc.export.builder import OPSET
-from ovperc.export.card import (
+from ovperc.export.graph import ExportError, check_exportable, takes_one_image
+from ovperc.export.parity import Parity, compare, paired_latency
+from ovperc.export.quantize import converter, to_static_int8
+from ovperc.export.scenes import Example, calibration_windows, check_images, example_scene
+from ovperc.export.text_graph import met_tokens
+from ovperc.runtime.card import (
     CARD_NAME,
     EXAMPLE_NAME,
     EXPECTED_STEM,
@@ -28,17 +33,12 @@ from ovperc.export.card import (
     Profile,
     file_name,
 )
-from ovperc.export.graph import ExportError, check_exportable, takes_one_image
-from ovperc.export.parity import Parity, compare, paired_latency
-from ovperc.export.quantize import converter, to_static_int8
-from ovperc.export.runtime import ExportedSegmenter, load
-from ovperc.export.scenes import Example, calibration_windows, check_images, example_scene
-from ovperc.export.text_graph import met_tokens
+from ovperc.runtime.segmenter import ExportedSegmenter, load
 
 if TYPE_CHECKING:
+    from ovperc.core.structures import TextBank
     from ovperc.export.onnx_export import Towers
-    from ovperc.predictor import Predictor
-    from ovperc.structures import TextBank
+    from ovperc.tasks.segmentation.predictor import Predictor
     from ovperc.text.encoder import TextEncoder
     from ovperc.text.vocabulary import BackgroundLike, Words
 

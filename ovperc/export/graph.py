@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from ovperc.affinity.base import AttentionInputs
 from ovperc.affinity.proxy import ProxyAffinity
 from ovperc.backbones.proxy import renormalize
+from ovperc.core.structures import DenseFeatures, ProxyFeatures
 from ovperc.readout.base import Readout, resize_tokens
-from ovperc.structures import DenseFeatures, ProxyFeatures
-from ovperc.tasks.spliced import SplicedSegmenter
+from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 from ovperc.text.foreground import ForegroundRule
 from ovperc.text.score_rules import FeatureSurgery
 
 if TYPE_CHECKING:
     from ovperc.backbones.proxy import ProxyTower
-    from ovperc.tasks.segmentation import DenseSegmenter
+    from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 
 EXPORTED_RULES = (FeatureSurgery, ForegroundRule)
 

@@ -20,12 +20,12 @@ from ovperc.export.splice_ops import embed_spliced
 from ovperc.export.spliced_graph import GlobalStep, Projection, TokenEncoder
 from ovperc.export.text_graph import TextGraph
 from ovperc.export.tracing import trace_module, trace_windows
-from ovperc.tasks.spliced import SplicedSegmenter
+from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 
 if TYPE_CHECKING:
     from ovperc.backbones.text_tower import TextTower
-    from ovperc.structures import TextBank
-    from ovperc.tasks.segmentation import DenseSegmenter
+    from ovperc.core.structures import TextBank
+    from ovperc.tasks.segmentation.segmenter import DenseSegmenter
     from ovperc.tiling import Tiler
 
 MAX_MODEL_BYTES = 2**31 - 2**20

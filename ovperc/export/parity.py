@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovperc.benchmark.timing import paired_ratio
+from ovperc.core.timing import paired_ratio
+from ovperc.evaluation.metrics.miou import ConfusionMatrix
 from ovperc.export.scenes import BENCHMARK, IGNORED, CheckImage
-from ovperc.metrics.miou import ConfusionMatrix
 
 if TYPE_CHECKING:
-    from ovperc.export.runtime import ExportedSegmenter
-    from ovperc.structures import TextBank
-    from ovperc.tasks.segmentation import DenseSegmenter
+    from ovperc.core.structures import TextBank
+    from ovperc.runtime.segmenter import ExportedSegmenter
+    from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 
 STATED_AGREEMENT: dict[str, float] = {"fp32": 0.999, "fp16": 0.995, "int8": 0.97}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ovperc.anomaly.tiler import SquareTiler
 from ovperc.export.builder import DOUBLE, FLOAT, INT32, INT64, GraphBuilder, Value
+from ovperc.tiling.square import SquareTiler
 from ovperc.tiling.tiler import Tiler
 
 _COEF = 2048  # OpenCV keeps bilinear weights in 11 bits

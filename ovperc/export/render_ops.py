@@ -1,11 +1,11 @@
-"""Maps of anomalies from grids of scores, as ONNX nodes: :class:`ovperc.anomaly.map_renderer.MapRenderer`."""
+"""Maps of anomalies from grids of scores, as ONNX nodes: :class:`ovperc.tasks.anomaly.map_renderer.MapRenderer`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ovperc.anomaly.map_renderer import MapRenderer, gaussian_kernel
 from ovperc.export.builder import DOUBLE, FLOAT, INT64, GraphBuilder, Value
+from ovperc.tasks.anomaly.map_renderer import MapRenderer, gaussian_kernel
 
 
 def render_operator(graph: GraphBuilder, renderer: MapRenderer, patches: Value, pixels: Value) -> str:

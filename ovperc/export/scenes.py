@@ -12,7 +12,7 @@ from ovperc.tiling import normalize, resize_image
 
 if TYPE_CHECKING:
     from ovperc.data.world.benchmark import WorldSample
-    from ovperc.tasks.segmentation import DenseSegmenter
+    from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 
 BENCHMARK = "world-base"
 IGNORED = 255

@@ -16,7 +16,7 @@ from ovperc.export.pixel_ops import AxisPlan, in_cells
 if TYPE_CHECKING:
     from ovperc.affinity.sam_correlation import SamCorrelation
     from ovperc.backbones.sam import SamBackbone
-    from ovperc.tasks.spliced import SplicedSegmenter
+    from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 
 Axes = tuple[AxisPlan, AxisPlan]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ovperc.core.structures import Tap
 from ovperc.export.graph import ExportError, WindowTower, second_side
-from ovperc.structures import Tap
 
 if TYPE_CHECKING:
     from ovperc.affinity.sam_correlation import SamCorrelation
     from ovperc.backbones.base import DenseBackbone
-    from ovperc.tasks.spliced import SplicedSegmenter
+    from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 
 SAM_TAPS = tuple(Tap(-1, point) for point in ("q", "k", "v"))
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ovperc.export.graph import ExportError, PatchEncoder
 from ovperc.export.spliced_graph import SAM_TAPS, TokenEncoder, project_unit
 from ovperc.export.text_graph import TextGraph
-from ovperc.tasks.spliced import SplicedSegmenter
+from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 from ovperc.text.foreground import ForegroundRule
 from ovperc.text.score_rules import FeatureSurgery
 from ovperc.tiling import Stitcher
@@ -23,8 +23,8 @@ from ovperc.tiling.splice import as_one_window, splice
 
 if TYPE_CHECKING:
     from ovperc.backbones.text_tower import TextTower
-    from ovperc.structures import TextBank
-    from ovperc.tasks.segmentation import DenseSegmenter
+    from ovperc.core.structures import TextBank
+    from ovperc.tasks.segmentation.segmenter import DenseSegmenter
     from ovperc.tiling import Geometry
 
 _STRIP_PIXELS = 16_384
@@ -250,7 +250,7 @@ def export_segmenter(
     """A segmenter for one image of one size as an exported program; words are free.
 
     torch.export would fix the batch inside the tower, where windows of images are counted together; a batch is
-    answered image by image (:class:`ovperc.export.torch_session.TorchSession`).
+    answered image by image (:class:`ovperc.runtime.torch_session.TorchSession`).
 
     Args:
         segmenter: the method.

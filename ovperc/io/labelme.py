@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from ovperc.detection.prediction import DetPrediction
+    from ovperc.tasks.detection.prediction import DetPrediction
 
 _VERSION = "5.5.0"
 _LEAST_POINTS = 3

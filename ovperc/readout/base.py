@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ovperc.affinity.base import Affinity, AttentionInputs
 from ovperc.backbones.base import AttentionBlock, DenseBackbone
-from ovperc.structures import DenseEmbeddings, DenseFeatures, ProxyFeatures, Tap
+from ovperc.core.structures import DenseEmbeddings, DenseFeatures, ProxyFeatures, Tap
 
 
 class Readout(nn.Module, ABC):

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ovperc.affinity.base import Affinity
 from ovperc.backbones.base import DenseBackbone
+from ovperc.core.registry import AFFINITIES, READOUTS
+from ovperc.core.structures import DenseFeatures, ProxyFeatures, Tap
 from ovperc.readout.base import Readout, attend_block, block_taps, resize_tokens
-from ovperc.registry import AFFINITIES, READOUTS
-from ovperc.structures import DenseFeatures, ProxyFeatures, Tap
 
 
 @READOUTS.register_module()

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovperc.backbones.base import DenseBackbone
-from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
+from ovperc.core.registry import READOUTS, suggest
+from ovperc.core.structures import DenseFeatures, ProxyFeatures, Tap
 from ovperc.readout.base import Readout, resize_tokens
-from ovperc.registry import READOUTS, suggest
-from ovperc.structures import DenseFeatures, ProxyFeatures, Tap
-from ovperc.weights import CATALOGUE, resolve_weights
+from ovperc.weights.catalogue import CATALOGUE, resolve_weights
+from ovperc.weights.reading import CheckpointError, read_checkpoint
 
 _KEYS = ("obj_proj.weight", "obj_proj.bias", "bkg_decoder.weight", "bkg_decoder.bias")
 

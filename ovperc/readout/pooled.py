@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ovperc.affinity.base import Affinity, AttentionInputs
 from ovperc.backbones.base import DenseBackbone
+from ovperc.core.registry import AFFINITIES, READOUTS
+from ovperc.core.structures import DenseFeatures, ProxyFeatures, Tap
 from ovperc.readout.base import Readout, resize_tokens, split_heads
-from ovperc.registry import AFFINITIES, READOUTS
-from ovperc.structures import DenseFeatures, ProxyFeatures, Tap
 
 
 @READOUTS.register_module()

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ovperc.core.registry import REFINERS
 from ovperc.refine.base import Refiner
-from ovperc.registry import REFINERS
 
 _DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 # Channels smoothed together: few enough to stay in cache over all samples.

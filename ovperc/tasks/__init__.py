@@ -1,0 +1,1 @@
+"""The tasks: what differs after the classifier."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ovperc.naming import suggest
+from ovperc.core.naming import suggest
 
 DEFAULT_TASK = "segmentation"
 
@@ -50,26 +50,26 @@ TASKS: Mapping[str, Task] = {
         Task(
             "segmentation",
             "which of the words each pixel shows",
-            "ovperc.configs:MethodConfig",
-            "ovperc.predictor:load_segmentation",
-            "ovperc.engine.evaluate:evaluate_segmentation",
-            "ovperc.cli_predict",
+            "ovperc.tasks.methods:MethodConfig",
+            "ovperc.tasks.segmentation.predictor:load_segmentation",
+            "ovperc.evaluation.evaluate:evaluate_segmentation",
+            "ovperc.cli.predict",
         ),
         Task(
             "anomaly",
             "where a named object is damaged",
-            "ovperc.anomaly.method:AnomalyMethod",
-            "ovperc.anomaly.loading:load_anomaly",
-            "ovperc.anomaly.evaluation:evaluate_anomaly",
-            "ovperc.anomaly.cli",
+            "ovperc.tasks.anomaly.method:AnomalyMethod",
+            "ovperc.tasks.anomaly.loading:load_anomaly",
+            "ovperc.evaluation.anomaly:evaluate_anomaly",
+            "ovperc.cli.predict_anomaly",
         ),
         Task(
             "detection",
             "boxes and masks of the named objects",
-            "ovperc.detection.method:DetectionMethod",
-            "ovperc.detection.predictor:load_detection",
-            "ovperc.detection.evaluation:evaluate_detection",
-            "ovperc.detection.cli",
+            "ovperc.tasks.detection.method:DetectionMethod",
+            "ovperc.tasks.detection.predictor:load_detection",
+            "ovperc.evaluation.detection:evaluate_detection",
+            "ovperc.cli.predict_detection",
         ),
     )
 }

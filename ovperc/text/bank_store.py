@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ovperc.io.atomic import atomic_write
+from ovperc.core.atomic import atomic_write
 
 _FORMAT = "ovperc-text-store-1"
 _MIN_SECONDS_BETWEEN_WRITES = 5.0

@@ -8,8 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ovperc.registry import suggest
-from ovperc.structures import Background
+from ovperc.core.registry import suggest
+from ovperc.core.structures import Background
 from ovperc.text.vocabulary import ClassEntry, Vocabulary
 
 

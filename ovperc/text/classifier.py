@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from ovperc.core.structures import DenseEmbeddings, Labels, TextBank
 from ovperc.refine.base import Refiner
-from ovperc.structures import DenseEmbeddings, Labels, TextBank
 from ovperc.text.owners import max_by_owner_
 from ovperc.text.patch_scores import CosineScores, PatchScores
 from ovperc.text.score_rules import ScoreRule

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovperc.structures import TextBank
+from ovperc.core.structures import TextBank
 from ovperc.text.bank_store import BankStore, word_key
 from ovperc.text.templates import TemplateSet, get_templates
 from ovperc.text.vocabulary import Vocabulary

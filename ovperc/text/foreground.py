@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ovperc.registry import SCORE_RULES
-from ovperc.structures import DenseEmbeddings, TextBank
+from ovperc.core.registry import SCORE_RULES
+from ovperc.core.structures import DenseEmbeddings, TextBank
 from ovperc.text.patch_scores import PatchScores
 from ovperc.text.score_rules import ScoreRule
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovperc.registry import SCORE_RULES, suggest
-from ovperc.structures import DenseEmbeddings, TextBank
+from ovperc.core.registry import SCORE_RULES, suggest
+from ovperc.core.structures import DenseEmbeddings, TextBank
 from ovperc.text.owners import max_by_owner_
 from ovperc.text.patch_scores import CosineScores, PatchScores
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ovperc.naming import suggest
+from ovperc.core.naming import suggest
 
 _IN_SCENE = (
     "there is a {} in the scene.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Union
 
-from ovperc.background import Background
+from ovperc.core.background import Background
 from ovperc.text.vocabulary_file import is_vocabulary_path, read_vocabulary_file
 
 Words = Union[str, Path, Sequence[Any], Mapping[str, Any], "Vocabulary"]

@@ -25,7 +25,7 @@ def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         ValueError: for an image or a size without pixels.
     """
     if image.dtype != np.uint8:
-        raise TypeError(f"image must be uint8; got {image.dtype}. Read it with ovperc.data.images.read_image")
+        raise TypeError(f"image must be uint8; got {image.dtype}. Read it with ovperc.io.images.read_image")
     height, width = size_hw
     if image.size == 0 or min(height, width) < 1:
         raise ValueError(f"cannot resize an image of shape {image.shape} to height {height}, width {width}")

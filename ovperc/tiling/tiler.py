@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovperc.registry import TILERS, suggest
+from ovperc.core.registry import TILERS, suggest
 
 Padding = Literal["none", "symmetric", "end"]
 

@@ -11,7 +11,7 @@ from ovperc.viz.palette import palette
 from ovperc.viz.text import font_for, text_width_px
 
 if TYPE_CHECKING:
-    from ovperc.detection.prediction import DetPrediction
+    from ovperc.tasks.detection.prediction import DetPrediction
 
 _MIN_LONG_SIDE_PX = 448
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ovperc.io.atomic import atomic_write
+from ovperc.core.atomic import atomic_write
 from ovperc.viz.confusion import confusion_heat_map
 
 _STYLE = """

@@ -9,16 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.plain_methods import embed, finish, heads_of
+from helpers.tiny_models import tiny_clip, tiny_open_clip
+from helpers.tiny_proxy import tiny_dino, tiny_proxy
 from ovperc.affinity import AttentionInputs, ProxyAffinity
 from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.proxy import renormalize
-from ovperc.configs import load_method
-from ovperc.registry import PROXIES, READOUTS
-from ovperc.structures import ProxyFeatures
-from ovperc.tasks.segmentation import build_segmenter
-from tests.helpers.plain_methods import embed, finish, heads_of
-from tests.helpers.tiny_models import tiny_clip, tiny_open_clip
-from tests.helpers.tiny_proxy import tiny_dino, tiny_proxy
+from ovperc.core.registry import PROXIES, READOUTS
+from ovperc.core.structures import ProxyFeatures
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation.build import build_segmenter
 
 CLIP = Preprocess((0.48, 0.46, 0.41), (0.27, 0.26, 0.28), 48)
 

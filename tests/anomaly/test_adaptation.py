@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from ovperc.anomaly.adaptation import AdaptiveTextHead, TextAdapter
-from ovperc.anomaly.state_texts import StateTexts
+from ovperc.tasks.anomaly.adaptation import AdaptiveTextHead, TextAdapter
+from ovperc.tasks.anomaly.state_texts import StateTexts
 
 E, Q, N = 12, 10, 7
 

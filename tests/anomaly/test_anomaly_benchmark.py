@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch.testing import assert_close
 
-from ovperc.anomaly.tower_pass import TowerRequest, tower_pass
-from ovperc.anomaly.windows import encode_windows
-from ovperc.benchmark import all_cases
-from ovperc.benchmark.anomaly import two_path_forward, window_loop
-from tests.helpers.tiny_models import IMAGE_PX, tiny_clip
+from benchmarks import all_cases
+from benchmarks.anomaly import two_path_forward, window_loop
+from helpers.tiny_models import IMAGE_PX, tiny_clip
+from ovperc.tasks.anomaly.tower_pass import TowerRequest, tower_pass
+from ovperc.tasks.anomaly.windows import encode_windows
 
 
 @torch.inference_mode()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc.anomaly.prediction import AnomalyPrediction
-from ovperc.cli_predict import main
+from ovperc.cli.predict import main
+from ovperc.tasks.anomaly.prediction import AnomalyPrediction
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from mmengine.dist import get_rank
 
-from ovperc.anomaly.map_renderer import MapRenderer
-from ovperc.anomaly.score import AnomalyScore
-from ovperc.data.anomaly.grid_store import GridStore
+from helpers.anomaly_fixtures import noisy_maps
+from helpers.two_processes import in_two_processes
 from ovperc.data.world.anomaly import WorldAnomaly
-from ovperc.engine.anomaly_run import AnomalyProtocol, AnomalyRun
-from ovperc.engine.test_run import join_processes
-from ovperc.metrics.anomaly_histogram import ScoreHistogram, uniform_edges
-from tests.helpers.anomaly_fixtures import noisy_maps
-from tests.helpers.two_processes import in_two_processes
+from ovperc.evaluation.anomaly_run import AnomalyProtocol, AnomalyRun
+from ovperc.evaluation.grid_store import GridStore
+from ovperc.evaluation.metrics.anomaly_histogram import ScoreHistogram, uniform_edges
+from ovperc.evaluation.test_run import join_processes
+from ovperc.tasks.anomaly.map_renderer import MapRenderer
+from ovperc.tasks.anomaly.score import AnomalyScore
 
 
 class _Brightness:

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ovperc.anomaly.evaluation import evaluate_anomaly
-from ovperc.anomaly.map_renderer import MapRenderer
-from ovperc.anomaly.score import AnomalyScore
-from ovperc.data.anomaly.grid_store import GridStore, StoredScore, resize_mask
+from helpers.anomaly_fixtures import all_pixels, plain_aupro
 from ovperc.data.benchmarks import get_benchmark
-from ovperc.engine.anomaly_run import AnomalyProtocol, spread
-from ovperc.engine.request import EvaluationRequest
-from ovperc.engine.test_run import Shard, TestOptions
-from ovperc.metrics.anomaly_counts import ScoredMap
-from ovperc.metrics.anomaly_report import score_category
-from ovperc.metrics.ranking import ranking_curve, ranking_scores
-from ovperc.predictor import PredictorInfo
-from tests.helpers.anomaly_fixtures import all_pixels, plain_aupro
+from ovperc.evaluation.anomaly import evaluate_anomaly
+from ovperc.evaluation.anomaly_run import AnomalyProtocol, spread
+from ovperc.evaluation.grid_store import GridStore, StoredScore, resize_mask
+from ovperc.evaluation.metrics.anomaly_counts import ScoredMap
+from ovperc.evaluation.metrics.anomaly_report import score_category
+from ovperc.evaluation.metrics.ranking import ranking_curve, ranking_scores
+from ovperc.evaluation.request import EvaluationRequest
+from ovperc.evaluation.test_run import Shard, TestOptions
+from ovperc.tasks.anomaly.map_renderer import MapRenderer
+from ovperc.tasks.anomaly.score import AnomalyScore
+from ovperc.tasks.segmentation.predictor import PredictorInfo
 
 METHOD = """'''A stub.'''
 method = dict(task="anomaly", head=dict(type="PatchMemoryHead"), tiler=dict(type="SquareTiler", size_px=112))
@@ -82,7 +82,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def use(**fields: Any) -> _Edges:
         predictor = _Edges(**fields)
-        monkeypatch.setattr("ovperc.predictor.load", lambda *_, **__: predictor)
+        monkeypatch.setattr("ovperc.tasks.load.load", lambda *_, **__: predictor)
         return predictor
 
     return use

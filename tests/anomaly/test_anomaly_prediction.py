@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from ovperc.anomaly.calibration import Calibration
-from ovperc.anomaly.prediction import AnomalyPrediction
-from ovperc.anomaly.regions import find_regions
+from ovperc.tasks.anomaly.calibration import Calibration
+from ovperc.tasks.anomaly.prediction import AnomalyPrediction
+from ovperc.tasks.anomaly.regions import find_regions
 
 
 def _map() -> np.ndarray:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import ovperc
-from ovperc.anomaly.loading import build_predictor
-from ovperc.anomaly.method import AnomalyMethod
-from ovperc.configs import load_method
-from tests.helpers.tiny_models import tiny_clip
+from helpers.tiny_models import tiny_clip
+from ovperc.tasks.anomaly.loading import build_predictor
+from ovperc.tasks.anomaly.method import AnomalyMethod
+from ovperc.tasks.methods import load_method
 
 SQUARE = {"type": "SquareTiler", "size_px": 48}
 TEXTS = {"type": "ComposedTexts", "prompts": "photo"}

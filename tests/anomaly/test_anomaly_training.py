@@ -10,16 +10,16 @@ from mmengine.config import Config
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from ovperc.anomaly.april_gan import LinearAdapters
-from ovperc.anomaly.feature_cache import AnomalyFeatures, squash_mask
-from ovperc.anomaly.learned_prompts import LearnedPrompts
-from ovperc.anomaly.tower_pass import TowerRequest, tower_pass
-from ovperc.anomaly.training import AnomalyAdapterTraining, AnomalyPromptTraining
-from ovperc.backbones.checkpoints import CheckpointError
+from helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
 from ovperc.data.world.anomaly import WorldAnomaly
-from ovperc.engine.train import train
-from ovperc.losses.anomaly import dice_loss, focal_loss
-from tests.helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
+from ovperc.tasks.anomaly.april_gan import LinearAdapters
+from ovperc.tasks.anomaly.learned_prompts import LearnedPrompts
+from ovperc.tasks.anomaly.tower_pass import TowerRequest, tower_pass
+from ovperc.training.anomaly_prompts import AnomalyAdapterTraining, AnomalyPromptTraining
+from ovperc.training.feature_cache import AnomalyFeatures, squash_mask
+from ovperc.training.losses.anomaly import dice_loss, focal_loss
+from ovperc.training.train import train
+from ovperc.weights.reading import CheckpointError
 
 SIDE = {"side_blocks": 2, "side_taps": (1, -1), "pooled": "bare"}
 MAIN = {"main_taps": (0, 2), "pooled": "stock"}
@@ -123,7 +123,7 @@ def test_adapter_losses_by_hand():
 
 def _config(kind: str, work_dir, iterations: int) -> Config:
     """A shipped config on few images for few steps."""
-    from ovperc.engine.configs import find_config
+    from ovperc.core.config_files import find_config
 
     config = Config.fromfile(find_config(kind, "train"))
     images = {"good": 1, "per_kind": 1, "styles": 1, "categories": ["sand"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ovperc.anomaly.calibration import Calibration, best_f1_threshold
+from ovperc.tasks.anomaly.calibration import Calibration, best_f1_threshold
 
 
 def test_rate_on_new_images_of_the_same_kind():

@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from ovperc.anomaly.april_gan import AprilGanHead, LinearAdapters
-from ovperc.anomaly.map_renderer import MapRenderer
-from ovperc.anomaly.patch_memory import PatchMemoryHead
-from ovperc.anomaly.state_texts import StateTexts
-from ovperc.anomaly.text_map import TextMapHead
-from ovperc.anomaly.tower_pass import tower_pass
-from ovperc.anomaly.views import NUM_VIEWS, image_views
-from ovperc.anomaly.winclip import WinClipHead
-from ovperc.backbones.checkpoints import CheckpointError
-from tests.helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
+from helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
+from ovperc.tasks.anomaly.april_gan import AprilGanHead, LinearAdapters
+from ovperc.tasks.anomaly.map_renderer import MapRenderer
+from ovperc.tasks.anomaly.patch_memory import PatchMemoryHead
+from ovperc.tasks.anomaly.state_texts import StateTexts
+from ovperc.tasks.anomaly.text_map import TextMapHead
+from ovperc.tasks.anomaly.tower_pass import tower_pass
+from ovperc.tasks.anomaly.views import NUM_VIEWS, image_views
+from ovperc.tasks.anomaly.winclip import WinClipHead
+from ovperc.weights.reading import CheckpointError
 
 
 def _texts(seed: int = 0) -> StateTexts:

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from ovperc.anomaly.learned_prompts import LearnedPrompts, PromptTexts
-from ovperc.backbones.checkpoints import CheckpointError
-from tests.helpers.tiny_models import TEXT_CFG, tiny_clip
+from helpers.tiny_models import TEXT_CFG, tiny_clip
+from ovperc.tasks.anomaly.learned_prompts import LearnedPrompts, PromptTexts
+from ovperc.weights.reading import CheckpointError
 
 WIDTH = TEXT_CFG["width"]
 

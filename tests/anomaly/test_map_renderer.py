@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from ovperc.anomaly.map_renderer import MapRenderer
+from ovperc.tasks.anomaly.map_renderer import MapRenderer
 
 
 def _grid(height: int, width: int, layers: int = 1) -> np.ndarray:

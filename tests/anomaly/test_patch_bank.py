@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ovperc.anomaly.patch_bank import BankFiller, PatchBank, fill_banks, greedy_coreset
-from ovperc.anomaly.patch_memory import peak_mean, smooth_tokens
+from ovperc.tasks.anomaly.patch_bank import BankFiller, PatchBank, fill_banks, greedy_coreset
+from ovperc.tasks.anomaly.patch_memory import peak_mean, smooth_tokens
 
 
 def _rows(count: int, width: int = 6, seed: int = 0) -> torch.Tensor:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ovperc.anomaly.state_prompts import medium_templates, state_prompts
-from ovperc.anomaly.state_texts import ComposedTexts
-from tests.helpers.tiny_models import tiny_clip
+from helpers.tiny_models import tiny_clip
+from ovperc.tasks.anomaly.state_prompts import medium_templates, state_prompts
+from ovperc.tasks.anomaly.state_texts import ComposedTexts
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from helpers.tiny_models import TOKEN_KINDS, native_px, tiny_clip
 from ovperc.affinity.self_attention import SelfAttention
-from ovperc.anomaly.tower_pass import TowerRequest, split_features, tower_pass
 from ovperc.readout.stream import StreamReadout
-from tests.helpers.tiny_models import TOKEN_KINDS, native_px, tiny_clip
+from ovperc.tasks.anomaly.tower_pass import TowerRequest, split_features, tower_pass
 
 
 def _images(batch: int = 2, size=(48, 64)) -> torch.Tensor:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ovperc.anomaly.tower_pass import TowerRequest, tower_pass
-from ovperc.anomaly.windows import harmonic_aggregate, harmonic_mean, window_index
-from tests.helpers.tiny_models import tiny_clip
+from helpers.tiny_models import tiny_clip
+from ovperc.tasks.anomaly.tower_pass import TowerRequest, tower_pass
+from ovperc.tasks.anomaly.windows import harmonic_aggregate, harmonic_mean, window_index
 
 
 @torch.inference_mode()

@@ -5,11 +5,11 @@ import zipfile
 
 import pytest
 import torch
-from helpers.checkpoint_files import save_torchscript
 from safetensors.torch import save_file
 from torch import nn
 
-from ovperc.backbones.checkpoints import CheckpointError, read_checkpoint
+from helpers.checkpoint_files import save_torchscript
+from ovperc.weights.reading import CheckpointError, read_checkpoint
 
 TABLE = {
     "visual.proj": torch.arange(6.0).reshape(2, 3),

@@ -12,11 +12,11 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from ovperc import weights
-from ovperc.backbones.checkpoints import CheckpointError
+from helpers.tiny_models import scramble
 from ovperc.backbones.clip_timm import TimmTransformer
 from ovperc.backbones.dino import build_trunk, infer_settings, load_dino
-from tests.helpers.tiny_models import scramble
+from ovperc.weights import catalogue as weights
+from ovperc.weights.reading import CheckpointError
 
 SIZES = {"embed_dim": 128, "depth": 3, "num_heads": 2, "num_classes": 0}
 

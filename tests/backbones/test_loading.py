@@ -5,17 +5,17 @@ import json
 import open_clip
 import pytest
 import torch
-from helpers.checkpoint_files import save_openai_archive
-from helpers.tiny_models import KINDS, TEXT_CFG, native_px, scramble, tiny_clip
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save_file
 from torch import nn
 
-from ovperc.backbones.architectures import build_model, check_activation, infer_arch
-from ovperc.backbones.checkpoints import CheckpointError
+from helpers.checkpoint_files import save_openai_archive
+from helpers.tiny_models import KINDS, TEXT_CFG, native_px, scramble, tiny_clip
 from ovperc.backbones.loading import load_clip, text_fingerprint
 from ovperc.backbones.mini_archs import build_clip_mini, save_packed
-from ovperc.weights import MissingWeightsError
+from ovperc.weights.architectures import build_model, check_activation, infer_arch
+from ovperc.weights.catalogue import MissingWeightsError
+from ovperc.weights.reading import CheckpointError
 
 CONFIG = {
     "embed_dim": 24,

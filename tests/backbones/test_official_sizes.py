@@ -3,9 +3,9 @@
 import open_clip
 import pytest
 import torch
-from helpers.checkpoint_files import save_openai_archive
 from safetensors.torch import save_file
 
+from helpers.checkpoint_files import save_openai_archive
 from ovperc.backbones.loading import load_clip
 
 pytestmark = pytest.mark.slow

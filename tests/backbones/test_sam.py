@@ -8,9 +8,9 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
-from ovperc.backbones.checkpoints import CheckpointError
+from helpers.tiny_sam import tiny_sam
 from ovperc.backbones.sam import SamBackbone, build_sam, infer_sam, load_sam
-from tests.helpers.tiny_sam import tiny_sam
+from ovperc.weights.reading import CheckpointError
 
 
 @pytest.fixture(scope="module")

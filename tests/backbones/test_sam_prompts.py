@@ -7,9 +7,9 @@ import pytest
 import torch
 from segment_anything import SamPredictor
 
+from helpers.tiny_sam import tiny_sam
 from ovperc.backbones.sam import SamBackbone
 from ovperc.backbones.sam_prompts import Prompts, SamPrompter, decode_masks, embed_masks_by_height
-from tests.helpers.tiny_sam import tiny_sam
 
 SIZE = (70, 120)
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from helpers.tiny_models import EMBED_DIM, tiny_open_clip
 from open_clip.tokenizer import SimpleTokenizer
 
+from helpers.tiny_models import EMBED_DIM, tiny_open_clip
 from ovperc.backbones.text_tower import TextTower
 
 PROMPTS = ["cat", "a photo of a striped red star on grass, in the late evening sun.", "tree"]

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from helpers.tiny_models import CONV_KINDS, EMBED_DIM, KINDS, TOKEN_KINDS, native_px, tiny_open_clip
 from torch.nn import functional as F
 
+from helpers.tiny_models import CONV_KINDS, EMBED_DIM, KINDS, TOKEN_KINDS, native_px, tiny_open_clip
 from ovperc.backbones.base import AttentionBlock
 from ovperc.backbones.loading import build_backbone
 

@@ -10,16 +10,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.tiny_models import EMBED_DIM, tiny_clip, tiny_open_clip
+from helpers.tiny_proxy import tiny_proxy
+from helpers.tiny_sam import tiny_sam
 from ovperc.backbones.loading import ClipModel, wrap_open_clip
 from ovperc.backbones.sam import SamBackbone
-from ovperc.configs import MethodConfig, list_methods, load_method
+from ovperc.core.structures import TextBank
 from ovperc.readout import DinoiserHeads, DinoiserReadout, Readout
 from ovperc.refine.sam_prompt import SamPromptRefiner
-from ovperc.structures import TextBank
-from ovperc.tasks.segmentation import DenseSegmenter, build_segmenter
-from tests.helpers.tiny_models import EMBED_DIM, tiny_clip, tiny_open_clip
-from tests.helpers.tiny_proxy import tiny_proxy
-from tests.helpers.tiny_sam import tiny_sam
+from ovperc.tasks.methods import MethodConfig, list_methods, load_method
+from ovperc.tasks.segmentation.build import build_segmenter
+from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 
 METHODS = list_methods("segmentation")
 FAMILIES = ("vit", "resnet", "siglip", "timm-token", "eva")

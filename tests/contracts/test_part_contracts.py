@@ -8,12 +8,12 @@ import inspect
 import pytest
 import torch
 
+from helpers.tiny_models import tiny_clip
 from ovperc.affinity import Affinity, AttentionInputs
 from ovperc.backbones.loading import ClipModel
+from ovperc.core.registry import AFFINITIES, READOUTS
+from ovperc.core.structures import ProxyFeatures
 from ovperc.readout import Readout
-from ovperc.registry import AFFINITIES, READOUTS
-from ovperc.structures import ProxyFeatures
-from tests.helpers.tiny_models import tiny_clip
 
 GRID = (4, 7)
 POINTS = ("q", "k", "v", "ln_1")

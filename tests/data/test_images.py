@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ovperc.data.images import ImageError, expand_sources, list_images, read_image
+from ovperc.io.images import ImageError, expand_sources, list_images, read_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)

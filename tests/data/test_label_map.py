@@ -34,7 +34,7 @@ def test_class_list_and_label_map_have_the_same_length(name):
 
 @pytest.mark.parametrize("name", ["ade150", "context59", "voc20"])
 def test_maps_without_background_equal_mmseg_reduce_zero_label(name, tmp_path):
-    from ovperc.engine.compat import prepare_mmseg
+    from ovperc.training.compat import prepare_mmseg
 
     prepare_mmseg()
     from mmseg.datasets.transforms import LoadAnnotations

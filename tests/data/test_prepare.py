@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmark_fixtures import VOID, make_coco_instances, make_fixture
 
-from ovperc.cli_prepare import main
+from helpers.benchmark_fixtures import VOID, make_coco_instances, make_fixture
+from ovperc.cli.prepare import main
 from ovperc.data.annotations import read_annotation
 from ovperc.data.label_map import load_label_map
 from ovperc.data.layout import LayoutError, check_layout, names_digest, resolve_root

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.benchmark_fixtures import make_fixture
 from PIL import Image
 
-from ovperc.configs import list_methods, load_method
+from helpers.benchmark_fixtures import make_fixture
 from ovperc.data.benchmarks import get_benchmark
-from ovperc.data.images import ImageError
 from ovperc.data.layout import LayoutError
 from ovperc.data.prepare import CONVERSIONS, conversion
 from ovperc.data.prepare.preparation import prepare
 from ovperc.data.protocols import FAMILY, PROTOCOLS, protocol
 from ovperc.data.sources import BENCHMARK_SOURCES, source_of
-from ovperc.engine.compat import prepare_mmseg
+from ovperc.io.images import ImageError
+from ovperc.tasks.methods import list_methods, load_method
+from ovperc.training.compat import prepare_mmseg
 
 BENCHMARKS = sorted(BENCHMARK_SOURCES)
 # Benchmarks that leave the background of their source out: label 0 becomes void.

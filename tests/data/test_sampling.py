@@ -9,8 +9,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_training import NoisyLines
 
+from helpers.tiny_training import NoisyLines
 from ovperc.data import PositionSampler, SeededDataset
 from ovperc.data.sampling import Draw
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers.labelled_images import CLASSES, SmallImages, ThresholdSegmenter, small_bank
 
+from helpers.labelled_images import CLASSES, SmallImages, ThresholdSegmenter, small_bank
+from ovperc.core.structures import Background
 from ovperc.data.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from ovperc.data.segmentation import SegmentationDataset, to_data_sample
-from ovperc.engine.compat import prepare_mmseg
-from ovperc.structures import Background
+from ovperc.training.compat import prepare_mmseg
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
@@ -60,7 +60,7 @@ def test_bad_settings_are_refused() -> None:
 
 def test_mmseg_model_reads_either_channel_order_and_any_size() -> None:
     prepare_mmseg()
-    from ovperc.tasks.mmseg_model import OpenVocabularySegmentor
+    from ovperc.evaluation.mmseg_model import OpenVocabularySegmentor
 
     model = OpenVocabularySegmentor(ThresholdSegmenter(), small_bank())
     answers = []

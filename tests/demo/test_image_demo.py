@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc import cli_predict, predictor
-from ovperc.cli_common import staged_directory
-from ovperc.configs import load_method
-from ovperc.predictions import SegPrediction
-from ovperc.predictor import Predictor, PredictorInfo
-from ovperc.tasks.segmentation import build_segmenter
+from helpers.tiny_models import tiny_clip
+from ovperc.cli import predict as cli_predict
+from ovperc.cli.common import staged_directory
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation import predictor
+from ovperc.tasks.segmentation.build import build_segmenter
+from ovperc.tasks.segmentation.prediction import SegPrediction
+from ovperc.tasks.segmentation.predictor import Predictor, PredictorInfo
 from ovperc.text import word_reader
 from ovperc.text.encoder import TextEncoder
-from tests.helpers.tiny_models import tiny_clip
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("{}.json", "{}.png", "{}_overlay.png")
@@ -203,7 +204,7 @@ def test_terminate_leaves_no_partial_output(tmp_path: Path) -> None:
     code = """
 import sys, time
 from pathlib import Path
-from ovperc.cli_common import staged_directory, stop_on_terminate
+from ovperc.cli.common import staged_directory, stop_on_terminate
 with stop_on_terminate(), staged_directory(Path(sys.argv[1])) as folder:
     (folder / "half").touch()
     print("ready", flush=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ovperc.predictions import SegPrediction
+from ovperc.tasks.segmentation.prediction import SegPrediction
 
 _PATH = Path(__file__).parents[2] / "demo" / "robot" / "core.py"
 _SPEC = importlib.util.spec_from_file_location("robot_core", _PATH)

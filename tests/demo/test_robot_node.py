@@ -13,8 +13,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from ovperc.export import runtime
-from ovperc.predictions import SegPrediction
+from ovperc.runtime import segmenter as runtime
+from ovperc.tasks.segmentation.prediction import SegPrediction
 
 _ROBOT = Path(__file__).parents[2] / "demo" / "robot"
 

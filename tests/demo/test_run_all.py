@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc import predictor
-from ovperc.configs import load_method
-from ovperc.predictions import SegPrediction
-from ovperc.predictor import Predictor, PredictorInfo
-from ovperc.tasks.segmentation import build_segmenter
+from helpers.tiny_models import tiny_clip
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation import predictor
+from ovperc.tasks.segmentation.build import build_segmenter
+from ovperc.tasks.segmentation.prediction import SegPrediction
+from ovperc.tasks.segmentation.predictor import Predictor, PredictorInfo
 from ovperc.text.encoder import TextEncoder
-from tests.helpers.tiny_models import tiny_clip
 
 DEMO = Path(__file__).parents[2] / "demo"
 NAMES = ("cat", "coffee", "mosaic", "rocket", "scene-world-base", "scene-world-novel")

@@ -9,8 +9,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou, nms
 
-from ovperc.detection.boxes import PyramidAnchors, as_boxes, clip_boxes, enlarge_boxes
-from ovperc.detection.nms import shared_box_nms
+from ovperc.core.boxes import PyramidAnchors, as_boxes, clip_boxes, enlarge_boxes
+from ovperc.tasks.detection.nms import shared_box_nms
 
 
 def random_boxes(count: int, seed: int = 0, side: float = 100.0) -> torch.Tensor:

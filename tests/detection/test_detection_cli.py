@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc import cli_predict
-from ovperc.detection.prediction import DetPrediction
+from ovperc.cli import predict as cli_predict
+from ovperc.tasks.detection.prediction import DetPrediction
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import tiny_clip
 
-from ovperc.detection.batch import DetectionBatch
-from ovperc.detection.detector import OpenVocabDetector
-from ovperc.detection.method import DetectionMethod
-from ovperc.detection.predictor import DetPredictor, build_detector
-from ovperc.detection.weights import TrainedHeads, heads_of, read_heads
-from ovperc.engine.export_weights import save_weights
-from ovperc.predictor import PredictorInfo
+from helpers.tiny_models import tiny_clip
+from ovperc.data.detection.batch import DetectionBatch
+from ovperc.tasks.detection.method import DetectionMethod
+from ovperc.tasks.detection.predictor import DetPredictor, build_detector
+from ovperc.tasks.detection.weights import TrainedHeads, heads_of, read_heads
+from ovperc.tasks.segmentation.predictor import PredictorInfo
 from ovperc.text.encoder import TextEncoder
+from ovperc.training.detector import OpenVocabDetector
+from ovperc.training.export_weights import save_weights
 
 HEADS = {
     "layers": (0, -1),
@@ -236,7 +236,7 @@ def test_bad_batches_are_refused() -> None:
 
 
 def test_fourteen_pixel_patches_have_strides_of_their_own() -> None:
-    from ovperc.detection.heads import HeadSettings
+    from ovperc.tasks.detection.heads import HeadSettings
 
     settings = HeadSettings((8,) * 4, 14.0, (4, 2, 1, 0.5))
     assert settings.strides == (3.5, 7.0, 14.0, 28.0)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from ovperc.detection.encoded import paste_mask
-from ovperc.detection.prediction import DetPrediction
 from ovperc.io.coco import encode_rle
+from ovperc.tasks.detection.encoded import paste_mask
+from ovperc.tasks.detection.prediction import DetPrediction
 
 SIZE = (40, 60)
 BOXES = np.array([[5, 6, 25, 30], [30.5, 2, 55, 20], [0, 0, 60, 40]], np.float32)

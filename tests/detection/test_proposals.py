@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import tiny_clip
 
+from helpers.tiny_models import tiny_clip
 from ovperc.backbones.sam import SamBackbone
-from ovperc.detection.method import DetectionMethod
-from ovperc.detection.predictor import DetPredictor
-from ovperc.detection.proposals import SamEverything, coarse_boxes, grid_points, mask_box
-from ovperc.detection.region_detector import RegionDetector, VlmReadout
-from ovperc.detection.text_scores import Fusion
 from ovperc.io.coco import decode_rle
-from ovperc.predictor import PredictorInfo
+from ovperc.tasks.detection.method import DetectionMethod
+from ovperc.tasks.detection.predictor import DetPredictor
+from ovperc.tasks.detection.proposals import SamEverything, coarse_boxes, grid_points, mask_box
+from ovperc.tasks.detection.region_detector import RegionDetector, VlmReadout
+from ovperc.tasks.segmentation.predictor import PredictorInfo
 from ovperc.text.encoder import TextEncoder
+from ovperc.text.region_scores import Fusion
 from ovperc.tiling import Tiler
 
 
 def everything(**options) -> SamEverything:
-    from tests.helpers.tiny_sam import tiny_sam
+    from helpers.tiny_sam import tiny_sam
 
     settings = {"points": 4, "min_quality": -10.0, "min_stability": 0.0, "max_area": 1.0, "min_area": 0.0, **options}
     return SamEverything(backbone=SamBackbone(tiny_sam()), **settings)

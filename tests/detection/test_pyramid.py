@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.tiny_models import tiny_clip
 from torchvision.ops import roi_align
 
+from helpers.tiny_models import tiny_clip
 from ovperc.affinity.base import Identity
-from ovperc.detection.pooler import FPNRoIPooler
-from ovperc.detection.pyramid import FrozenClipBackbone, ResNetBackbone, SimpleFPN
 from ovperc.readout.block import BlockReadout
+from ovperc.tasks.detection.pooler import FPNRoIPooler
+from ovperc.tasks.detection.pyramid import FrozenClipBackbone, ResNetBackbone, SimpleFPN
 
 
 @pytest.mark.parametrize("kind", ["vit", "timm-stem", "eva", "siglip"])

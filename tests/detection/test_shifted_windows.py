@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.tiny_models import tiny_clip
 
-from ovperc.detection.shifted_windows import WindowPlan, every, shifted_window_tokens
+from helpers.tiny_models import tiny_clip
+from ovperc.tasks.detection.shifted_windows import WindowPlan, every, shifted_window_tokens
 
 
 def pixels(batch: int = 2) -> torch.Tensor:

@@ -11,10 +11,10 @@ from ovperc.data.world.detection import WorldDetection
 from ovperc.data.world.detection_batches import world_phrases
 from ovperc.data.world.holdout import HOLD_OUT
 from ovperc.data.world.vocabulary import COLOURS, PATTERNS, SHAPES
-from ovperc.detection.evaluation import image_detections
-from ovperc.detection.prediction import DetPrediction
-from ovperc.metrics.detection import evaluate_coco
-from ovperc.weights import get_entry, resolve_weights
+from ovperc.evaluation.detection import image_detections
+from ovperc.evaluation.metrics.detection import evaluate_coco
+from ovperc.tasks.detection.prediction import DetPrediction
+from ovperc.weights.catalogue import get_entry, resolve_weights
 
 
 @pytest.fixture(scope="module")

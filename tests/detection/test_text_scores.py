@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ovperc.background import Background
-from ovperc.detection.text_scores import Fusion, RegionLogits, TextClassifier, fuse_scores, word_logits
-from ovperc.structures import TextBank
+from ovperc.core.background import Background
+from ovperc.core.structures import TextBank
+from ovperc.text.region_scores import Fusion, RegionLogits, TextClassifier, fuse_scores, word_logits
 
 
 def bank(queries: int = 5, owners: list[int] | None = None, background: Background | None = None) -> TextBank:

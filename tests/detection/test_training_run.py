@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ovperc.detection.weights import read_heads
-from ovperc.engine.checkpoint import read_run_checkpoint
-from ovperc.engine.train import train
+from ovperc.tasks.detection.weights import read_heads
+from ovperc.training.checkpoint import read_run_checkpoint
+from ovperc.training.train import train
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

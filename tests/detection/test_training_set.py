@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from ovperc.cli.store_teacher import main as store_teacher
+from ovperc.data.detection.batch import join
 from ovperc.data.detection.sample import DetectionSample
-from ovperc.detection.batch import join
-from ovperc.detection.store_cli import main as store_teacher
-from ovperc.detection.teacher_store import Taught, TeacherHeader, TeacherStore, names_digest, write_store
-from ovperc.detection.training_set import DetectionTraining, Jitter
 from ovperc.io.coco import encode_rle
+from ovperc.training.detection_set import DetectionTraining, Jitter
+from ovperc.training.teacher_store import Taught, TeacherHeader, TeacherStore, names_digest, write_store
 
 NAMES = [f"picture {number}" for number in range(5)]
 

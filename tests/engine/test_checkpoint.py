@@ -14,10 +14,10 @@ from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint, save_c
 from safetensors.torch import save_file
 from torch import nn
 
-from ovperc.backbones.checkpoints import CheckpointError
-from ovperc.engine.checkpoint import latest_checkpoint, read_run_checkpoint, remove_leftovers
-from ovperc.engine.compat import ATOMIC_BACKEND, prepare_mmengine
-from ovperc.engine.random_state import RandomState
+from ovperc.core.random_state import RandomState
+from ovperc.training.checkpoint import latest_checkpoint, read_run_checkpoint, remove_leftovers
+from ovperc.training.compat import ATOMIC_BACKEND, prepare_mmengine
+from ovperc.weights.reading import CheckpointError
 
 
 class Malicious:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+
 from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 from helpers.two_processes import in_two_processes, train_in_two_processes
-
 from ovperc.data.benchmarks import Benchmark
-from ovperc.engine.checkpoint import read_run_checkpoint
-from ovperc.engine.test_run import TestOptions, run_test
-from ovperc.engine.train import train
+from ovperc.evaluation.test_run import TestOptions, run_test
+from ovperc.training.checkpoint import read_run_checkpoint
+from ovperc.training.train import train
 
 
 def test_scores_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 
+from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 from ovperc.data.benchmarks import BENCHMARKS, Benchmark
-from ovperc.engine.evaluate import evaluate, split_overrides
-from ovperc.engine.test_run import TestOptions, run_test
-from ovperc.metrics import ConfusionMatrix
+from ovperc.evaluation.evaluate import evaluate, split_overrides
+from ovperc.evaluation.metrics import ConfusionMatrix
+from ovperc.evaluation.test_run import TestOptions, run_test
 
 ROW = Benchmark("small", "three classes", "unused:unused")
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.benchmark_fixtures import Fixture, make_fixture
 
-from ovperc.cli import main
+from helpers.benchmark_fixtures import Fixture, make_fixture
+from ovperc.cli.main import main
+from ovperc.core.structures import Labels, TextBank
 from ovperc.data.annotations import read_annotation
 from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.prepare.preparation import prepare
 from ovperc.data.segmentation import SegmentationDataset
 from ovperc.data.sources import BENCHMARK_SOURCES, source_of
-from ovperc.engine.compat import prepare_mmseg
-from ovperc.engine.request import EvaluationRequest
-from ovperc.engine.test_run import TestOptions, run_test
-from ovperc.structures import Labels, TextBank
+from ovperc.evaluation.request import EvaluationRequest
+from ovperc.evaluation.test_run import TestOptions, run_test
 from ovperc.text.class_names import load_class_names
+from ovperc.training.compat import prepare_mmseg
 
 SHIFTED = ("voc20", "context59")
 # One sentence per word: what is tested here is not the text tower.

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from ovperc.engine import AutocastOptimWrapper
-from ovperc.engine.compat import prepare_mmseg
+from ovperc.training.compat import prepare_mmseg
+from ovperc.training.optim import AutocastOptimWrapper
 
 
 def test_autocast_computes_in_bfloat16_and_keeps_float32_parameters() -> None:

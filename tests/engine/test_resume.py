@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ovperc.engine.checkpoint import latest_checkpoint, read_run_checkpoint
-from ovperc.engine.train import train
+from ovperc.training.checkpoint import latest_checkpoint, read_run_checkpoint
+from ovperc.training.train import train
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,7 +112,7 @@ def test_resume_from_a_missing_file_is_refused(tiny_run: Path, tmp_path: Path) -
 
 
 def test_keeping_one_checkpoint_is_refused() -> None:
-    from ovperc.engine import ResumableCheckpointHook
+    from ovperc.training.hooks import ResumableCheckpointHook
 
     with pytest.raises(ValueError, match="at least 2"):
         ResumableCheckpointHook(max_keep_ckpts=1)

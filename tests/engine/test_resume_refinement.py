@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ovperc.engine.checkpoint import read_run_checkpoint
-from ovperc.engine.train import train
+from ovperc.training.checkpoint import read_run_checkpoint
+from ovperc.training.train import train
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
 STEPS = 4

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 
+from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 from ovperc.data.annotations import read_annotation
 from ovperc.data.benchmarks import Benchmark
-from ovperc.engine.progress import ProgressFolder, settings_digest
-from ovperc.engine.test_run import Shard, TestOptions, TestOutcome, run_test
-from ovperc.metrics.evaluation_state import EvaluationState
+from ovperc.evaluation.metrics.evaluation_state import EvaluationState
+from ovperc.evaluation.progress import ProgressFolder, settings_digest
+from ovperc.evaluation.test_run import Shard, TestOptions, TestOutcome, run_test
 
 ROW = Benchmark("small", "three classes", "unused:unused")
 COUNT = 7

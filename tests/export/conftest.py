@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from helpers.tiny_exports import tiny_predictor
 
 
@@ -27,6 +28,6 @@ def folder(predictor, tmp_path_factory) -> Path:
 @pytest.fixture
 def model(folder):
     """The folder, opened."""
-    from ovperc.export import runtime
+    from ovperc.runtime import segmenter as runtime
 
     return runtime.load(folder, threads=1)

@@ -6,15 +6,15 @@ import subprocess
 import sys
 
 import pytest
-from helpers.tiny_exports import tiny_predictor
 
-from ovperc import cli_export
+from helpers.tiny_exports import tiny_predictor
+from ovperc.cli import export as cli_export
 from ovperc.export.folder import ExportPlan, export_folder
 from ovperc.export.graph import ExportError
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys; sys.modules['torch'] = None; from ovperc.cli import main; main(['export', '--help'])"
+    code = "import sys; sys.modules['torch'] = None; from ovperc.cli.main import main; main(['export', '--help'])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0 and "--precision" in run.stdout
 

@@ -7,18 +7,18 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from ovperc.anomaly.loading import build_predictor
-from ovperc.anomaly.map_renderer import MapRenderer
-from ovperc.anomaly.method import AnomalyMethod
-from ovperc.export import runtime
+from helpers.tiny_models import tiny_clip
 from ovperc.export.anomaly_export import anomaly_inputs, check_anomaly_exportable, export_anomaly
 from ovperc.export.anomaly_folder import AnomalyPlan, export_anomaly_folder
 from ovperc.export.builder import FLOAT, GraphBuilder
-from ovperc.export.card import INPUTS_NAME, FolderError
 from ovperc.export.graph import ExportError
 from ovperc.export.onnx_export import finish_model
 from ovperc.export.render_ops import render_operator
-from tests.helpers.tiny_models import tiny_clip
+from ovperc.runtime import segmenter as runtime
+from ovperc.runtime.card import INPUTS_NAME, FolderError
+from ovperc.tasks.anomaly.loading import build_predictor
+from ovperc.tasks.anomaly.map_renderer import MapRenderer
+from ovperc.tasks.anomaly.method import AnomalyMethod
 
 SQUARE = {"type": "SquareTiler", "size_px": 48}
 TILED = {"type": "Tiler", "short_side_px": 64, "crop_px": 48, "stride_px": 32, "whole_patches": True}

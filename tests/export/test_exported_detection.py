@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from ovperc.detection.nms import shared_box_nms
-from ovperc.detection.text_scores import Fusion, TextClassifier, split_background, word_logits
-from ovperc.detection.text_scores import RegionLogits as Logits
-from ovperc.export import runtime
-from ovperc.export.card import FolderError
+from ovperc.core.structures import TextBank
 from ovperc.export.detection_folder import DetectionPlan, export_detection_folder
 from ovperc.export.detection_graph import axis_shares, check_detection_exportable
 from ovperc.export.graph import ExportError
-from ovperc.export.region_scores import region_scores, suppress
-from ovperc.export.word_bank import WordBank
 from ovperc.readout.regions import axis_weights
-from ovperc.structures import TextBank
+from ovperc.runtime import segmenter as runtime
+from ovperc.runtime.card import FolderError
+from ovperc.runtime.region_scores import region_scores, suppress
+from ovperc.runtime.word_bank import WordBank
+from ovperc.tasks.detection.nms import shared_box_nms
+from ovperc.text.region_scores import Fusion, TextClassifier, split_background, word_logits
+from ovperc.text.region_scores import RegionLogits as Logits
 from ovperc.text.vocabulary import Background
 from tests.detection.test_detector import image, predictor
 

@@ -6,18 +6,18 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from helpers.tiny_exports import tiny_predictor
 from PIL import Image
 
-from ovperc.background import Background
-from ovperc.benchmark.foundation import random_bank, random_image
+from benchmarks.foundation import random_bank, random_image
+from helpers.tiny_exports import tiny_predictor
+from ovperc.core.background import Background
+from ovperc.core.structures import DenseEmbeddings, TextBank
 from ovperc.export import onnx_export
 from ovperc.export.builder import DOUBLE, FLOAT, GraphBuilder
 from ovperc.export.pillow_ops import resize_pillow
 from ovperc.export.rule_ops import PatchMaps, prepare
-from ovperc.export.sessions import OnnxSession
 from ovperc.export.torch_export import pillow_weights
-from ovperc.structures import DenseEmbeddings, TextBank
+from ovperc.runtime.sessions import OnnxSession
 from ovperc.text.foreground import ForegroundRule
 from ovperc.text.patch_scores import CosineScores
 from ovperc.text.score_rules import FeatureSurgery

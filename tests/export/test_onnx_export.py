@@ -7,9 +7,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from helpers.tiny_exports import tiny_predictor
 
-from ovperc.benchmark.foundation import random_bank, random_image
+from benchmarks.foundation import random_bank, random_image
+from helpers.tiny_exports import tiny_predictor
 from ovperc.export import onnx_export
 from ovperc.export.builder import FLOAT, INT32, GraphBuilder, tensor_input
 from ovperc.export.graph import ExportError
@@ -135,9 +135,9 @@ def test_precisions_of_one_size() -> None:
 
 def test_background_threshold_and_ties() -> None:
     """Pixels below the threshold become label 0; of equal prompts the lowest label wins."""
-    from ovperc.background import Background
+    from ovperc.core.background import Background
+    from ovperc.core.structures import DenseEmbeddings, TextBank
     from ovperc.export.map_ops import classify
-    from ovperc.structures import DenseEmbeddings, TextBank
     from ovperc.text.classifier import StreamingClassifier
     from ovperc.tiling import Stitcher, Tiler
 

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 import ovperc
-from ovperc.benchmark.foundation import random_bank, random_image
-from ovperc.export import runtime
-from ovperc.export.card import CARD_NAME, MERGES_NAME, Card, FolderError
-from ovperc.export.word_bank import WordBank
-from ovperc.predictions import SegPrediction
+from benchmarks.foundation import random_bank, random_image
+from ovperc.runtime import segmenter as runtime
+from ovperc.runtime.card import CARD_NAME, MERGES_NAME, Card, FolderError
+from ovperc.runtime.word_bank import WordBank
+from ovperc.tasks.segmentation.prediction import SegPrediction
 
 WORDS = "red star|ruby star, grass, a brick wall"
 # A machine without torch: every library that the runtime must do without is refused at import.
@@ -38,7 +38,7 @@ _BLOCKED = (
 )
 _DEVICE = """
 import numpy as np
-from ovperc.export import runtime
+from ovperc.runtime import segmenter as runtime
 model = runtime.load(FOLDER, threads=1)
 model.set_words(["red star", "grass"], background="0.2, sky")
 image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ovperc.export.streaming import LatestSlot, stream
+from ovperc.runtime.streaming import LatestSlot, stream
 
 
 def test_every_frame_in_order_for_files() -> None:

@@ -6,7 +6,7 @@ import pytest
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
 from ovperc.data.world.vocabulary import COLOURS, MATERIALS, PATTERNS, SHAPES
-from ovperc.export.tokenizer import PromptTooLongError, Tokenizer
+from ovperc.runtime.tokenizer import PromptTooLongError, Tokenizer
 from ovperc.text.templates import get_templates
 
 ODD = (

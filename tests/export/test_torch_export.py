@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from helpers.tiny_exports import tiny_predictor
 
-from ovperc.benchmark.foundation import random_image
-from ovperc.export import runtime
+from benchmarks.foundation import random_image
+from helpers.tiny_exports import tiny_predictor
 from ovperc.export.folder import ExportPlan, export_folder
+from ovperc.runtime import segmenter as runtime
 
 
 def test_a_program_in_a_folder_answers_any_words_and_batch(tmp_path) -> None:

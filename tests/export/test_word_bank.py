@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ovperc.background import Background
-from ovperc.export.word_bank import WordBank
-from ovperc.structures import TextBank
+from ovperc.core.background import Background
+from ovperc.core.structures import TextBank
+from ovperc.runtime.word_bank import WordBank
 
 
 def _rows(count: int) -> np.ndarray:

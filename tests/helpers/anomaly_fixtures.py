@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from ovperc.metrics.anomaly_counts import ScoredMap
+from ovperc.evaluation.metrics.anomaly_counts import ScoredMap
 
 
 def noisy_maps(

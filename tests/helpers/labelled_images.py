@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ovperc.core.structures import Labels, TextBank
 from ovperc.data.segmentation import SegmentationDataset
-from ovperc.structures import Labels, TextBank
 
 CLASSES = ("dark", "middle", "bright")
 

@@ -14,9 +14,9 @@ def tiny_predictor(method: str = "maskclip", kind: str = "vit", **overrides: Any
 
     ``trident-beside`` is Trident with the parts of a path beside the tower.
     """
-    from ovperc.configs import load_method
-    from ovperc.predictor import Predictor, PredictorInfo
-    from ovperc.tasks.segmentation import build_segmenter
+    from ovperc.tasks.methods import load_method
+    from ovperc.tasks.segmentation.build import build_segmenter
+    from ovperc.tasks.segmentation.predictor import Predictor, PredictorInfo
     from ovperc.text.encoder import TextEncoder
 
     config = load_method(method.partition("-")[0], overrides)
@@ -39,9 +39,9 @@ def _second_parts(method: str) -> dict[str, Any]:
         return {"readout": DinoiserReadout(heads=heads)}
     if method not in ("proxyclip", "trident", "trident-beside"):
         return {}
+    from helpers.tiny_proxy import tiny_proxy
+    from helpers.tiny_sam import tiny_sam
     from ovperc.backbones.sam import SamBackbone
-    from tests.helpers.tiny_proxy import tiny_proxy
-    from tests.helpers.tiny_sam import tiny_sam
 
     if method == "proxyclip":
         return {"proxy": tiny_proxy()}

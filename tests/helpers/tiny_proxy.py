@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from helpers.tiny_models import scramble
 from ovperc.backbones.clip_timm import TimmTransformer
 from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.proxy import ProxyTower
-from ovperc.weights import IMAGENET_MEAN, IMAGENET_STD
-from tests.helpers.tiny_models import scramble
+from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
 
 
 def tiny_dino(patch_px: int = 4, seed: int = 7) -> VisionTransformer:

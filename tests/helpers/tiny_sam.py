@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from segment_anything.modeling import Sam
 
+from helpers.tiny_models import scramble
 from ovperc.backbones.sam import build_sam
-from tests.helpers.tiny_models import scramble
 
 SETTINGS = {
     "width": 32,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ovperc.io.atomic import atomic_write
+from ovperc.core.atomic import atomic_write
 
 
 def test_files_appear_together_and_folders_are_made(tmp_path):

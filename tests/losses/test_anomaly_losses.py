@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ovperc.losses.anomaly import dice_loss, focal_loss
+from ovperc.training.losses.anomaly import dice_loss, focal_loss
 
 
 def test_focal_loss_by_hand():

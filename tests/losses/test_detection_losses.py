@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 
-from ovperc.losses.detection import BACKGROUND, IGNORE, box_loss, embedding_distillation, mask_loss, region_class_loss
+from ovperc.data.detection.batch import BACKGROUND, IGNORE
+from ovperc.training.losses.detection import box_loss, embedding_distillation, mask_loss, region_class_loss
 
 
 def test_class_loss_by_hand() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ovperc.losses.distillation import balanced_assignments, soft_cross_entropy
+from ovperc.training.losses.distillation import balanced_assignments, soft_cross_entropy
 
 
 def test_rows_sum_to_one_and_prototypes_are_used_alike():

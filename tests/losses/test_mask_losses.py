@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ovperc.losses.masks import mask_iou, mask_losses, promptable_loss
+from ovperc.training.losses.masks import mask_iou, mask_losses, promptable_loss
 
 
 def test_unsure_masks_by_hand():

@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou
 
-from ovperc.losses.contrastive import masked_contrastive_loss
-from ovperc.losses.grounding import box_losses, match_queries, word_loss
-from ovperc.losses.masked_tokens import draw_patch_masks, mask_pixels, reconstruction_loss
-from ovperc.losses.region_text import (
+from ovperc.training.losses.contrastive import masked_contrastive_loss
+from ovperc.training.losses.grounding import box_losses, match_queries, word_loss
+from ovperc.training.losses.masked_tokens import draw_patch_masks, mask_pixels, reconstruction_loss
+from ovperc.training.losses.region_text import (
     NO_ID,
     CaptionQueue,
     CaptionRegionLoss,
@@ -22,7 +22,7 @@ from ovperc.losses.region_text import (
     pick_tag_boxes,
     tag_loss,
 )
-from ovperc.losses.token_wise import keep_telling_tokens, late_interaction, token_wise_loss
+from ovperc.training.losses.token_wise import keep_telling_tokens, late_interaction, token_wise_loss
 
 
 def units(*shape, seed=0):
@@ -119,7 +119,7 @@ def test_late_interaction_equals_the_loop(monkeypatch):
     images, texts = units(3, 7, 4), units(5, 6, 4, seed=1)
     is_word = torch.arange(6) < torch.tensor([1, 2, 6, 3, 4])[:, None]
     for elements in (1 << 24, 1):
-        monkeypatch.setattr("ovperc.losses.token_wise._CHUNK_ELEMENTS", elements)
+        monkeypatch.setattr("ovperc.training.losses.token_wise._CHUNK_ELEMENTS", elements)
         found = late_interaction(images, texts, is_word)
         first, second = plain_late_interaction(images, texts, is_word)
         assert np.allclose(found.image_to_text, first, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ovperc.metrics.affinity import affinity_auc, patch_labels
+from ovperc.evaluation.metrics.affinity import affinity_auc, patch_labels
 
 
 def test_auc_counts_pairs_of_pairs():

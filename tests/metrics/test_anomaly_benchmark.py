@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ovperc.benchmark.anomaly_metrics import many_maps_call, sample_maps, usual_pipeline
-from ovperc.metrics.anomaly import pixel_scores
-from ovperc.metrics.anomaly_counts import ScoredMap
+from benchmarks.anomaly_metrics import many_maps_call, sample_maps, usual_pipeline
+from ovperc.evaluation.metrics.anomaly import pixel_scores
+from ovperc.evaluation.metrics.anomaly_counts import ScoredMap
 
 
 @pytest.mark.parametrize("label_once", [False, True])

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from ovperc.metrics.anomaly import PixelScores, pixel_scores, region_curve
-from ovperc.metrics.anomaly_counts import NormalCounts, PositiveScores, ScoredMap
-from ovperc.metrics.anomaly_histogram import ScoreHistogram, quantile_edges, uniform_edges
-from ovperc.metrics.aupro import aupro, region_weights
-from ovperc.metrics.ranking import ranking_curve, ranking_scores
-from tests.helpers.anomaly_fixtures import all_pixels, noisy_maps, plain_aupro, plain_legacy_aupro
+from helpers.anomaly_fixtures import all_pixels, noisy_maps, plain_aupro, plain_legacy_aupro
+from ovperc.evaluation.metrics.anomaly import PixelScores, pixel_scores, region_curve
+from ovperc.evaluation.metrics.anomaly_counts import NormalCounts, PositiveScores, ScoredMap
+from ovperc.evaluation.metrics.anomaly_histogram import ScoreHistogram, quantile_edges, uniform_edges
+from ovperc.evaluation.metrics.aupro import aupro, region_weights
+from ovperc.evaluation.metrics.ranking import ranking_curve, ranking_scores
 
 STEPS = pytest.mark.parametrize("step", [0.0, 0.25, 1.0, 4.0])
 

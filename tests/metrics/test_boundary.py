@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovperc.metrics.boundary import BoundaryIoU, band_width_px, contour_band
+from ovperc.evaluation.metrics.boundary import BoundaryIoU, band_width_px, contour_band
 
 RNG = np.random.default_rng(0)
 

@@ -9,23 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from helpers.detection_fixtures import make_coco, make_lvis, make_panoptic, make_voc
 from helpers.two_processes import in_two_processes
-
-from ovperc.configs import load_method
 from ovperc.data.benchmarks import get_benchmark
-from ovperc.data.detection.row_store import RowStore
+from ovperc.data.detection.detections import ImageDetections
 from ovperc.data.world.detection import WorldDetection
 from ovperc.data.world.regions import WorldRegions
-from ovperc.detection.evaluation import evaluate_detection
-from ovperc.detection.prediction import DetPrediction
-from ovperc.engine.evaluate import evaluate
-from ovperc.engine.request import EvaluationRequest
-from ovperc.engine.test_run import Shard, TestOptions
-from ovperc.metrics.detection_voc import evaluate_voc
-from ovperc.metrics.detections import ImageDetections
-from ovperc.metrics.region_accuracy import RegionAccuracy
-from ovperc.predictor import PredictorInfo
+from ovperc.evaluation.detection import evaluate_detection
+from ovperc.evaluation.evaluate import evaluate
+from ovperc.evaluation.metrics.detection_voc import evaluate_voc
+from ovperc.evaluation.metrics.region_accuracy import RegionAccuracy
+from ovperc.evaluation.request import EvaluationRequest
+from ovperc.evaluation.row_store import RowStore
+from ovperc.evaluation.test_run import Shard, TestOptions
+from ovperc.tasks.detection.prediction import DetPrediction
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation.predictor import PredictorInfo
 
 
 @dataclass
@@ -69,7 +69,7 @@ SMALL = ("data.num_scenes=6",)
 def oracle(monkeypatch: pytest.MonkeyPatch):
     def use(data, **settings) -> Oracle:
         answer = Oracle(data, **settings)
-        monkeypatch.setattr("ovperc.predictor.load", lambda *_, **__: answer)
+        monkeypatch.setattr("ovperc.tasks.load.load", lambda *_, **__: answer)
         return answer
 
     return use

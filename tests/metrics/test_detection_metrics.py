@@ -11,11 +11,11 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ovperc.data.detection.detections import ImageDetections
 from ovperc.data.detection.sample import DetectionTruth
+from ovperc.evaluation.metrics.detection import evaluate_coco
+from ovperc.evaluation.metrics.detection_lvis import evaluate_lvis
 from ovperc.io.coco import encode_rle
-from ovperc.metrics.detection import evaluate_coco
-from ovperc.metrics.detection_lvis import evaluate_lvis
-from ovperc.metrics.detections import ImageDetections
 
 SIZE = 64
 CATEGORIES = (3, 7, 20, 21, 90)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 
-from ovperc.metrics import ConfusionMatrix, StreamingIoU
+from ovperc.evaluation.metrics import ConfusionMatrix, StreamingIoU
 
 CLASSES = ("sky", "grass", "brick", "lava", "never")
 
@@ -34,7 +34,7 @@ def data_samples(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> list[dict[st
 
 @pytest.mark.parametrize(("absent", "nan_to_num"), [("skip", None), ("zero", 0)])
 def test_equals_mmseg(absent: str, nan_to_num: int | None) -> None:
-    from ovperc.engine.compat import prepare_mmseg
+    from ovperc.training.compat import prepare_mmseg
 
     prepare_mmseg()
     from mmseg.evaluation import IoUMetric

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ovperc.metrics.presence import PresenceMeter, choose_absent, restrict_bank
-from ovperc.structures import Background, TextBank
+from ovperc.core.structures import Background, TextBank
+from ovperc.evaluation.metrics.presence import PresenceMeter, choose_absent, restrict_bank
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from ovperc.engine.train import train
+from ovperc.training.train import train
 
 IMAGES_PER_BATCH = 64 + 8
 """Tight windows and whole scenes."""

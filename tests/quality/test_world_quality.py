@@ -12,7 +12,7 @@ import pytest
 
 import ovperc
 from ovperc.data.benchmarks import get_benchmark
-from ovperc.metrics.miou import ConfusionMatrix
+from ovperc.evaluation.metrics.miou import ConfusionMatrix
 
 SCENES = 24
 FLOORS = {

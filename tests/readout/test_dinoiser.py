@@ -8,17 +8,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.plain_methods import embed, last_block_method
+from helpers.tiny_models import WIDTH, tiny_clip, tiny_open_clip
 from ovperc.affinity import AttentionInputs, ProxyAffinity
-from ovperc.backbones.checkpoints import CheckpointError
-from ovperc.background import Background
+from ovperc.core.background import Background
+from ovperc.core.structures import DenseEmbeddings, ProxyFeatures, TextBank
 from ovperc.readout import BlockReadout, DinoiserHeads, DinoiserReadout, PooledReadout
 from ovperc.readout.dinoiser import load_heads
-from ovperc.structures import DenseEmbeddings, ProxyFeatures, TextBank
-from ovperc.tasks.dinoiser import save_released_layout
 from ovperc.text.foreground import ForegroundRule
 from ovperc.text.patch_scores import CosineScores
-from tests.helpers.plain_methods import embed, last_block_method
-from tests.helpers.tiny_models import WIDTH, tiny_clip, tiny_open_clip
+from ovperc.training.dinoiser import save_released_layout
+from ovperc.weights.reading import CheckpointError
 
 
 def heads(seed: int = 0) -> DinoiserHeads:

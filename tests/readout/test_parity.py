@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ovperc.configs import load_method
+from helpers.plain_methods import last_block_method, surgery
+from helpers.tiny_models import tiny_clip, tiny_open_clip
+from ovperc.core.registry import READOUTS
 from ovperc.readout import Readout
-from ovperc.registry import READOUTS
-from tests.helpers.plain_methods import last_block_method, surgery
-from tests.helpers.tiny_models import tiny_clip, tiny_open_clip
+from ovperc.tasks.methods import load_method
 
 SIZES = [(48, 48), (72, 40)]
 LAST_BLOCK = {

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.tiny_models import native_px, tiny_clip
 from ovperc.affinity import Identity, SelfAttention
+from ovperc.core.structures import DenseEmbeddings, Tap
 from ovperc.readout import BlockReadout, Readout, StreamReadout
-from ovperc.structures import DenseEmbeddings, Tap
-from tests.helpers.tiny_models import native_px, tiny_clip
 
 
 def taps_of(readout: Readout, backbone, **kwargs) -> set[str]:

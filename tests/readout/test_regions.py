@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.tiny_models import tiny_clip
 from torchvision.ops import roi_align
 
+from helpers.tiny_models import tiny_clip
 from ovperc.readout.regions import (
     box_weights,
     crop_regions,

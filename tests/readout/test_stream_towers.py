@@ -9,11 +9,14 @@ import torch
 import torch.nn.functional as F
 
 import ovperc
+from benchmarks.foundation import random_bank, random_image
+from helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
+from helpers.tiny_proxy import tiny_proxy
+from helpers.tiny_sam import tiny_sam
 from ovperc.affinity.sam_correlation import SamCorrelation
 from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.sam import SamBackbone
-from ovperc.benchmark.foundation import random_bank, random_image
-from ovperc.configs import load_method
+from ovperc.core.structures import DenseFeatures, ProxyFeatures
 from ovperc.readout import (
     BlockReadout,
     DinoiserAffinityReadout,
@@ -23,12 +26,9 @@ from ovperc.readout import (
     StreamReadout,
 )
 from ovperc.readout.base import attend_block, resize_tokens
-from ovperc.structures import DenseFeatures, ProxyFeatures
-from ovperc.tasks.segmentation import build_segmenter
-from ovperc.weights import IMAGENET_MEAN, IMAGENET_STD
-from tests.helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
-from tests.helpers.tiny_proxy import tiny_proxy
-from tests.helpers.tiny_sam import tiny_sam
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation.build import build_segmenter
+from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
 
 PROXY = {"type": "ProxyAffinity", "gamma": 5.0}
 VALUES = {"type": "StreamReadout", "affinity": {"type": "SelfAttention", "pairs": ("vv",)}, "layers": 2}

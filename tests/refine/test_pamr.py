@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ovperc.core.registry import REFINERS
 from ovperc.refine import PAMR
-from ovperc.registry import REFINERS
 
 
 def naive(guide, maps, steps, dilations):

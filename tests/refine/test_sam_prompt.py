@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from segment_anything import SamPredictor
 
+from helpers.tiny_models import EMBED_DIM, tiny_clip
+from helpers.tiny_sam import tiny_sam
 from ovperc.backbones.sam import SamBackbone
 from ovperc.backbones.sam_prompts import SamPrompter
-from ovperc.configs import load_method
+from ovperc.core.structures import TextBank
 from ovperc.refine.sam_prompt import SamPromptRefiner, find_regions
-from ovperc.structures import TextBank
-from ovperc.tasks.segmentation import build_segmenter
-from tests.helpers.tiny_models import EMBED_DIM, tiny_clip
-from tests.helpers.tiny_sam import tiny_sam
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation.build import build_segmenter
 
 SIZE = (64, 80)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ovperc.engine.summary import RunSummary
-from ovperc.metrics.anomaly_report import CategoryCounts, CategoryScores
-from ovperc.reports.anomaly_table import category_table
-from ovperc.reports.model_table import model_table
-from ovperc.reports.results import read_results
+from ovperc.core.summary import RunSummary
+from ovperc.evaluation.metrics.anomaly_report import CategoryCounts, CategoryScores
+from ovperc.evaluation.reports.anomaly_table import category_table
+from ovperc.evaluation.reports.model_table import model_table
+from ovperc.evaluation.reports.results import read_results
 
 
 def test_category_table_has_the_mean_of_what_is_defined_and_says_why() -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ovperc.export.card import Card, Profile
-from ovperc.reports.export_formats import FORMATS, Row, export_table, measure, plan_of
+from ovperc.export.formats_table import FORMATS, Row, export_table, measure, plan_of
+from ovperc.runtime.card import Card, Profile
 
 PARITY = {
     "images": 2,

@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from ovperc.cli_reports import model_table_main, reproduce_main
+from ovperc.cli.reports import model_table_main, reproduce_main
 from ovperc.data.sources import BENCHMARK_SOURCES
-from ovperc.reports.model_table import model_table
-from ovperc.reports.published import compare, departures, find_figures, published_figures
-from ovperc.reports.results import ResultError, backbone_name, read_results
+from ovperc.evaluation.reports.model_table import model_table
+from ovperc.evaluation.reports.published import compare, departures, find_figures, published_figures
+from ovperc.evaluation.reports.results import ResultError, backbone_name, read_results
 
 
 def write_summary(path, method="sclip", benchmark="voc21", miou=59.0, weights="/somewhere/openai/ViT-B-16.pt", **more):

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny_models import tiny_clip, tiny_open_clip
-from helpers.two_processes import train_in_two_processes
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch.nn import functional as F
 
-from ovperc.backbones.checkpoints import read_checkpoint
-from ovperc.backbones.layouts import load_into, to_openclip
+from helpers.tiny_models import tiny_clip, tiny_open_clip
+from helpers.two_processes import train_in_two_processes
 from ovperc.data.region_text import RegionTextBatch
-from ovperc.engine.compat import start_cpu_group
-from ovperc.losses.gather import gather_batch, mean_over_processes
-from ovperc.tasks.alignment import RegionAlignment, block_module
-from ovperc.tasks.alignment_decoders import GroundedDescriptions, MaskedReconstruction, teacher_deviation
-from ovperc.tasks.alignment_objectives import CropDistillation, MosaicContrast, TokenContrast, cut, grid_cells
-from ovperc.tasks.alignment_weights import save_released
+from ovperc.training.alignment import RegionAlignment, block_module
+from ovperc.training.alignment_decoders import GroundedDescriptions, MaskedReconstruction, teacher_deviation
+from ovperc.training.alignment_objectives import CropDistillation, MosaicContrast, TokenContrast, cut, grid_cells
+from ovperc.training.alignment_weights import save_released
+from ovperc.training.compat import start_cpu_group
+from ovperc.training.losses.gather import gather_batch, mean_over_processes
+from ovperc.weights.layouts import load_into, to_openclip
+from ovperc.weights.reading import read_checkpoint
 
 OBJECTIVES = {
     "clim": lambda: MosaicContrast(48, (2,), singles=False),

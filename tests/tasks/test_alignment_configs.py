@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 
 from ovperc.backbones.loading import load_clip
-from ovperc.engine.checkpoint import read_run_checkpoint
-from ovperc.engine.train import train
+from ovperc.training.checkpoint import read_run_checkpoint
+from ovperc.training.train import train
 
 QUIET = {"default_hooks.logger.interval": 1}
 SCENES = {

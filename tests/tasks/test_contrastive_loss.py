@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ovperc.losses.contrastive import masked_contrastive_loss
+from ovperc.training.losses.contrastive import masked_contrastive_loss
 
 
 def loop_loss(images, texts, owners, true, scale):

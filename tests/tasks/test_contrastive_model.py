@@ -15,8 +15,8 @@ from ovperc.backbones.mini_archs import TOKEN_IDS, TOKEN_ROWS, TOKEN_TABLE, buil
 from ovperc.data.world.captions import caption_words
 from ovperc.data.world.contrastive import CompactTokenizer, WorldCaptions
 from ovperc.data.world.vocabulary import COLOURS
-from ovperc.engine.muon import MuonAdamW, MuonConstructor
-from ovperc.tasks.contrastive import ContrastiveDualEncoder
+from ovperc.training.contrastive import ContrastiveDualEncoder
+from ovperc.training.muon import MuonAdamW, MuonConstructor
 
 STAGE = {"windows": 6, "scenes": 2, "scene_every": 4}
 SMALL = {"length": 8, "stages": [STAGE], "style": {"bank_tiles": 1, "bank_seed": 3}}

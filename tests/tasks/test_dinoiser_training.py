@@ -12,19 +12,19 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from PIL import Image
 
-from ovperc.backbones.checkpoints import CheckpointError
+from helpers.tiny_models import tiny_clip
+from helpers.tiny_proxy import tiny_dino
 from ovperc.backbones.clip_timm import TimmTransformer
 from ovperc.backbones.dino import VisionModel
 from ovperc.backbones.loading import Preprocess
 from ovperc.data.pictures import PictureFolder
 from ovperc.data.world.views import WorldViewPairs
-from ovperc.losses.dinoiser import affinity_loss, foreground_loss
 from ovperc.readout.dinoiser import load_heads
-from ovperc.tasks import teachers
-from ovperc.tasks.dinoiser import DinoiserTraining, save_released_layout
-from ovperc.weights import IMAGENET_MEAN, IMAGENET_STD
-from tests.helpers.tiny_models import tiny_clip
-from tests.helpers.tiny_proxy import tiny_dino
+from ovperc.training import teachers
+from ovperc.training.dinoiser import DinoiserTraining, save_released_layout
+from ovperc.training.losses.dinoiser import affinity_loss, foreground_loss
+from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from ovperc.weights.reading import CheckpointError
 
 
 def vision_model() -> VisionModel:

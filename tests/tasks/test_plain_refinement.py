@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.foundation import random_bank, random_image
+from benchmarks.plain_refinement import plain_dinoiser, plain_proxyclip, plain_trident
+from benchmarks.refinement import benchmark_bank, largest_difference
+from helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
+from helpers.tiny_proxy import tiny_proxy
+from helpers.tiny_sam import tiny_sam
 from ovperc.backbones.sam import SamBackbone
-from ovperc.benchmark.foundation import random_bank, random_image
-from ovperc.benchmark.plain_refinement import plain_dinoiser, plain_proxyclip, plain_trident
-from ovperc.benchmark.refinement import benchmark_bank, largest_difference
-from ovperc.configs import load_method
 from ovperc.readout import DinoiserHeads, DinoiserReadout
-from ovperc.tasks.segmentation import build_segmenter
-from tests.helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
-from tests.helpers.tiny_proxy import tiny_proxy
-from tests.helpers.tiny_sam import tiny_sam
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation.build import build_segmenter
 
 
 def segmenter_of(method: str, tiler: dict):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
+from helpers.tiny_sam import SETTINGS
 from ovperc.backbones.sam import load_sam
 from ovperc.data.world.prompts import WorldPrompts
-from ovperc.engine.export_weights import save_weights
-from ovperc.tasks.promptable import PROMPT_KINDS, PromptableSegmenter, choose_prompts
-from tests.helpers.tiny_sam import SETTINGS
+from ovperc.training.export_weights import save_weights
+from ovperc.training.promptable import PROMPT_KINDS, PromptableSegmenter, choose_prompts
 
 SMALL = {**SETTINGS, "image_px": 112, "window": 5}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from helpers.tiny_exports import tiny_predictor
 
 WORDS = "red star, blue ring|ring, grass"

@@ -9,15 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.tiny_models import EMBED_DIM, tiny_clip
 from ovperc.affinity import Identity
-from ovperc.configs import load_method
+from ovperc.core.structures import Background, TextBank
 from ovperc.readout import BlockReadout
 from ovperc.refine.pamr import PAMR
-from ovperc.structures import Background, TextBank
-from ovperc.tasks.segmentation import DenseSegmenter, EncodedImage, build_segmenter
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation.build import build_segmenter
+from ovperc.tasks.segmentation.segmenter import DenseSegmenter, EncodedImage
 from ovperc.text.classifier import StreamingClassifier
 from ovperc.tiling import Tiler
-from tests.helpers.tiny_models import EMBED_DIM, tiny_clip
 
 
 def draw(height: int, width: int, seed: int = 0) -> np.ndarray:

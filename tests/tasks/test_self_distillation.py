@@ -9,10 +9,10 @@ from mmengine.optim import OptimWrapper
 
 from ovperc.backbones.dino import load_dino
 from ovperc.data.world.views import WorldViewPairs
-from ovperc.engine.checkpoint import read_run_checkpoint
-from ovperc.engine.train import train
-from ovperc.losses.distillation import soft_cross_entropy
-from ovperc.tasks.self_distillation import SelfDistillation
+from ovperc.training.checkpoint import read_run_checkpoint
+from ovperc.training.losses.distillation import soft_cross_entropy
+from ovperc.training.self_distillation import SelfDistillation
+from ovperc.training.train import train
 
 
 def model(**settings) -> SelfDistillation:

@@ -7,16 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.tiny_models import WIDTH, tiny_clip
+from helpers.tiny_proxy import tiny_proxy
+from helpers.tiny_sam import tiny_sam
 from ovperc.affinity.sam_correlation import SamCorrelation
 from ovperc.backbones.sam import SamBackbone
-from ovperc.configs import load_method
 from ovperc.readout import DinoiserHeads, DinoiserReadout
-from ovperc.tasks.segmentation import build_segmenter
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.segmentation.build import build_segmenter
 from ovperc.tiling import Tiler, as_one_window, splice
 from tests.backbones.test_sam import plain_attention
-from tests.helpers.tiny_models import WIDTH, tiny_clip
-from tests.helpers.tiny_proxy import tiny_proxy
-from tests.helpers.tiny_sam import tiny_sam
 
 
 def draw(size: tuple[int, int], seed: int = 0) -> np.ndarray:

@@ -35,7 +35,7 @@ def test_every_variant_is_a_vocabulary_with_the_same_labels(name):
     ],
 )
 def test_labels_are_in_mmseg_order(name, dataset):
-    from ovperc.engine.compat import prepare_mmseg
+    from ovperc.training.compat import prepare_mmseg
 
     prepare_mmseg()
     import mmseg.datasets

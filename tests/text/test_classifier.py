@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ovperc.core.structures import Background, DenseEmbeddings, TextBank
 from ovperc.refine import PAMR
-from ovperc.structures import Background, DenseEmbeddings, TextBank
 from ovperc.text import classifier as classifier_module
 from ovperc.text.classifier import StreamingClassifier, check_bank
 from ovperc.tiling import Stitcher, Tiler

@@ -3,8 +3,8 @@
 import open_clip
 import pytest
 import torch
-from helpers.tiny_models import tiny_clip, tiny_open_clip
 
+from helpers.tiny_models import tiny_clip, tiny_open_clip
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.vocabulary import Vocabulary
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ovperc.registry import SCORE_RULES
-from ovperc.structures import DenseEmbeddings, TextBank
+from ovperc.core.registry import SCORE_RULES
+from ovperc.core.structures import DenseEmbeddings, TextBank
 from ovperc.text.classifier import StreamingClassifier
 from ovperc.text.score_rules import FeatureSurgery, KeySmoothing, PromptDenoising, RuleChain
 from ovperc.tiling import Stitcher, Tiler

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from ovperc.structures import Background
+from ovperc.core.structures import Background
 from ovperc.text.vocabulary import ClassEntry, Vocabulary, parse_background
 
 EXPECTED = (ClassEntry("red star"), ClassEntry("grass", ("grass", "lawn")))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ovperc import doctor, requirements
-from ovperc.doctor import Finding
+from ovperc.cli import doctor, requirements
+from ovperc.cli.doctor import Finding
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,7 +79,7 @@ def test_weights_say_where_they_are_or_how_to_get_them(tmp_path: Path, monkeypat
 
 
 def test_shipped_weights_that_are_missing_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovperc.weights._ASSETS", tmp_path)
+    monkeypatch.setattr("ovperc.weights.catalogue._ASSETS", tmp_path)
     monkeypatch.setenv("OVPERC_HOME", str(tmp_path))
     assert {finding.name: finding.status for finding in doctor.check_weights()}["clip-mini"] == "fault"
 
@@ -110,7 +110,8 @@ def test_tool_prints_json_from_any_directory(tmp_path: Path) -> None:
 def test_help_needs_no_torch() -> None:
     code = """
 import sys
-from ovperc import doctor, requirements
+from ovperc.cli import doctor
+from ovperc.cli.main import requirements
 try:
     doctor.main(["--help"])
 except SystemExit:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ovperc.cli import VERBS, main
+from ovperc.cli.main import VERBS, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def test_help_does_not_import_torch(arguments: list[str]) -> None:
     code = f"""
 import sys
-from ovperc.cli import main
+from ovperc.cli.main import main
 try:
     status = main({arguments!r})
 except SystemExit as stop:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovperc.data.anomaly.records import GOOD
-from ovperc.data.images import IMAGE_SUFFIXES
 from ovperc.data.layout import LayoutError, contents_of
+from ovperc.io.images import IMAGE_SUFFIXES
 
 NORMAL_NAMES: frozenset[str] = frozenset({GOOD, "ok", "normal", "no"})
 """Folders of normal images, in lower case."""

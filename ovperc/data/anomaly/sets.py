@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ovperc.core.naming import suggest
 from ovperc.data.anomaly.layouts import (
     Scan,
     flat,
@@ -22,9 +23,8 @@ from ovperc.data.anomaly.layouts import (
 )
 from ovperc.data.anomaly.records import AnomalyRecord, AnomalySample
 from ovperc.data.anomaly.scanning import FoundImage, by_category, relative_name
-from ovperc.data.images import ImageError, read_stored_image
 from ovperc.data.layout import LayoutError, resolve_root
-from ovperc.naming import suggest
+from ovperc.io.images import ImageError, read_stored_image
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from ovperc.io.atomic import atomic_write
+from ovperc.core.atomic import atomic_write
 
 _FOLDER = ".ovperc"
 

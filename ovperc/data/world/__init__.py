@@ -1,0 +1,1 @@
+"""The procedural world: scenes with captions, masks and defects, drawn from seeds."""

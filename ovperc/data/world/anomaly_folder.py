@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ovperc.core.atomic import atomic_write
 from ovperc.data.world.anomaly import WorldAnomaly
-from ovperc.io.atomic import atomic_write
 
 
 def write_world_anomaly(folder: str | Path, images: WorldAnomaly | None = None) -> int:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ovperc.core.registry import suggest
 from ovperc.data.world.shapes import coverage
-from ovperc.registry import suggest
 
 Rng = np.random.Generator
 _TURN = np.linspace(0, 2 * np.pi, 40, endpoint=False)

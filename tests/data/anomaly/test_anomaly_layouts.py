@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc.data.anomaly import AnomalyImages
-from ovperc.data.anomaly.records import shot_images
-from ovperc.data.anomaly.sets import ANOMALY_SETS, get_anomaly_set, open_set
-from ovperc.data.benchmarks import get_benchmark
-from ovperc.data.images import ImageError
-from ovperc.data.layout import LayoutError
-from tests.helpers.anomaly_layouts import (
+from helpers.anomaly_layouts import (
     HW,
     MARK,
     Fixture,
@@ -29,6 +23,12 @@ from tests.helpers.anomaly_layouts import (
     write_mvtec,
     write_visa,
 )
+from ovperc.data.anomaly import AnomalyImages
+from ovperc.data.anomaly.records import shot_images
+from ovperc.data.anomaly.sets import ANOMALY_SETS, get_anomaly_set, open_set
+from ovperc.data.benchmarks import get_benchmark
+from ovperc.data.layout import LayoutError
+from ovperc.io.images import ImageError
 
 
 def _of(name: str) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ovperc.cli_prepare import main
+from helpers.anomaly_layouts import write_mvtec
+from ovperc.cli.prepare import main
 from ovperc.data.anomaly.sets import ANOMALY_SETS, open_set
 from ovperc.data.world.anomaly import WorldAnomaly
 from ovperc.data.world.anomaly_folder import write_world_anomaly
-from tests.helpers.anomaly_layouts import write_mvtec
 
 
 def test_files_hold_the_drawn_images_and_masks(tmp_path: Path) -> None:

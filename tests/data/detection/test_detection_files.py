@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from helpers.detection_fixtures import (
     BASE_IDS,
     NOVEL_IDS,
@@ -21,7 +22,6 @@ from helpers.detection_fixtures import (
     make_voc,
     write_json,
 )
-
 from ovperc.data.detection.annotations import read_annotations
 from ovperc.data.detection.panoptic import PanopticRegions
 from ovperc.data.detection.sets import (
@@ -33,7 +33,7 @@ from ovperc.data.detection.sets import (
 )
 from ovperc.data.detection.splits import OV_COCO_BASE, OV_COCO_NOVEL, OV_COCO_UNUSED
 from ovperc.data.layout import LayoutError
-from ovperc.detection.evaluation import known_names
+from ovperc.evaluation.detection import known_names
 from ovperc.io.coco import decode_rle
 
 

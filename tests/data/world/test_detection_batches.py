@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from ovperc.data.detection.batch import IGNORE
 from ovperc.data.world.detection_batches import WorldDetectionBatches, phrases, world_phrases
 from ovperc.data.world.holdout import EVERYTHING, HOLD_OUT
-from ovperc.losses.detection import IGNORE
 
 
 def test_vocabularies_hold_every_base_look_and_no_held_out_pair() -> None:

@@ -1,0 +1,60 @@
+"""The command line of detection: images and words in; a picture and a COCO document of each image out."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ovperc.cli.common import add_file_arguments, add_model_arguments, staged_directory
+from ovperc.cli.predict import ask_words
+
+if TYPE_CHECKING:
+    from ovperc.tasks.segmentation.predictor import Outcome
+
+EXAMPLE = 'example: python demo/image_demo.py --task detection photo.jpg --words "red star, car|automobile" --out out'
+OUTPUTS = "STEM_detections.png (to look at) and STEM.json (COCO: boxes, masks, names, scores)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_file_arguments(parser, f"{OUTPUTS} of each image")
+    parser.add_argument(
+        "--words",
+        required=True,
+        metavar="WORDS",
+        help="objects with commas between, synonyms with | between; or a .json, .yaml or .txt file",
+    )
+    parser.add_argument(
+        "--background", metavar="POLICY", help="words of what is no object, a least score, or both: '0.05, sky, wall'"
+    )
+    parser.add_argument(
+        "--min-score", type=float, default=0.1, metavar="S", help="objects below it are left out (default: %(default)s)"
+    )
+    parser.add_argument("--labelme", action="store_true", help="also writes STEM_labelme.json")
+    add_model_arguments(parser)
+    parser.set_defaults(method="fvlm")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Finds the objects; 0: all are written, 1: some failed (each is named on stderr), 2: nothing could start."""
+    from ovperc.tasks.detection.predictor import DetPredictor
+
+    def check(predictor: object) -> None:
+        if not isinstance(predictor, DetPredictor):
+            raise ValueError(f"{arguments.method} is no method of detection; use one such as fvlm or sam_regions")
+
+    return ask_words(arguments, "finding objects", _write, check)
+
+
+def _write(outcome: Outcome, arguments: argparse.Namespace) -> str:
+    """Writes what belongs to one image, all of it or nothing; the line that tells of it."""
+    if outcome.error is not None:
+        raise outcome.error
+    stem = outcome.source.stem
+    prediction = outcome.prediction.above(arguments.min_score)
+    with staged_directory(arguments.out) as folder:
+        prediction.save(folder / f"{stem}.json", labelme=arguments.labelme)
+        prediction.draw(outcome.image).save(folder / f"{stem}_detections.png")
+        names = sorted(file.name for file in folder.iterdir())
+    listed = ", ".join(f"{count} {name}" for name, count in prediction.counts().items() if count) or "nothing"
+    return f"{outcome.source.name}: {listed} -> {', '.join(str(arguments.out / name) for name in names)}"

@@ -1,0 +1,161 @@
+"""``prepare_data``: check a download, convert what needs converting, verify it. ``--help`` imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ovperc.cli.common import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, complain
+
+EXAMPLE = """examples:
+  python tools/prepare_data.py --list
+  python tools/prepare_data.py coco_object --root data/coco_stuff164k
+  python tools/prepare_data.py voc21 --root data --check
+  python tools/prepare_data.py mvtec visa --root data
+  python tools/prepare_data.py world-anomaly --out world_anomaly
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks, such as voc21, coco_object, ade847")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks, what to download and from where")
+    parser.add_argument(
+        "--root", metavar="DIR", help="the data set's folder, or the folder of all data sets (default: $OVPERC_DATA)"
+    )
+    parser.add_argument("--out", metavar="DIR", help="where world-anomaly is written, in the layout of MVTec AD")
+    parser.add_argument("--check", action="store_true", help="only look; write nothing")
+    parser.add_argument("--read-all", action="store_true", help="also decode every annotation and compare its hash")
+    parser.add_argument("--archives", metavar="DIR", help="also verify the downloaded archives that lie in this folder")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="threads to convert with (default: 4)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``tools/prepare_data.py``."""
+    parser = argparse.ArgumentParser(
+        prog="prepare_data.py",
+        description="Check a benchmark's download, convert what needs converting, verify counts and hashes. "
+        "Exit status 0: ready.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepares every named benchmark; the exit status says whether all are ready."""
+    if arguments.list:
+        _print_list()
+        return EXIT_OK
+    if not arguments.names:
+        complain("name at least one benchmark, or pass --list")
+        return 2
+    ready = [_one(name, arguments) for name in arguments.names]
+    return EXIT_OK if all(ready) else EXIT_SOME_FAILED
+
+
+def _one(name: str, arguments: argparse.Namespace) -> bool:
+    if name.replace("_", "-") == "world-anomaly":
+        return _write_world_anomaly(name, arguments.out)
+    from ovperc.data.anomaly.sets import ANOMALY_SETS
+
+    if name.replace("-", "_") in ANOMALY_SETS:
+        return _check_anomaly(name.replace("-", "_"), arguments)
+    return _prepare(name, arguments)
+
+
+def _write_world_anomaly(name: str, out: str | None) -> bool:
+    from ovperc.data.world.anomaly_folder import write_world_anomaly
+
+    if out is None:
+        complain(f"{name}: it is generated and needs no preparation; pass --out DIR to have it as files")
+        return False
+    print(f"{name}: {write_world_anomaly(out)} files ({out})")
+    return True
+
+
+def _check_anomaly(name: str, arguments: argparse.Namespace) -> bool:
+    """Anomaly sets are read as they are packed; says what was found."""
+    from ovperc.data.anomaly.sets import get_anomaly_set, open_set
+
+    try:
+        found = open_set(name, root=arguments.root)
+        if arguments.read_all:
+            for index in range(len(found)):
+                _ = found[index]
+    except ValueError as error:
+        complain(f"{name}: {error}")
+        source = get_anomaly_set(name).source
+        if source:
+            complain(f"{name}: comes from {source}")
+        return False
+    for category in found.categories:
+        kinds = [record.kind for record in found.records if record.category == category]
+        anomalous = len(kinds) - kinds.count("good")
+        print(f"{name}: {category}: {found.num_normal(category)} training, {len(kinds) - anomalous} normal, "
+              f"{anomalous} anomalous of {len(set(kinds) - {'good'})} kinds")  # fmt: skip
+    print(f"{name}: ready ({found.root})")
+    return True
+
+
+def _prepare(name: str, arguments: argparse.Namespace) -> bool:
+    from ovperc.data.layout import resolve_root
+    from ovperc.data.prepare.preparation import check_archives, prepare
+    from ovperc.data.sources import source_of
+
+    try:
+        source = source_of(name)
+        if arguments.archives:
+            for line in check_archives(source, Path(arguments.archives)):
+                print(f"{name}: {line}")
+        outcome = prepare(
+            source,
+            resolve_root(arguments.root, source.folder),
+            check_only=arguments.check,
+            read_all=arguments.read_all,
+            workers=arguments.workers,
+            progress=not arguments.quiet,
+        )
+    except ValueError as error:
+        complain(f"{name}: {error}")
+        return False
+    for note in outcome.notes:
+        print(f"{name}: {note}")
+    for problem in outcome.problems:
+        complain(f"{name}: {outcome.root}: {problem}")
+    if outcome.problems:
+        needed = ", ".join(archive.name for archive in source.archives)
+        complain(f"{name}: comes from {needed}{f'; {source.unpack}' if source.unpack else ''}")
+    print(f"{name}: {'ready' if outcome.ready else 'NOT ready'} ({outcome.root})")
+    return outcome.ready
+
+
+def _print_list() -> None:
+    from ovperc.data.anomaly.sets import ANOMALY_SETS
+    from ovperc.data.sources import BENCHMARK_SOURCES, source_of
+
+    for name in BENCHMARK_SOURCES:
+        source = source_of(name)
+        print(f"{name}: {source.title}, {source.layout.count} images, {source.licence}")
+        print(f"  usual folder {source.folder}; {source.citation}")
+        for archive in source.archives:
+            print(f"  {archive.name}  {archive.url}{f'  ({archive.note})' if archive.note else ''}")
+        if source.unpack:
+            print(f"  {source.unpack}")
+    for entry in ANOMALY_SETS.values():
+        if entry.source:
+            print(f"{entry.name}: {entry.title}; read as it is packed\n  {entry.source}; {entry.citation}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool and returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted; the finished files are kept, run the same command to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED

@@ -1,0 +1,159 @@
+"""The ``test`` verb: a method and a benchmark in, a table of scores and a summary out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ovperc.cli.common import add_model_arguments, model_options
+from ovperc.cli.run import add_run_arguments, run_to_status
+
+if TYPE_CHECKING:
+    from ovperc.core.summary import RunSummary
+
+EXAMPLE = """examples:
+  python tools/test.py sclip --benchmark world-base
+  python tools/test.py naclip --benchmark world-novel --limit 50 --json naclip.json
+  python tools/test.py clearclip --benchmark world-base --cfg-options readout.residual=True data.seed=1
+  python tools/test.py sclip --benchmark voc21 --data-root data --weights ViT-B-16.pt --presence 5 --panels 20
+  python tools/test.py sclip --benchmark ade150 --data-root data --shard 1/4
+  python tools/test.py patch_memory --benchmark world-anomaly --cfg-options shots=4
+  python tools/test.py anomalyclip --benchmark mvtec --data-root data --cfg-options eval.size_px=518
+  python tools/test.py --list
+
+A run that was killed goes on where it stopped when the same command is given again.
+"""
+
+TITLES = {
+    "mIoU_absent_skip": "mIoU, absent classes skipped",
+    "mIoU_absent_zero": "mIoU, absent classes zero",
+    "mIoU_true_only": "mIoU, classes of the truth only",
+    "bIoU": "boundary mIoU",
+    "false_area": "false area, absent classes",
+    "presence_AUROC": "presence AUROC",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the verb."""
+    parser = argparse.ArgumentParser(
+        prog="test",
+        description="Score a training-free method on a benchmark.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "method", nargs="?", default=argparse.SUPPRESS, metavar="METHOD", help="a method's name, or its config file"
+    )
+    parser.add_argument("--benchmark", metavar="NAME", default="world-base", help="test set (default: %(default)s)")
+    parser.add_argument("--list", action="store_true", help="show the benchmarks")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data-root", metavar="DIR", help="the data set's folder, or the folder of all (default: $OVPERC_DATA)"
+    )
+    data.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    data.add_argument("--shard", metavar="i/n", help="only every n-th image; the last shard to end adds all up")
+    data.add_argument("--allow-partial", action="store_true", help="score what is there of an incomplete copy")
+    data.add_argument(
+        "--num-workers", type=int, metavar="N", help="processes that make or read images (default: 2 for files, else 0)"
+    )
+    results = parser.add_argument_group("results")
+    results.add_argument(
+        "--presence", type=int, default=0, metavar="K", help="also ask each image for K classes that it does not hold"
+    )
+    results.add_argument("--threshold", type=float, metavar="P", help="replaces the protocol's background threshold")
+    results.add_argument(
+        "--save-predictions",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="DIR",
+        help="store label maps as PNG (default: predictions in the work dir)",
+    )
+    results.add_argument(
+        "--panels", type=int, default=0, metavar="N", help="write report.html with panels of the N worst images"
+    )
+    add_model_arguments(parser)
+    add_run_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the verb and returns the exit status."""
+    arguments = build_parser().parse_args(argv)
+    if arguments.list:
+        return run_to_status(print_benchmarks)
+
+    def work() -> None:
+        from ovperc.data.benchmarks import get_benchmark
+        from ovperc.evaluation.evaluate import evaluate
+        from ovperc.evaluation.test_run import Shard, TestOptions
+
+        model = model_options(arguments)
+        workers = arguments.num_workers
+        if workers is None:
+            workers = 2 if get_benchmark(arguments.benchmark).needs_data else 0
+        summary = evaluate(
+            model.pop("name"),
+            arguments.benchmark,
+            **model,
+            overrides=arguments.cfg_options,
+            data_root=arguments.data_root,
+            allow_partial=arguments.allow_partial,
+            threshold=arguments.threshold,
+            limit=arguments.limit,
+            panels=arguments.panels,
+            save_predictions=arguments.save_predictions,
+            options=TestOptions(
+                num_workers=workers,
+                launcher=arguments.launcher,
+                shard=Shard.parse(arguments.shard),
+                presence=arguments.presence,
+            ),
+            work_dir=arguments.work_dir,
+            summary_file=arguments.json,
+        )
+        print_scores(summary)
+
+    return run_to_status(work)
+
+
+def print_benchmarks() -> None:
+    """Lists the benchmarks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ovperc.data.benchmarks import BENCHMARKS
+
+    table = Table("benchmark", "what it asks", box=None)
+    for row in BENCHMARKS.values():
+        table.add_row(row.name, row.title)
+    Console().print(table)
+
+
+def print_scores(summary: RunSummary) -> None:
+    """Prints the scores of a run as a table."""
+    from mmengine.dist import is_main_process
+    from rich.console import Console
+    from rich.table import Table
+
+    if not is_main_process():
+        return
+    settings = summary.settings
+    title = f"{settings['method']} on {settings['benchmark']}, {settings['images']} images, {summary.seconds:.1f} s"
+    table = Table("score", box=None)
+    table.add_column("%", justify="right")
+    for name, value in summary.metrics.items():
+        table.add_row(TITLES.get(name, name), f"{value:.2f}")
+    console = Console()
+    console.print(f"{title}\nweights: {settings['weights']}", markup=False, highlight=False, soft_wrap=True)
+    console.print(table)
+    if not settings["complete"]:
+        part = f"{settings['images']} of {settings['images_in_set']} images"
+        console.print(f"partial: {part}; not to be compared with published figures", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

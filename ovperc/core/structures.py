@@ -1,0 +1,190 @@
+"""Frozen values that cross the seams between stages.
+
+Axis letters used throughout ovperc: ``B`` images or windows, ``H, W`` pixels, ``h, w`` patch grid,
+``n = h * w`` patch tokens, ``p`` prefix (class or register) tokens, ``D`` width of a tower,
+``E`` width of the joint image-text space, ``Q`` text queries (all prompts), ``C`` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ovperc.core.background import Background
+
+TapPoint = Literal["in", "ln_1", "q", "k", "v", "ln_2", "out", "final"]
+TAP_POINTS: tuple[str, ...] = ("in", "ln_1", "q", "k", "v", "ln_2", "out", "final")
+
+
+@dataclass(frozen=True, order=True)
+class Tap:
+    """A quantity inside a tower: which block, and which point of it.
+
+    Attributes:
+        layer: block index; negative counts from the end (``-1`` is the last block).
+        point: ``in`` residual stream entering the block, ``ln_1`` its normalised form, ``q k v`` the
+            projections before the split into heads, ``ln_2`` the normalised input of the feed-forward
+            part, ``out`` residual stream leaving the block, ``final`` (last block only) what the tower makes of
+            it before any pooling: after the closing norm, or the neck of SAM, whose width may differ.
+    """
+
+    layer: int
+    point: str
+
+    def __post_init__(self) -> None:
+        if self.point not in TAP_POINTS:
+            raise ValueError(f"tap point must be one of {', '.join(TAP_POINTS)}; got {self.point!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> Tap:
+        """Reads ``"-1.v"`` as block -1, point ``v``."""
+        layer, _, point = text.partition(".")
+        try:
+            return cls(int(layer), point)
+        except ValueError as error:
+            raise ValueError(
+                f"a tap is written LAYER.POINT, such as '-1.v' (points: {', '.join(TAP_POINTS)}); got {text!r}"
+            ) from error
+
+    def resolve(self, depth: int) -> Tap:
+        """The same tap with a layer counted from 0 in a tower of ``depth`` blocks."""
+        layer = self.layer + depth if self.layer < 0 else self.layer
+        if not 0 <= layer < depth:
+            raise ValueError(f"tap layer {self.layer} is outside a tower of {depth} blocks")
+        if self.point == "final" and layer != depth - 1:
+            raise ValueError(f"the tap final exists in the last block only (-1.final); got layer {self.layer}")
+        return Tap(layer, self.point)
+
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.point}"
+
+
+@dataclass(frozen=True)
+class DenseFeatures:
+    """What a tower was asked for.
+
+    Attributes:
+        taps: resolved tap -> tokens ``(B, p + h*w, D)``, prefix tokens first, patches row-major.
+        grid_hw: patch grid ``(h, w)``.
+        num_prefix: number ``p`` of prefix tokens in every entry of ``taps``.
+        depth: number of blocks of the tower, to resolve negative layers.
+    """
+
+    taps: Mapping[Tap, Tensor]
+    grid_hw: tuple[int, int]
+    num_prefix: int
+    depth: int
+
+    def __getitem__(self, tap: Tap | str) -> Tensor:
+        tap = (Tap.parse(tap) if isinstance(tap, str) else tap).resolve(self.depth)
+        if tap not in self.taps:
+            raise KeyError(f"tap {tap} was not asked for; present: {', '.join(map(str, sorted(self.taps)))}")
+        return self.taps[tap]
+
+    def patches(self, tap: Tap | str) -> Tensor:
+        """Patch tokens of a tap, ``(B, h*w, D)``."""
+        return self[tap][:, self.num_prefix :]
+
+
+@dataclass(frozen=True)
+class ProxyFeatures:
+    """What a second tower says of windows; its grid may be another than the first tower's.
+
+    Attributes:
+        patches: ``(B, n, C)`` unit rows.
+        grid_hw: patch grid ``(h, w)``, ``n = h * w``.
+        mean_similarity: ``(B,)`` float32, mean of ``patches_i . patches_j`` over all ``i, j`` of the window, or of
+            all windows of its image.
+    """
+
+    patches: Tensor
+    grid_hw: tuple[int, int]
+    mean_similarity: Tensor
+
+    def __getitem__(self, windows: slice) -> ProxyFeatures:
+        return ProxyFeatures(self.patches[windows], self.grid_hw, self.mean_similarity[windows])
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """Embedded words, made by one text tower.
+
+    Attributes:
+        embeddings: ``(Q, E)`` float32, unit rows; one row per prompt (synonym).
+        owners: ``(Q,)`` int64, the label each row votes for, non-decreasing.
+        names: label -> name. With ``background.enabled``, ``names[0]`` is ``"background"``.
+        background: the policy of this vocabulary.
+        fingerprint: identifies the encoder (weights, tokenizer); banks of another encoder are refused.
+    """
+
+    embeddings: Tensor
+    owners: Tensor
+    names: tuple[str, ...]
+    fingerprint: str
+    background: Background = field(default_factory=Background)
+
+    def __post_init__(self) -> None:
+        queries = self.embeddings.shape[0]
+        if self.embeddings.ndim != 2 or self.owners.shape != (queries,):
+            raise ValueError(
+                f"a text bank needs embeddings (Q, E) and owners (Q,); got {tuple(self.embeddings.shape)} "
+                f"and {tuple(self.owners.shape)}"
+            )
+        if queries == 0:
+            raise ValueError("a text bank needs at least one prompt; name at least one class")
+        if not torch.isfinite(self.embeddings).all():
+            raise ValueError("a text bank holds values that are not finite; encode the words again")
+        if int(self.owners.max()) >= len(self.names) or int(self.owners.min()) < 0:
+            raise ValueError(f"owners must lie in 0..{len(self.names) - 1}, the range of names")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of labels, background included."""
+        return len(self.names)
+
+    def to(self, device: torch.device | str) -> TextBank:
+        """The same bank with its tensors on ``device``."""
+        return TextBank(
+            self.embeddings.to(device), self.owners.to(device), self.names, self.fingerprint, self.background
+        )
+
+
+@dataclass(frozen=True)
+class DenseEmbeddings:
+    """Patch embeddings in the joint image-text space.
+
+    Attributes:
+        patches: ``(B, E, h, w)`` float32, unit norm over ``E``.
+        pooled: ``(B, E)`` float32, unit rows; present where a score rule asks for the whole image.
+        keys: ``(B, h*w, D)`` keys of the last block; present where a score rule asks for them.
+        foreground: ``(B, h, w)`` float32 logits of "some object is here"; present where a readout predicts them.
+    """
+
+    patches: Tensor
+    pooled: Tensor | None = None
+    keys: Tensor | None = None
+    foreground: Tensor | None = None
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Patch grid ``(h, w)``."""
+        return self.patches.shape[-2], self.patches.shape[-1]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a classifier answers for one image.
+
+    Attributes:
+        labels: ``(H, W)`` int32, index into the bank's names.
+        confidence: ``(H, W)`` float32 in ``[0, 1]``, softmax probability of the winning prompt.
+        notes: what happened on the way, such as how many regions a refiner redrew.
+    """
+
+    labels: Tensor
+    confidence: Tensor
+    notes: Mapping[str, int] = field(default_factory=dict)

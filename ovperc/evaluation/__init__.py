@@ -1,0 +1,1 @@
+"""Evaluation of methods on benchmarks: the resumable run, metrics and reports."""

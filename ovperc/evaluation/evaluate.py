@@ -1,0 +1,177 @@
+"""Evaluation of a method on a benchmark, on mmengine's Runner."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmengine.dist import get_world_size, is_main_process
+
+from ovperc.core.config_files import parse_overrides
+from ovperc.core.summary import RunSummary, plain
+from ovperc.data.benchmarks import BENCHMARKS, Benchmark, get_benchmark
+from ovperc.data.protocols import protocol
+from ovperc.data.segmentation import LabelledImages, SegmentationDataset
+from ovperc.evaluation.progress import settings_digest
+from ovperc.evaluation.request import EvaluationRequest
+from ovperc.evaluation.test_run import TestOptions, TestOutcome, join_processes, run_test
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.table import task_of
+from ovperc.training.compat import prepare_mmengine, tune_allocator
+
+if TYPE_CHECKING:
+    from ovperc.tasks.segmentation.predictor import Predictor
+
+DATA_PREFIX = "data."
+
+
+def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
+    """Scores a method on a benchmark of its task.
+
+    A run that was killed goes on where it stopped when it is started again with the same arguments.
+
+    Args:
+        method: name or file of a method config.
+        benchmark: name in ``ovperc.data.benchmarks``.
+        **settings: the other fields of :class:`ovperc.evaluation.request.EvaluationRequest`.
+
+    Raises:
+        ValueError: the method is for another task than the benchmark.
+    """
+    row = get_benchmark(benchmark)
+    request = EvaluationRequest(method, **settings)
+    if row.evaluator:
+        module, _, name = row.evaluator.partition(":")
+        return getattr(importlib.import_module(module), name)(request, row)
+    task = task_of(load_method(method))
+    if task.name != row.task:
+        near = ", ".join(other.name for other in BENCHMARKS.values() if other.task == task.name)
+        raise ValueError(
+            f"method {str(method)!r} is for {task.name}, benchmark {row.name!r} for {row.task}; "
+            f"choose one of {near or 'no benchmark yet'}"
+        )
+    return task.place("evaluate")(request, row)
+
+
+def evaluate_segmentation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
+    """Scores a training-free method of segmentation by its published protocol.
+
+    Args:
+        request: what to run.
+        row: the benchmark.
+
+    Returns:
+        The summary. ``metrics``: ``mIoU``, ``mAcc``, ``aAcc``, ``fwIoU``, ``bIoU`` in percent, mIoU by each
+        convention, by group, and the presence figures if asked for; scores by class in ``details``.
+    """
+    started = time.perf_counter()
+    tune_allocator()
+    prepare_mmengine()
+    join_processes(request.options.launcher)
+    user_options, data_options = split_overrides(parse_overrides(request.overrides))
+    images = request.images(row, data_options)
+    dataset = SegmentationDataset(images, request.limit)
+    name = load_method(request.method).name
+    method_options = {**protocol(name, row.name).overrides(), **user_options}
+    predictor = request.load(**method_options)
+    vocabulary = row.vocabulary(images, name, request.threshold)
+    work_dir = request.folder(name, row)
+    predictions = request.saved_in(work_dir / "predictions")
+    options = replace(request.options, predictions=predictions, keep_worst=request.panels)
+    decisive = {
+        **{key: value for key, value in asdict(predictor.info).items() if key not in ("device", "weights")},
+        "benchmark": row.name,
+        "data": {key: value for key, value in {**row.options, **data_options}.items() if key != "root"},
+        "protocol": plain(asdict(load_method(request.method, method_options))),
+        "words": plain(vocabulary),
+        "absent": row.absent,
+    }
+    bank = predictor.bank(vocabulary)
+    outcome = run_test(predictor.segmenter, bank, dataset, row, work_dir=work_dir, options=options, settings=decisive)
+    settings = _settings(decisive, predictor, method_options, vocabulary.background.threshold, images, outcome, options)
+    summary = _summary(outcome, settings, time.perf_counter() - started)
+    if is_main_process():
+        if request.panels and outcome.finished:
+            _report(work_dir, summary, outcome, predictor, bank, dataset, row)
+        summary.write_all(work_dir / "summary.json", request.summary_file)
+        if outcome.finished:
+            outcome.progress.clear()
+    return summary
+
+
+def split_overrides(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Separates overrides of the method from those of the test set, which are written ``data.NAME``."""
+    method = {name: value for name, value in options.items() if not name.startswith(DATA_PREFIX)}
+    data = {name.removeprefix(DATA_PREFIX): options[name] for name in options if name not in method}
+    return method, data
+
+
+def _settings(
+    decisive: Mapping[str, Any],
+    predictor: Predictor,
+    overrides: Mapping[str, Any],
+    threshold: float,
+    images: LabelledImages,
+    outcome: TestOutcome,
+    options: TestOptions,
+) -> dict[str, Any]:
+    """What a summary says was run."""
+    done = int(outcome.state.done.sum())
+    return {
+        **asdict(predictor.info),
+        "benchmark": decisive["benchmark"],
+        "data": decisive["data"],
+        "overrides": dict(overrides),
+        "threshold": threshold,
+        "absent": decisive["absent"],
+        "images": done,
+        "images_in_set": len(images),
+        "complete": done == len(images) and getattr(images, "complete", True),
+        "resumed": outcome.resumed,
+        "shard": str(options.shard),
+        "presence": options.presence,
+        "launcher": options.launcher,
+        "num_workers": options.num_workers,
+        "config": settings_digest(decisive),
+    }
+
+
+def _summary(outcome: TestOutcome, settings: Mapping[str, Any], seconds: float) -> RunSummary:
+    per_class = {name: value for name, value in outcome.scores.items() if name.startswith(("IoU.", "Acc.", "bIoU."))}
+    metrics = {name: value for name, value in outcome.scores.items() if name not in per_class}
+    return RunSummary(
+        kind="test",
+        metrics=metrics,
+        settings=settings,
+        seconds=seconds,
+        details={"per_class": per_class},
+        command=command_line(sys.argv),
+    )
+
+
+def command_line(argv: Sequence[str]) -> tuple[str, ...]:
+    """The command without the folder its script lies in, and with the launcher it was started by."""
+    head = Path(argv[0]).name if argv else ""
+    if not head.endswith(".py"):
+        return (head, *argv[1:])
+    launcher = ("torchrun", "--nproc-per-node", str(get_world_size())) if get_world_size() > 1 else ("python",)
+    return (*launcher, f"tools/{head}", *argv[1:])
+
+
+def _report(
+    work_dir: Path,
+    summary: RunSummary,
+    outcome: TestOutcome,
+    predictor: Predictor,
+    bank: Any,
+    dataset: SegmentationDataset,
+    row: Benchmark,
+) -> None:
+    from ovperc.evaluation.report import write_report
+
+    write_report(work_dir, summary, outcome.state, predictor.segmenter, bank, dataset, row)

@@ -1,0 +1,130 @@
+"""Average precision in COCO's way, by base and novel classes (OV-COCO, Zareian et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from ovperc.data.detection.detections import ImageDetections, mask_code, result_rows
+from ovperc.data.detection.sample import DetectionTruth
+
+Kind = Literal["bbox", "segm"]
+
+
+@dataclass(frozen=True)
+class ClassPrecision:
+    """Average precision by class; -1 for classes that never occur.
+
+    Attributes:
+        names: label -> words.
+        ap: ``(C,)`` float64 in 0..1, mean over IoU 0.5 to 0.95.
+        ap50, ap75: at one IoU.
+        groups: name of a subset -> its labels.
+    """
+
+    names: tuple[str, ...]
+    ap: np.ndarray
+    ap50: np.ndarray
+    ap75: np.ndarray
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def scores(self) -> dict[str, float]:
+        """Means over classes that occur, in percent: ``AP``, ``AP50``, ``AP75`` and each by group."""
+        found = {}
+        for name, values in (("AP50", self.ap50), ("AP", self.ap), ("AP75", self.ap75)):
+            for group, labels in (("", range(len(self.names))), *self.groups.items()):
+                found[f"{name}.{group}" if group else name] = mean_of_present(values[list(labels)])
+        return found
+
+
+def mean_of_present(values: np.ndarray) -> float:
+    """Mean in percent over entries above -1; NaN where there is none."""
+    present = values[values > -1]
+    return 100.0 * float(present.mean()) if len(present) else float("nan")
+
+
+def evaluate_coco(
+    truth: DetectionTruth,
+    detections: Sequence[ImageDetections],
+    kind: Kind = "bbox",
+    max_detections: Sequence[int] = (1, 10, 100),
+) -> ClassPrecision:
+    """Scores detections as pycocotools does.
+
+    Args:
+        truth: annotations of all images that count; images of which nothing was found count too.
+        detections: at most one entry per image.
+        kind: ``bbox``, or ``segm`` for masks.
+        max_detections: per image and class; the last is what counts.
+
+    Raises:
+        ValueError: detections of an image twice, of an unknown image, or with labels outside the vocabulary.
+    """
+    refuse_repeats(detections)
+    rows = result_rows(detections, truth, kind)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports on standard output
+        annotations = load_coco(truth)
+        results = annotations.loadRes(rows) if rows else _without_results(truth)
+        run = COCOeval(annotations, results, kind)
+        run.params.catIds = list(truth.category_ids)
+        run.params.imgIds = sorted(row["id"] for row in truth.images)
+        run.params.maxDets = list(max_detections)
+        run.evaluate()
+        run.accumulate()
+    precision = run.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class; all areas
+    return ClassPrecision(
+        truth.names,
+        _mean_over_curve(precision),
+        _mean_over_curve(precision[_at(run.params.iouThrs, 0.5)]),
+        _mean_over_curve(precision[_at(run.params.iouThrs, 0.75)]),
+        truth.groups,
+    )
+
+
+def refuse_repeats(detections: Sequence[ImageDetections]) -> None:
+    """Raises ValueError where an image comes twice."""
+    seen: set[int] = set()
+    for found in detections:
+        if found.image_id in seen:
+            raise ValueError(f"image {found.image_id} has detections twice; give one entry per image")
+        seen.add(found.image_id)
+
+
+def load_coco(truth: DetectionTruth) -> COCO:
+    """The annotations as pycocotools indexes them."""
+    sizes = {row["id"]: (row["height"], row["width"]) for row in truth.images}
+    document = truth.document()
+    for row in document["annotations"]:
+        if row.get("segmentation"):
+            row["segmentation"] = mask_code(row["segmentation"], *sizes[row["image_id"]])
+    return _indexed(document)
+
+
+def _without_results(truth: DetectionTruth) -> COCO:
+    """pycocotools refuses an empty list of results."""
+    return _indexed({**truth.document(), "annotations": []})
+
+
+def _indexed(document: dict[str, Any]) -> COCO:
+    coco = COCO()
+    coco.dataset = document
+    coco.createIndex()
+    return coco
+
+
+def _at(thresholds: np.ndarray, value: float) -> slice:
+    index = int(np.argmin(np.abs(thresholds - value)))
+    return slice(index, index + 1)
+
+
+def _mean_over_curve(precision: np.ndarray) -> np.ndarray:
+    """``(T, R, C)`` to ``(C,)``: mean over IoUs and recalls, -1 for classes that never occur."""
+    flat = precision.reshape(-1, precision.shape[-1])
+    return np.where((flat > -1).any(axis=0), np.maximum(flat, 0).mean(axis=0), -1.0)

@@ -1,0 +1,220 @@
+"""Mean intersection over union from one streaming confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from ovperc.core.registry import METRICS
+
+Absent = Literal["skip", "zero"]
+ABSENT: tuple[str, ...] = ("skip", "zero")
+
+
+class ConfusionMatrix:
+    """Counts of (true class, predicted class) over any number of label maps; exact, in memory ``C * (C + 1)``.
+
+    Args:
+        num_classes: ``C``.
+        ignore_index: true label of pixels that do not count.
+        absent: a class without a true or predicted pixel is left out of the means (``skip``, mmseg's default) or
+            counts as 0 (``zero``, mmseg's ``nan_to_num=0``).
+
+    Attributes:
+        counts: ``(C, C + 1)`` int64, true by predicted class; the last column: predictions outside ``0..C-1``.
+        images: number of label maps counted.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255, absent: Absent = "skip") -> None:
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1; got {num_classes}")
+        if ignore_index < 0:
+            raise ValueError(f"ignore_index must not be negative; got {ignore_index} (255 is usual, 65535 in 16 bits)")
+        if absent not in ABSENT:
+            raise ValueError(f"absent must be 'skip' or 'zero'; got {absent!r}")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.absent = absent
+        self.counts = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
+        self.images = 0
+
+    def update(self, prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
+        """Counts one label map.
+
+        Args:
+            prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` are always wrong.
+            target: ``(H, W)`` integer labels in ``0..C-1``, or ``ignore_index``.
+
+        Returns:
+            The counts of this label map alone, ``(C, C + 1)`` int64.
+
+        Raises:
+            ValueError: the sizes differ, or a target label is neither a class nor ``ignore_index``.
+        """
+        predicted, true = (self._integers(values) for values in (prediction, target))
+        if predicted.shape != true.shape:
+            raise ValueError(f"prediction {predicted.shape} and target {true.shape} differ in size")
+        if not true.size:
+            return
+        columns = self.num_classes + 1
+        codes = self._row_starts(true)[true]
+        codes += self._known(predicted)
+        cells = np.bincount(codes.ravel(), minlength=(self.num_classes + 2) * columns).reshape(-1, columns)
+        if cells[self.num_classes + 1].any():
+            raise ValueError(self._range_message(true))
+        added = torch.from_numpy(cells[: self.num_classes])
+        self.counts += added
+        self.images += 1
+        return added
+
+    def _row_starts(self, true: np.ndarray) -> np.ndarray:
+        """True label -> where its row of cells begins; ignored and impossible labels have a row of their own."""
+        size = max(self.ignore_index, self.num_classes) + 1
+        if not 0 <= int(true.min()) <= int(true.max()) < size:
+            raise ValueError(self._range_message(true))
+        rows = np.full(size, self.num_classes + 1, dtype=np.int64)
+        rows[: self.num_classes] = np.arange(self.num_classes)
+        rows[self.ignore_index] = self.num_classes
+        return rows * (self.num_classes + 1)
+
+    def _known(self, predicted: np.ndarray) -> np.ndarray:
+        """Predictions with the column ``C`` for what is no class."""
+        if int(predicted.min()) >= 0 and int(predicted.max()) < self.num_classes:
+            return predicted
+        return np.where((predicted < 0) | (predicted >= self.num_classes), self.num_classes, predicted)
+
+    def _range_message(self, true: np.ndarray) -> str:
+        evaluated = true[true != self.ignore_index]
+        return (
+            f"target labels must lie in 0..{self.num_classes - 1} or be {self.ignore_index} (ignored); "
+            f"got {int(evaluated.min())}..{int(evaluated.max())}"
+        )
+
+    @staticmethod
+    def _integers(values: Tensor | np.ndarray) -> np.ndarray:
+        array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+        return array if np.issubdtype(array.dtype, np.integer) else array.astype(np.int64)
+
+    @property
+    def target_pixels(self) -> Tensor:
+        """``(C,)`` int64."""
+        return self.counts.sum(dim=1)
+
+    def iou(self) -> Tensor:
+        """Intersection over union by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class never occurs."""
+        return iou_of_counts(self.counts)
+
+    def accuracy(self) -> Tensor:
+        """Recall by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class has no true pixel."""
+        return self.counts.diagonal().double() / self.target_pixels
+
+    def scores(self) -> dict[str, float]:
+        """``mIoU``, ``mAcc``, ``aAcc`` (all pixels) and ``fwIoU`` (weighted by true pixels), in percent."""
+        pixels = self.target_pixels.double()
+        weighted = (pixels * self.iou().nan_to_num(0.0)).sum() / pixels.sum()
+        values = {
+            "mIoU": self.mean(self.iou()),
+            "mAcc": self.mean(self.accuracy()),
+            "aAcc": float(self.counts.diagonal().sum() / pixels.sum()),
+            "fwIoU": float(weighted),
+        }
+        return {name: 100.0 * value for name, value in values.items()}
+
+    def conventions(self) -> dict[str, float]:
+        """mIoU by the conventions that papers use, in percent.
+
+        ``absent_skip``: over classes that occur in truth or prediction (mmseg; also the rule of the older
+        MaskFormer line, which sums over true classes and divides by true or predicted ones). ``absent_zero``: over
+        all classes. ``true_only``: over classes that occur in the truth (detectron2 today).
+        """
+        iou = self.iou()
+        values = {
+            "absent_skip": iou.nanmean(),
+            "absent_zero": iou.nan_to_num(0.0).mean(),
+            "true_only": iou[self.target_pixels > 0].mean(),
+        }
+        return {f"mIoU_{name}": 100.0 * float(value) for name, value in values.items()}
+
+    def mean(self, values: Tensor) -> float:
+        """Mean over classes, by the rule for absent ones."""
+        return float(values.nan_to_num(0.0).mean() if self.absent == "zero" else values.nanmean())
+
+
+def iou_of_counts(counts: Tensor) -> Tensor:
+    """Intersection over union by class ``(C,)`` float64 of counts ``(C, C + 1)``; NaN where a class never occurs."""
+    hits = counts.diagonal().double()
+    return hits / (counts.sum(dim=1) + counts[:, : counts.shape[0]].sum(dim=0) - hits)
+
+
+@METRICS.register_module()
+class StreamingIoU(BaseMetric):
+    """``ConfusionMatrix`` as an mmengine metric: nothing is kept by image, processes are summed at the end.
+
+    The dataset's ``metainfo`` gives ``classes``, and may give ``groups`` (name -> labels), each scored as
+    ``mIoU.NAME``. Data samples are mmseg's, with ``pred_sem_seg`` and ``gt_sem_seg``.
+    Under several processes the test sampler must not repeat samples to even them out:
+    ``sampler=dict(type="DefaultSampler", shuffle=False, round_up=False)``.
+
+    Args:
+        ignore_index: as for ``ConfusionMatrix``.
+        absent: as for ``ConfusionMatrix``.
+        per_class: also returns ``IoU.NAME`` and ``Acc.NAME`` for every class.
+        **settings: as for mmengine's ``BaseMetric``.
+    """
+
+    def __init__(
+        self, ignore_index: int = 255, absent: Absent = "skip", per_class: bool = False, **settings: Any
+    ) -> None:
+        super().__init__(**{"prefix": "seg", **settings})
+        self.ignore_index = ignore_index
+        self.absent: Absent = absent
+        self.per_class = per_class
+        self._matrix: ConfusionMatrix | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the dataset's classes."""
+        classes = (self.dataset_meta or {}).get("classes")
+        if not classes:
+            raise ValueError("StreamingIoU needs a dataset whose metainfo names its classes: dict(classes=...)")
+        return tuple(classes)
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Counts one batch; ``data_batch`` is not looked at."""
+        if self._matrix is None:
+            self._matrix = ConfusionMatrix(len(self.classes), self.ignore_index, self.absent)
+        for sample in data_samples:
+            prediction, target = (sample[key]["data"].squeeze(0) for key in ("pred_sem_seg", "gt_sem_seg"))
+            self._matrix.update(prediction, target)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Sums over processes and returns the scores; ``size`` is the number of samples in the dataset."""
+        matrix = self._matrix or ConfusionMatrix(len(self.classes), self.ignore_index, self.absent)
+        images = torch.tensor([matrix.images])
+        all_reduce(matrix.counts)
+        all_reduce(images)
+        self._matrix = None
+        if int(images) != size:
+            raise ValueError(
+                f"{int(images)} label maps were counted for {size} samples; "
+                "use sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)"
+            )
+        scores = self.compute_metrics([matrix])
+        return {f"{self.prefix}/{name}": value for name, value in scores.items()}
+
+    def compute_metrics(self, results: list[ConfusionMatrix]) -> dict[str, float]:
+        """Scores of one matrix, in percent."""
+        (matrix,) = results
+        scores = matrix.scores()
+        for name, labels in (self.dataset_meta or {}).get("groups", {}).items():
+            scores[f"mIoU.{name}"] = 100.0 * matrix.mean(matrix.iou()[list(labels)])
+        if self.per_class:
+            for kind, values in (("IoU", matrix.iou()), ("Acc", matrix.accuracy())):
+                scores |= {f"{kind}.{name}": 100.0 * float(v) for name, v in zip(self.classes, values, strict=True)}
+        return scores

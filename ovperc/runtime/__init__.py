@@ -1,0 +1,1 @@
+"""Runs exported folders: numpy and ONNX Runtime, no torch."""

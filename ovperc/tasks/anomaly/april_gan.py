@@ -1,0 +1,135 @@
+"""APRIL-GAN: a linear layer per tap that brings patch tokens to the words (Chen et al., VAND challenge 2023)."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ovperc.backbones.base import DenseBackbone
+from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadScores, margins, to_grid
+from ovperc.tasks.anomaly.head_weights import head_weights_file
+from ovperc.tasks.anomaly.patch_bank import PatchBank, fill_banks
+from ovperc.tasks.anomaly.state_texts import StateTexts
+from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest
+from ovperc.weights.reading import CheckpointError, read_checkpoint
+
+_LAYER = re.compile(r"fc\.(\d+)\.(weight|bias)")
+
+
+class LinearAdapters(nn.Module):
+    """``e_l = W_l x^l + b_l`` for each tap, under the names of the released checkpoints (``fc.0.weight``, ...).
+
+    Args:
+        width: of the tower.
+        embed_dim: of the joint space.
+        count: number of taps.
+    """
+
+    def __init__(self, width: int, embed_dim: int, count: int) -> None:
+        super().__init__()
+        self.fc = nn.ModuleList(nn.Linear(width, embed_dim) for _ in range(count))
+
+    def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
+        """``(B, n, D)`` of each tap to ``(B, n, E)`` float32, not normalised."""
+        return [layer(stream.float()) for layer, stream in zip(self.fc, streams, strict=True)]
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Tensor], source: str = "the file") -> LinearAdapters:
+        """Reads a checkpoint's table; sizes come from the shapes.
+
+        Raises:
+            CheckpointError: tensors are missing, unknown or of shapes that do not fit each other.
+        """
+        unknown = [name for name in table if not _LAYER.fullmatch(name)]
+        count = len(table) // 2
+        wanted = {f"fc.{layer}.{part}" for layer in range(count) for part in ("weight", "bias")}
+        if unknown or not count or set(table) != wanted:
+            raise CheckpointError(f"{source} holds no linear adapters fc.0.weight, fc.0.bias, ...: {sorted(table)[:4]}")
+        embed_dim, width = table["fc.0.weight"].shape
+        adapters = cls(width, embed_dim, count)
+        try:
+            adapters.load_state_dict({name: value.float() for name, value in table.items()})
+        except RuntimeError as error:
+            raise CheckpointError(f"{source}: shapes of the adapters do not fit each other: {error}") from error
+        return adapters.requires_grad_(False)
+
+    @classmethod
+    def from_file(cls, source: str | Path) -> LinearAdapters:
+        """Reads the authors' ``.pth`` (``{"trainable_linearlayer": ...}``) or safetensors.
+
+        Raises:
+            FileNotFoundError: no such file.
+            CheckpointError: not a file of adapters.
+        """
+        return cls.from_table(read_checkpoint(head_weights_file(source, "adapters")), str(source))
+
+
+@HEADS.register_module()
+class AprilGanHead(AnomalyHead):
+    """Adapted tokens of several blocks against two text vectors; optionally also against normal images.
+
+    Scores leave as logits, one grid per tap: the renderer upsamples them before the sigmoid, as the authors do, and
+    means (they sum) the taps. Once fitted, probabilities and distances to the nearest normal patch are averaged on
+    the grid, and the image score is the mean of the global one and the highest distance. (The authors scale that
+    maximum by the least and greatest of the whole test set, which no single image can know.)
+
+    Args:
+        adapters: a file of adapters, or the module.
+        taps: blocks that are read, as many as there are adapters.
+        scale: factor of the cosines.
+    """
+
+    combine = "sigmoid_mean"
+
+    def __init__(
+        self,
+        adapters: str | Path | LinearAdapters | None = None,
+        taps: Sequence[int] = (5, 11, 17, 23),
+        scale: float = 100.0,
+    ) -> None:
+        super().__init__()
+        if adapters is None:
+            raise ValueError(
+                "APRIL-GAN needs trained adapters: pass **{'head.adapters': FILE}, one of the authors' "
+                "*_pretrained.pth or one from tools/train.py configs/train/april_gan_mini.py"
+            )
+        self.adapters = adapters if isinstance(adapters, LinearAdapters) else LinearAdapters.from_file(adapters)
+        if len(self.adapters.fc) != len(taps):
+            raise ValueError(f"there are {len(self.adapters.fc)} adapters for {len(taps)} taps; set head.taps")
+        self.taps, self.scale = tuple(taps), scale
+        self.banks: tuple[PatchBank, ...] = ()
+
+    def request(self) -> TowerRequest:
+        """The main stream at the taps, and the image embedding."""
+        return TowerRequest(main_taps=self.taps, pooled="stock")
+
+    def fit(self, backbone: DenseBackbone, normal: Iterable[TowerFeatures]) -> AprilGanHead:
+        """See :class:`AnomalyHead`; banks hold the tower's own tokens."""
+        fitted = copy.copy(self)
+        fitted.banks = fill_banks(list(features.main.values()) for features in normal)
+        fitted.combine = "mean"
+        return fitted
+
+    def score(self, backbone: DenseBackbone, features: TowerFeatures, texts: StateTexts | None) -> HeadScores:
+        """See :class:`AnomalyHead`.
+
+        Raises:
+            ValueError: adapters of another tower.
+        """
+        streams = list(features.main.values())
+        width, wanted = streams[0].shape[-1], self.adapters.fc[0].in_features
+        if width != wanted:
+            raise ValueError(f"the adapters read tokens {wanted} wide, the tower has {width}: other weights?")
+        each = [margins(tokens, texts, 1 / self.scale) for tokens in self.adapters(streams)]
+        whole = margins(features.pooled, texts, 1 / self.scale).sigmoid()
+        if not self.banks:
+            return HeadScores(torch.cat([to_grid(one, features.grid_hw) for one in each], dim=1), whole)
+        memory = torch.stack([bank.distances(one) for bank, one in zip(self.banks, streams, strict=True)]).mean(dim=0)
+        patches = torch.stack(each).sigmoid().mean(dim=0)
+        image = 0.5 * (whole + memory.amax(dim=-1))
+        return HeadScores(to_grid(0.5 * (patches + memory), features.grid_hw), image)

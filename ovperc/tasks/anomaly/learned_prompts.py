@@ -1,0 +1,134 @@
+"""AnomalyCLIP's object-agnostic prompts: one flawless, one damaged thing, learned as vectors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ovperc.backbones.text_tower import TextTower
+from ovperc.tasks.anomaly.deep_text import encode_vectors
+from ovperc.tasks.anomaly.head_weights import head_weights_file
+from ovperc.tasks.anomaly.state_texts import StateTexts, StateTextSource
+from ovperc.weights.reading import CheckpointError, read_checkpoint
+
+NORMAL, ABNORMAL = "object.", "damaged object."
+"""What follows the learned vectors of each prompt (Zhou et al., ICLR 2024, section 3.2)."""
+_REBUILT = re.compile(r"(token_prefix|token_suffix|tokenized_prompts)_(pos|neg)")
+_DEAD = re.compile(r"compound_prompt_projections\.\d+\.(weight|bias)")
+_DEEP = re.compile(r"compound_prompts_text\.(\d+)")
+_SCALE = 0.02
+
+
+class LearnedPrompts(nn.Module):
+    """The learned vectors, under the names of the released checkpoints.
+
+    Args:
+        width: of the text tower.
+        contexts: vectors before the words of each prompt (12 in the paper).
+        depth: blocks whose input holds learned vectors, the first included (9 in the paper).
+        deep_length: vectors that replace rows at each later block (4 in the paper), at most ``contexts``.
+    """
+
+    def __init__(self, width: int, contexts: int = 12, depth: int = 9, deep_length: int = 4) -> None:
+        super().__init__()
+        if min(width, contexts, depth, deep_length) < 1 or deep_length > contexts:
+            raise ValueError(
+                "width, contexts, depth and deep_length must be at least 1, deep_length at most contexts; got "
+                f"{width}, {contexts}, {depth} and {deep_length}"
+            )
+        self.ctx_pos = nn.Parameter(_SCALE * torch.randn(1, 1, contexts, width))
+        self.ctx_neg = nn.Parameter(_SCALE * torch.randn(1, 1, contexts, width))
+        self.compound_prompts_text = nn.ParameterList(
+            [nn.Parameter(_SCALE * torch.randn(deep_length, width)) for _ in range(depth - 1)]
+        )
+
+    def encode(self, tower: TextTower) -> Tensor:
+        """The two prompts in the joint space, ``(2, E)`` float32 unit rows: flawless, damaged.
+
+        Rows of a prompt: begin token, learned vectors, the words, end token.
+
+        Raises:
+            ValueError: a text tower of another width, not causal, or with too few blocks or places.
+        """
+        inner, contexts = tower.tower, self.ctx_pos.shape[2]
+        width = inner.token_embedding.weight.shape[1]
+        if self.ctx_pos.shape[-1] != width:
+            raise ValueError(f"the prompts are {self.ctx_pos.shape[-1]} wide, the text tower {width}: other weights?")
+        tokens = tower.tokenize([" ".join(["X"] * contexts + [words]) for words in (NORMAL, ABNORMAL)])
+        tokens = tokens.to(inner.token_embedding.weight.device)
+        embedded = inner.token_embedding(tokens)
+        learned = torch.cat([self.ctx_pos[0], self.ctx_neg[0]]).to(embedded.dtype)
+        rows = torch.cat([embedded[:, :1], learned, embedded[:, 1 + contexts :]], dim=1)
+        ends = tokens.argmax(dim=-1)
+        return F.normalize(encode_vectors(tower, rows, ends, list(self.compound_prompts_text)).float(), dim=-1)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Tensor], source: str = "the file") -> LearnedPrompts:
+        """Reads a checkpoint's table; sizes come from the shapes.
+
+        Weights of the reference that nothing uses (``compound_prompt_projections``) and rows that the tokenizer gives
+        anyway are dropped.
+
+        Raises:
+            CheckpointError: tensors are missing, unknown or of shapes that do not fit each other.
+        """
+        kept = {name: value for name, value in table.items() if not _REBUILT.fullmatch(name)}
+        kept = {name: value for name, value in kept.items() if not _DEAD.fullmatch(name)}
+        absent = {"ctx_pos", "ctx_neg"} - set(kept)
+        unknown = [name for name in kept if name not in ("ctx_pos", "ctx_neg") and not _DEEP.fullmatch(name)]
+        if absent or unknown:
+            problem = f"{min(absent)} is missing" if absent else f"{unknown[0]} is unknown"
+            raise CheckpointError(f"{source} holds no prompts of AnomalyCLIP: {problem}")
+        deep = sorted(int(_DEEP.fullmatch(name)[1]) for name in kept if _DEEP.fullmatch(name))
+        shape = kept["ctx_pos"].shape
+        if kept["ctx_pos"].ndim != 4 or shape[:2] != (1, 1) or deep != list(range(len(deep))):
+            raise CheckpointError(f"{source}: prompts must be (1, 1, contexts, width) with deep tokens 0, 1, ...")
+        length = kept["compound_prompts_text.0"].shape[0] if deep else 1
+        with torch.random.fork_rng(devices=[]):
+            prompts = cls(shape[-1], shape[2], len(deep) + 1, length)
+        try:
+            prompts.load_state_dict({name: value.float() for name, value in kept.items()})
+        except RuntimeError as error:
+            raise CheckpointError(f"{source}: shapes of the prompts do not fit each other: {error}") from error
+        return prompts.requires_grad_(False)
+
+    @classmethod
+    def from_file(cls, source: str | Path) -> LearnedPrompts:
+        """Reads a file, or shipped prompts by their name (``"anomalyclip-mini"``).
+
+        Args:
+            source: the authors' ``.pth`` (``{"prompt_learner": ...}``), or safetensors.
+
+        Raises:
+            FileNotFoundError: no such file or name.
+            CheckpointError: not a file of prompts.
+        """
+        return cls.from_table(read_checkpoint(head_weights_file(source, "prompts")), str(source))
+
+
+class PromptTexts(StateTextSource):
+    """Vectors of learned prompts: the same for every object, encoded once.
+
+    Args:
+        tower: text tower of the image tower's model.
+        prompts: the learned vectors.
+    """
+
+    def __init__(self, tower: TextTower, prompts: LearnedPrompts) -> None:
+        super().__init__()
+        self.tower = tower
+        self.prompts = prompts
+
+    def key(self, object_name: str) -> str:
+        """One entry for all objects."""
+        return ""
+
+    def make(self, object_name: str) -> StateTexts:
+        """See :class:`StateTextSource`."""
+        normal, abnormal = self.prompts.to(self.tower.device).encode(self.tower)
+        return StateTexts(normal, abnormal, normal.new_empty(0, normal.shape[-1]))

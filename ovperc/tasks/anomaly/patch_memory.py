@@ -1,0 +1,105 @@
+"""Few-shot localization by what normal images look like (PatchCore, Roth et al., CVPR 2022; AnomalyDINO, 2024)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovperc.backbones.base import DenseBackbone
+from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadScores, to_grid
+from ovperc.tasks.anomaly.patch_bank import Metric, PatchBank, fill_banks
+from ovperc.tasks.anomaly.state_texts import StateTexts
+from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest
+
+
+@HEADS.register_module()
+class PatchMemoryHead(AnomalyHead):
+    """Distance of each patch to its nearest neighbours among patches of normal images.
+
+    Args:
+        taps: blocks whose main stream is read; each has a bank of its own and distances are averaged.
+        metric: ``cos`` or ``l2``.
+        neighbours: nearest patches that are averaged.
+        keep: patches that each bank keeps by greedy coreset; None keeps all.
+        pool: odd side of the mean filter over neighbouring patches' features (3 in PatchCore); 1 for none.
+        peak_share: the image score is the mean of this share of highest patches (0.01 in AnomalyDINO), at least one.
+        half: store banks in half precision.
+    """
+
+    reads_text = False
+    needs_fit = True
+    bounded = False
+
+    def __init__(
+        self,
+        taps: Sequence[int] = (-1,),
+        metric: Metric = "cos",
+        neighbours: int = 1,
+        keep: int | None = None,
+        pool: int = 1,
+        peak_share: float = 0.01,
+        half: bool = False,
+    ) -> None:
+        super().__init__()
+        if not taps or pool < 1 or pool % 2 == 0 or not 0 < peak_share <= 1 or (keep is not None and keep < 1):
+            raise ValueError(
+                "patch memory needs at least one tap, an odd pool, peak_share in (0, 1] and keep of at least 1; got "
+                f"{tuple(taps)}, {pool}, {peak_share} and {keep}"
+            )
+        self.taps, self.metric, self.neighbours, self.keep = tuple(taps), metric, neighbours, keep
+        self.pool, self.peak_share, self.half = pool, peak_share, half
+        self.banks: tuple[PatchBank, ...] = ()
+
+    def request(self) -> TowerRequest:
+        """The main stream at the taps."""
+        return TowerRequest(main_taps=self.taps)
+
+    def fit(self, backbone: DenseBackbone, normal: Iterable[TowerFeatures]) -> PatchMemoryHead:
+        """See :class:`AnomalyHead`."""
+        fitted = copy.copy(self)
+        fitted.banks = fill_banks(
+            map(self._describe, normal),
+            metric=self.metric,
+            neighbours=self.neighbours,
+            keep=self.keep,
+            dtype=torch.float16 if self.half else torch.float32,
+        )
+        return fitted
+
+    def score(self, backbone: DenseBackbone, features: TowerFeatures, texts: StateTexts | None) -> HeadScores:
+        """See :class:`AnomalyHead`.
+
+        Raises:
+            ValueError: no normal images were seen yet.
+        """
+        if not self.banks:
+            raise ValueError("patch memory has seen no normal images; call fit(normal_images) first")
+        each = [bank.distances(tokens) for bank, tokens in zip(self.banks, self._describe(features), strict=True)]
+        distances = torch.stack(each).mean(dim=0)
+        return HeadScores(to_grid(distances, features.grid_hw), peak_mean(distances, self.peak_share))
+
+    def _describe(self, features: TowerFeatures) -> list[Tensor]:
+        return [smooth_tokens(stream, features.grid_hw, self.pool) for stream in features.main.values()]
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        return f"taps={self.taps}, metric={self.metric!r}, neighbours={self.neighbours}, keep={self.keep}"
+
+
+def smooth_tokens(tokens: Tensor, grid_hw: tuple[int, int], side: int) -> Tensor:
+    """Mean over ``side x side`` neighbouring patches, the border averaging what it has; ``(B, n, D)``."""
+    if side == 1:
+        return tokens
+    planes = tokens.transpose(1, 2).unflatten(2, grid_hw).float()
+    planes = F.avg_pool2d(planes, side, stride=1, padding=side // 2, count_include_pad=False)
+    return planes.flatten(2).transpose(1, 2)
+
+
+def peak_mean(scores: Tensor, share: float) -> Tensor:
+    """Mean of the highest ``share`` of ``(B, n)`` scores, at least of one; ``(B,)``."""
+    count = max(1, round(share * scores.shape[-1]))
+    return scores.topk(count, dim=-1).values.mean(dim=-1)

@@ -1,0 +1,326 @@
+"""One object between a user and the parts: images and the name of a thing in, maps and decisions out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovperc.backbones.base import DenseBackbone
+from ovperc.backbones.loading import Preprocess
+from ovperc.core.version import __version__
+from ovperc.io.images import expand_sources, is_several, read_image
+from ovperc.tasks.anomaly.calibration import Calibration
+from ovperc.tasks.anomaly.head import AnomalyHead, HeadScores
+from ovperc.tasks.anomaly.map_renderer import MapRenderer
+from ovperc.tasks.anomaly.method import AnomalyMethod
+from ovperc.tasks.anomaly.prediction import AnomalyPrediction
+from ovperc.tasks.anomaly.regions import find_regions
+from ovperc.tasks.anomaly.score import AnomalyScore
+from ovperc.tasks.anomaly.state_texts import StateTexts, StateTextSource
+from ovperc.tasks.anomaly.tower_pass import TowerFeatures, tower_pass
+from ovperc.tasks.segmentation.predictor import PredictorInfo
+from ovperc.tiling import Geometry, Tiler, normalize
+from ovperc.tiling.splice import splice
+from ovperc.tiling.square import resize_for_tower
+
+ANY_OBJECT = "object"
+
+
+@dataclass(frozen=True, eq=False)
+class AnomalyPredictor:
+    """Says where the images of one thing are damaged; immutable, every change is a new predictor.
+
+    Attributes:
+        backbone: image tower.
+        preprocess: its normalisation.
+        head: what scores patches.
+        tiler: how images are shown to the tower; in whole patches, so that tiles merge on one grid.
+        renderer: from grids to maps.
+        texts: makes the two vectors of an object; None for heads that read no words.
+        info: what predictions say they were made with.
+        method: its config.
+        calibration: thresholds of the decision.
+        max_tiles: windows per forward pass, which bounds memory.
+        remembered: digests of the images that it was fitted with.
+    """
+
+    backbone: DenseBackbone
+    preprocess: Preprocess
+    head: AnomalyHead
+    tiler: Tiler
+    renderer: MapRenderer
+    texts: StateTextSource | None
+    info: PredictorInfo
+    method: AnomalyMethod
+    calibration: Calibration = field(default_factory=Calibration)
+    max_tiles: int = 8
+    remembered: frozenset[bytes] = frozenset()
+
+    def predict(
+        self, images: Any, object_name: str = ANY_OBJECT, *, min_area_px: int = 1, source: str | None = None
+    ) -> AnomalyPrediction | list[AnomalyPrediction]:
+        """Looks through one image or several.
+
+        Args:
+            images: path, address, PIL image, array ``(H, W[, C])`` or tensor ``(C, H, W)`` for one image; a folder,
+                a list or a batch of four axes for several.
+            object_name: what they show, such as ``"metal nut"``; learned prompts and patch memory work without.
+            min_area_px: smaller regions are left out.
+            source: name of a single image that is an array, for its prediction to carry.
+
+        Returns:
+            One :class:`AnomalyPrediction`, or a list of them in the order of the images.
+
+        Raises:
+            ImageError: an image cannot be read.
+            ValueError: a few-shot method that has seen no normal images, or an empty name.
+        """
+        self.check(object_name)
+        found = [
+            self._predict_one(entry.load(), object_name, source or entry.name, min_area_px)
+            for entry in expand_sources(images)
+        ]
+        return found if is_several(images) else found[0]
+
+    def check(self, object_name: str = ANY_OBJECT) -> None:
+        """Raises what :meth:`predict` would, before any image is read.
+
+        Raises:
+            ValueError: a few-shot method that has seen no normal images, or a name that does not fit.
+        """
+        self._texts(object_name)
+
+    @torch.inference_mode()
+    def score(self, images: Sequence[np.ndarray], object_name: str = ANY_OBJECT) -> list[AnomalyScore]:
+        """Raw scores on the patch grid; maps are rendered from them with ``self.renderer``.
+
+        Args:
+            images: ``(H, W, 3)`` uint8 RGB each, of any sizes.
+            object_name: as for :meth:`predict`.
+
+        Returns:
+            One score per image, in order; each is the same whatever the others are, up to rounding.
+        """
+        texts = self._texts(object_name)
+        plans = [self._plan(image) for image in images]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, plan in enumerate(plans):
+            groups.setdefault(plan.tile_hw, []).append(index)
+        found: dict[int, AnomalyScore] = {}
+        for members in groups.values():
+            for batch in _batches(members, plans, self.max_tiles):
+                tiles = torch.cat([self._tiles(images[index], plans[index]) for index in batch])
+                scores = self._score_tiles(tiles, texts)
+                counts = [plans[index].num_tiles for index in batch]
+                parts = zip(batch, scores.grid.split(counts), scores.image.split(counts), strict=True)
+                found |= {index: self._merge(grid, image, plans[index]) for index, grid, image in parts}
+        return [found[index] for index in range(len(plans))]
+
+    def scores(self, image: Any, object_name: str = ANY_OBJECT) -> Tensor:
+        """The dense map of one image, ``(H, W)`` float32 at its own size; never stretched to its own range."""
+        score = self.score([read_image(image)], object_name)[0]
+        return torch.from_numpy(self.renderer.render(score.grid, score.original_hw))
+
+    def fit(
+        self, normal_images: Any, object_name: str = ANY_OBJECT, *, fpr: float | None = None, folds: int = 8
+    ) -> AnomalyPredictor:
+        """A predictor that remembers normal images; the order in which they are given does not matter.
+
+        Args:
+            normal_images: flawless images, as for :meth:`predict`; few are enough.
+            object_name: as for :meth:`predict`; used with ``fpr`` only.
+            fpr: also choose thresholds at this false-positive rate. Each image is scored by a memory of the others
+                (in up to ``folds`` groups), because an image that is remembered looks flawless by itself.
+            folds: groups that are left out in turn.
+
+        Returns:
+            A new predictor, without the calibration of this one.
+
+        Raises:
+            ValueError: no images, or a head that learns nothing from normal images, or a single image with ``fpr``.
+        """
+        images = _sorted_images(normal_images)
+        fitted = dataclasses.replace(self._remember(images), calibration=Calibration())
+        if fpr is None:
+            return fitted
+        if len(images) < 2:
+            raise ValueError("choosing a threshold takes at least 2 normal images, one left out in turn; got 1")
+        groups = min(max(2, folds), len(images))
+        peaks, scores = [], []
+        for group in range(groups):
+            others = self._remember([image for index, image in enumerate(images) if index % groups != group])
+            found = others._normal_scores(images[group::groups], object_name)
+            scores += found[0]
+            peaks += found[1]
+        return dataclasses.replace(fitted, calibration=Calibration.from_normal(scores, peaks, fpr))
+
+    def learn_normal(self, normal_images: Any, object_name: str = ANY_OBJECT, *, fpr: float = 0.05) -> AnomalyPredictor:
+        """All that normal images can teach: few-shot heads :meth:`fit` them, the others :meth:`calibrate` only."""
+        if type(self.head).fit is AnomalyHead.fit:
+            return self.calibrate(normal_images, object_name, fpr=fpr)
+        return self.fit(normal_images, object_name, fpr=fpr)
+
+    def calibrate(self, normal_images: Any, object_name: str = ANY_OBJECT, *, fpr: float = 0.01) -> AnomalyPredictor:
+        """A predictor that decides at a false-positive rate, by flawless images that it has not been fitted with.
+
+        Args:
+            normal_images: as for :meth:`fit`; ``1 / fpr - 1`` of them support the rate.
+            object_name: as for :meth:`predict`.
+            fpr: share of flawless images that may be called anomalous.
+
+        Raises:
+            ValueError: no images, or some that the predictor remembers.
+        """
+        images = _sorted_images(normal_images)
+        if self.remembered & {_digest(image) for image in images}:
+            raise ValueError(
+                "some of these images were given to fit(), so they look flawless by themselves; use others, or "
+                "fit(images, fpr=...), which leaves each out in turn"
+            )
+        return dataclasses.replace(
+            self, calibration=Calibration.from_normal(*self._normal_scores(images, object_name), fpr)
+        )
+
+    def calibrate_labelled(
+        self,
+        images: Any,
+        labels: Sequence[bool],
+        masks: Sequence[np.ndarray] = (),
+        object_name: str = ANY_OBJECT,
+    ) -> AnomalyPredictor:
+        """A predictor that decides at the best F1 on labelled validation images; never give it test images.
+
+        Args:
+            images: as for :meth:`predict`.
+            labels: whether each is anomalous.
+            masks: ``(H, W)`` bool of each image, at its size; left out, there is no pixel threshold.
+            object_name: as for :meth:`predict`.
+
+        Raises:
+            ValueError: one kind of image only, or a mask of another size than its image.
+        """
+        pixels = [source.load() for source in expand_sources(images)]
+        scores = self.score(pixels, object_name)
+        maps = [self.renderer.render(score.grid, score.original_hw) for score in scores] if len(masks) else []
+        calibration = Calibration.from_labelled([score.image_score for score in scores], labels, maps, masks)
+        return dataclasses.replace(self, calibration=calibration)
+
+    def with_thresholds(self, image: float | None = None, pixel: float | None = None) -> AnomalyPredictor:
+        """A predictor that decides by thresholds of the user's own."""
+        return dataclasses.replace(self, calibration=Calibration("given", image, pixel))
+
+    def _predict_one(self, image: np.ndarray, object_name: str, source: str, min_area_px: int) -> AnomalyPrediction:
+        score = self.score([image], object_name)[0]
+        scores = self.renderer.render(score.grid, score.original_hw)
+        plan = self._plan(image)
+        threshold = self.calibration.pixel_threshold
+        scale = (0.0, 1.0) if self.head.bounded or not threshold else (0.0, 2 * threshold)
+        sizes = {"resized_hw": plan.resized_hw, "window_hw": plan.crop_hw, "windows": plan.num_tiles}
+        return AnomalyPrediction(
+            map=scores,
+            image_score=score.image_score,
+            object_name=object_name,
+            calibration=self.calibration,
+            regions=find_regions(scores, self.calibration.pixel_threshold, min_area_px),
+            scale=scale,
+            source=source,
+            method=self.info.method,
+            metadata={**asdict(self.info), **sizes, "remembered_images": len(self.remembered), "ovperc": __version__},
+        )
+
+    def _texts(self, object_name: str) -> StateTexts | None:
+        if self.head.needs_fit and not self.remembered:
+            raise ValueError(
+                f"{self.method.name} compares with normal images and has seen none; call fit(normal_images) first"
+            )
+        return None if self.texts is None else self.texts(object_name)
+
+    def _plan(self, image: np.ndarray) -> Geometry:
+        if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+            got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise TypeError(f"image must be an array (H, W, 3) uint8 RGB; got {got}. Use ovperc.io.images.read_image")
+        return self.tiler.plan(image.shape[:2], self.backbone.stride_px)
+
+    def _tiles(self, image: np.ndarray, plan: Geometry) -> Tensor:
+        resized = resize_for_tower(image, plan.resized_hw, self.method.resize)
+        pixels = normalize(resized, self.preprocess.mean, self.preprocess.std, self.backbone.device)
+        return self.tiler.tiles(pixels, plan)
+
+    def _score_tiles(self, tiles: Tensor, texts: StateTexts | None) -> HeadScores:
+        parts = []
+        for part in tiles.split(self.max_tiles):
+            features = tower_pass(self.backbone, part, self.head.request())
+            parts.append(self.head.score(self.backbone, features, texts))
+        return HeadScores(torch.cat([part.grid for part in parts]), torch.cat([part.image for part in parts]))
+
+    def _merge(self, grid: Tensor, image: Tensor, plan: Geometry) -> AnomalyScore:
+        """Tiles of one image on one grid; ``(T, K, h, w)`` and ``(T,)``."""
+        if plan.num_tiles > 1:
+            canvas = splice(grid.flatten(2).transpose(1, 2), tuple(grid.shape[-2:]), plan, self.backbone.stride_px)
+        else:
+            canvas = grid[0]
+        value = image.amax() if self.method.tile_score == "max" else image.mean()
+        scores = canvas.float().cpu().numpy()
+        return AnomalyScore(scores[0] if len(scores) == 1 else scores, float(value), plan.original_hw)
+
+    @torch.inference_mode()
+    def _remember(self, images: Sequence[np.ndarray]) -> AnomalyPredictor:
+        head = self.head.fit(self.backbone, self._normal_features(images))
+        renderer = dataclasses.replace(self.renderer, combine=head.combine)
+        remembered = frozenset(_digest(image) for image in images)
+        return dataclasses.replace(self, head=head, renderer=renderer, remembered=remembered)
+
+    def _normal_features(self, images: Sequence[np.ndarray]) -> Iterator[TowerFeatures]:
+        for image in images:
+            for copy in (image, *(augmented(image, name) for name in self.method.augment)):
+                for part in self._tiles(copy, self._plan(copy)).split(self.max_tiles):
+                    yield tower_pass(self.backbone, part, self.head.request())
+
+    def _normal_scores(self, images: Sequence[np.ndarray], object_name: str) -> tuple[list[float], list[float]]:
+        scores = self.score(images, object_name)
+        peaks = [float(self.renderer.render(score.grid, score.original_hw).max()) for score in scores]
+        return [score.image_score for score in scores], peaks
+
+
+def augmented(image: np.ndarray, name: str) -> np.ndarray:
+    """A mirrored or turned copy of an image, one of :data:`ovperc.tasks.anomaly.method.AUGMENTATIONS`."""
+    if name in ("hflip", "vflip"):
+        return np.ascontiguousarray(np.flip(image, axis=1 if name == "hflip" else 0))
+    return np.ascontiguousarray(np.rot90(image, int(name.removeprefix("rot")) // 90))
+
+
+def _batches(members: Sequence[int], plans: Sequence[Geometry], max_tiles: int) -> Iterator[list[int]]:
+    """Images that share forward passes: as many as ``max_tiles`` windows hold, at least one."""
+    batch: list[int] = []
+    tiles = 0
+    for index in members:
+        if batch and tiles + plans[index].num_tiles > max_tiles:
+            yield batch
+            batch, tiles = [], 0
+        batch.append(index)
+        tiles += plans[index].num_tiles
+    if batch:
+        yield batch
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+
+
+def _sorted_images(images: Any) -> list[np.ndarray]:
+    """Images by their content, so that the order in which they were given leaves no trace.
+
+    Raises:
+        ValueError: there are none.
+    """
+    pixels = [source.load() for source in expand_sources(images)]
+    if not pixels:
+        raise ValueError("no normal images were given; at least one is needed")
+    return sorted(pixels, key=_digest)

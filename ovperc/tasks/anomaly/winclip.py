@@ -1,0 +1,78 @@
+"""WinCLIP: overlapping windows against words, and against windows of normal images (Jeong et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from ovperc.backbones.base import DenseBackbone
+from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadScores, margins, to_grid
+from ovperc.tasks.anomaly.patch_bank import PatchBank, fill_banks
+from ovperc.tasks.anomaly.state_texts import StateTexts
+from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest
+from ovperc.tasks.anomaly.windows import harmonic_aggregate, harmonic_mean
+
+
+@HEADS.register_module()
+class WinClipHead(AnomalyHead):
+    """Windows of several sides and the whole image, joined by harmonic means.
+
+    Without normal images the map is ``H(global, M_2, M_3)`` with ``M_k`` the harmonic mean over covering windows of
+    their probability of damage. With them, the map is the mean of that and of ``M_ref``, the mean over patches and
+    windows of ``(1 - cos) / 2`` to the nearest normal one, and the image score the mean of the global one and the
+    maximum of ``M_ref``.
+
+    Args:
+        sides: of the windows, in patches.
+        tau: temperature.
+        tap: block whose patch tokens are compared with normal ones, before the closing norm.
+    """
+
+    def __init__(self, sides: Sequence[int] = (2, 3), tau: float = 0.07, tap: int = -1) -> None:
+        super().__init__()
+        if tau <= 0:
+            raise ValueError(f"tau must be positive; got {tau}")
+        self.sides, self.tau, self.tap = tuple(sides), tau, tap
+        self.banks: tuple[PatchBank, ...] = ()
+
+    def request(self) -> TowerRequest:
+        """Image embedding, windows and, once fitted, patches; what :meth:`fit` reads is always there."""
+        return TowerRequest(main_taps=(self.tap,), pooled="stock", windows=self.sides)
+
+    def fit(self, backbone: DenseBackbone, normal: Iterable[TowerFeatures]) -> WinClipHead:
+        """See :class:`AnomalyHead`."""
+        fitted = copy.copy(self)
+        fitted.banks = fill_banks(map(self._described, normal))
+        return fitted
+
+    def score(self, backbone: DenseBackbone, features: TowerFeatures, texts: StateTexts | None) -> HeadScores:
+        """See :class:`AnomalyHead`; all in 0..1."""
+        whole = margins(features.pooled, texts, self.tau).sigmoid()
+        height, width = features.grid_hw
+        planes = [whole[:, None].expand(-1, height * width)]
+        for side in self.sides:
+            scores = margins(features.windows[side], texts, self.tau).sigmoid()
+            planes.append(harmonic_aggregate(scores, features.grid_hw, side))
+        patches = harmonic_mean(planes)
+        if not self.banks:
+            return HeadScores(to_grid(patches, features.grid_hw), whole)
+        reference = self._reference(features)
+        image = 0.5 * (whole + reference.amax(dim=-1))
+        return HeadScores(to_grid(0.5 * (patches + reference), features.grid_hw), image)
+
+    def _reference(self, features: TowerFeatures) -> Tensor:
+        """``M_ref``, ``(B, n)``."""
+        found = [0.5 * bank.distances(part) for bank, part in zip(self.banks, self._described(features), strict=True)]
+        for index, side in enumerate(self.sides, start=1):
+            found[index] = harmonic_aggregate(found[index], features.grid_hw, side)
+        return torch.stack(found).mean(dim=0)
+
+    def _described(self, features: TowerFeatures) -> list[Tensor]:
+        return [next(iter(features.main.values())), *(features.windows[side] for side in self.sides)]
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        return f"sides={self.sides}, tau={self.tau}"

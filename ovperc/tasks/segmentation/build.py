@@ -1,0 +1,78 @@
+"""From a method's config and a tower to a segmenter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ovperc.core.registry import AGGREGATORS, PROXIES, READOUTS, REFINERS, SCORE_RULES, TILERS, PartRegistry
+from ovperc.tasks.segmentation.segmenter import DenseSegmenter
+from ovperc.tasks.segmentation.spliced import SplicedSegmenter
+from ovperc.text.classifier import StreamingClassifier
+
+if TYPE_CHECKING:
+    from ovperc.backbones.loading import ClipModel
+    from ovperc.tasks.methods import MethodConfig
+
+_PART_REGISTRIES = {"readout": READOUTS, "score_rule": SCORE_RULES, "refiner": REFINERS}
+
+
+def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 16, **overrides: Any) -> DenseSegmenter:
+    """Builds a method on a tower.
+
+    Args:
+        method: parts and numbers; its view is adapted to the tower (:meth:`MethodConfig.view`).
+        clip: loaded with the method's ``pos_embed``.
+        max_tiles: windows per forward pass.
+        **overrides: other parts by field name, as configs or built objects; a ``tiler`` given here is
+            taken as it is, without adaptation.
+
+    Raises:
+        ValueError: an unknown field or part (near matches are offered), or a tower whose position table
+            is resized by another rule than the method's.
+    """
+    method = method.on(needs_stream=clip.needs_stream)
+    proxy = None if isinstance(overrides.get("proxy"), Mapping) else overrides.pop("proxy", None)
+    tiler = overrides.pop("tiler", None) or method.view(clip.preprocess.image_size_px, clip.backbone.stride_px)
+    method = method.replace(**{name: value for name, value in overrides.items() if name not in _PART_REGISTRIES})
+    parts = {name: overrides.get(name, getattr(method, name)) for name in _PART_REGISTRIES}
+    resized = getattr(clip.backbone, "pos_embed", method.pos_embed)
+    if resized != method.pos_embed:
+        raise ValueError(
+            f"method {method.name!r} resizes position tables by {method.pos_embed!r}, the tower was loaded with "
+            f"{resized!r}; use load_clip(..., pos_embed={method.pos_embed!r}), or override pos_embed={resized!r}"
+        )
+    if method.preprocess:
+        clip = dataclasses.replace(clip, preprocess=dataclasses.replace(clip.preprocess, **method.preprocess))
+    built = {name: None if part is None else _build_part(name, part, clip) for name, part in parts.items()}
+    built["readout"].to(clip.backbone.device)
+    built["proxy"] = proxy or _build_second(PROXIES, method.proxy, clip)
+    classifier = StreamingClassifier(**method.classifier)
+    built |= {"tiler": TILERS.build(tiler), "classifier": classifier, "max_tiles": max_tiles}
+    if method.splice is None:
+        return DenseSegmenter(clip, **built)
+    aggregator = _build_second(AGGREGATORS, method.splice.get("aggregator"), clip)
+    return SplicedSegmenter(clip, aggregator=aggregator, **built)
+
+
+def _build_part(name: str, part: Any, clip: ClipModel) -> Any:
+    if name == "refiner" and isinstance(part, Mapping) and "weights" in part:
+        return _build_second(REFINERS, part, clip)
+    return _PART_REGISTRIES[name].build(_beside(part, clip))
+
+
+def _build_second(registry: PartRegistry, config: Any, clip: ClipModel) -> Any:
+    """A part with a tower of its own, on the device and in the dtype of the first; built ones pass through."""
+    if not isinstance(config, Mapping):
+        return config
+    return registry.build({**_beside(config, clip), "device": clip.backbone.device, "dtype": clip.backbone.dtype})
+
+
+def _beside(part: Any, clip: ClipModel) -> Any:
+    """A part's config with the weights that go with the tower: ``mini`` beside clip-mini, ``weights`` else."""
+    if not isinstance(part, Mapping):
+        return part
+    settings = dict(part)
+    mini = settings.pop("mini", None)
+    return {**settings, "weights": mini} if mini is not None and clip.arch == "clip-mini" else settings

@@ -1,0 +1,247 @@
+"""Dense segmentation: an image is encoded once, and any words are then asked of its features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovperc.core.structures import DenseEmbeddings, Labels, ProxyFeatures, TextBank
+from ovperc.readout.base import Readout
+from ovperc.refine.base import LabelRefiner, Refiner
+from ovperc.text.classifier import StreamingClassifier, check_bank
+from ovperc.text.score_rules import ScoreRule
+from ovperc.text.streaming import Progress
+from ovperc.tiling import Geometry, Stitcher, Tiler, normalize, resize_image
+
+if TYPE_CHECKING:
+    from ovperc.backbones.loading import ClipModel
+    from ovperc.backbones.proxy import ProxyTower
+
+_TENSORS = tuple(entry.name for entry in dataclasses.fields(DenseEmbeddings))
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One image, ready for any words.
+
+    Attributes:
+        embeddings: of all ``T`` windows of the image.
+        stitcher: from the windows' patch grids to the original size.
+        fingerprint: of the encoder; banks of another one are refused.
+        guide: ``(3, h, w)`` float32, the resized and normalised image; present where a refiner asks for it.
+        seen: the second look at the image that a label refiner takes.
+    """
+
+    embeddings: DenseEmbeddings
+    stitcher: Stitcher
+    fingerprint: str
+    guide: Tensor | None = None
+    seen: Any = None
+
+    @property
+    def original_hw(self) -> tuple[int, int]:
+        """Height and width of the image in pixels."""
+        return self.stitcher.output_hw
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """An image cut up: ``pixels`` ``(1, 3, h, w)`` resized and normalised, ``tiles`` ``(T, 3, th, tw)``."""
+
+    geometry: Geometry
+    pixels: Tensor
+    tiles: Tensor
+
+
+class DenseSegmenter:
+    """Tiler -> tower -> readout -> classifier; holds parts, no state.
+
+    Args:
+        clip: image tower, preprocessing and fingerprint; the text tower is not used here.
+        readout: patch embeddings from the tower's taps.
+        tiler: resize and window rule.
+        classifier: labels from embeddings and a text bank.
+        score_rule: changes scores by statistics of the image; None for plain cosines.
+        refiner: smooths score maps by the image, or redraws the labels; None for none.
+        proxy: second tower, for affinities that take their weights from one.
+        max_tiles: windows per forward pass, which bounds memory; results agree up to rounding.
+    """
+
+    def __init__(
+        self,
+        clip: ClipModel,
+        readout: Readout,
+        tiler: Tiler,
+        classifier: StreamingClassifier,
+        score_rule: ScoreRule | None = None,
+        refiner: Refiner | LabelRefiner | None = None,
+        proxy: ProxyTower | None = None,
+        max_tiles: int = 16,
+    ) -> None:
+        if max_tiles < 1:
+            raise ValueError(f"max_tiles must be at least 1; got {max_tiles}")
+        self.clip = clip
+        self.readout = readout
+        self.tiler = tiler
+        self.classifier = classifier
+        self.score_rule = score_rule
+        self.refiner = refiner
+        self.proxy = proxy
+        self.max_tiles = max_tiles
+
+    def encode(self, image: np.ndarray) -> EncodedImage:
+        """Everything that depends on the image only.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB, any size (:func:`ovperc.io.images.read_image` makes one).
+
+        Raises:
+            TypeError: the image is not a uint8 array.
+            ValueError: the image has another shape, or no pixels.
+        """
+        return self.encode_batch([image])[0]
+
+    @torch.inference_mode()
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """Encodes images of any sizes; windows of equal size share forward passes of up to ``max_tiles``.
+
+        Args:
+            images: as for :meth:`encode`.
+
+        Returns:
+            One entry per image, in order; each equals :meth:`encode` of that image up to rounding.
+        """
+        windows = [self._cut(image) for image in images]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, entry in enumerate(windows):
+            groups.setdefault(tuple(entry.tiles.shape[-2:]), []).append(index)
+        encoded: dict[int, EncodedImage] = {}
+        for members in groups.values():
+            tiles = torch.cat([windows[index].tiles for index in members])
+            counts = [len(windows[index].tiles) for index in members]
+            parts = zip(tiles.split(self.max_tiles), self._describe(tiles, counts), strict=True)
+            embeddings = _concatenate([self._embed(part, proxy) for part, proxy in parts])
+            for index, part in zip(members, _split(embeddings, counts), strict=True):
+                encoded[index] = self._pack(windows[index], part, images[index])
+        return [encoded[index] for index in range(len(windows))]
+
+    @torch.inference_mode()
+    def segment(self, encoded: EncodedImage, bank: TextBank, progress: Progress | None = None) -> Labels:
+        """Labels and confidence at the original size.
+
+        Args:
+            encoded: from :meth:`encode`.
+            bank: words embedded by the same model.
+            progress: called with prompts done and prompts in all.
+
+        Raises:
+            ValueError: the bank was made by another encoder.
+        """
+        parts = self._classified(encoded, bank)
+        coarse = self.classifier(*parts, **self._extras(encoded), progress=progress)
+        return self._redraw(encoded, parts, coarse) if isinstance(self.refiner, LabelRefiner) else coarse
+
+    @torch.inference_mode()
+    def scores(self, encoded: EncodedImage, bank: TextBank, *, raw: bool = False) -> Tensor:
+        """Dense scores ``(C, H, W)`` float32, probabilities or (``raw``) cosines; made only on request.
+
+        A label refiner does not change them.
+        """
+        return self.classifier.scores(*self._classified(encoded, bank), raw=raw, **self._extras(encoded))
+
+    def _classified(self, encoded: EncodedImage, bank: TextBank) -> tuple[DenseEmbeddings, TextBank, Stitcher]:
+        patches = encoded.embeddings.patches
+        check_bank(bank, encoded.fingerprint, patches.shape[1])
+        bank = bank if bank.embeddings.device == patches.device else bank.to(patches.device)
+        return encoded.embeddings, bank, encoded.stitcher
+
+    def _redraw(
+        self, encoded: EncodedImage, parts: tuple[DenseEmbeddings, TextBank, Stitcher], coarse: Labels
+    ) -> Labels:
+        """The label refiner's answer; scores are made for the classes of the coarse one only."""
+        if encoded.seen is None:
+            raise ValueError("the image was encoded without a look for the refiner; encode it with this segmenter")
+        present = torch.unique(coarse.labels).long()
+        scores = self.classifier.scores(*parts, **self._extras(encoded), classes=present)
+        compact = torch.searchsorted(present, coarse.labels.long()).to(torch.int32)
+        refined = self.refiner.redraw(encoded.seen, compact, scores)
+        notes = {"refined_regions": refined.accepted, "asked_regions": refined.regions}
+        if refined.accepted == 0:
+            return dataclasses.replace(coarse, notes=notes)
+        labels = present[refined.labels.long()].to(torch.int32)
+        redrawn = refined.scores.sum(dim=0) > 0
+        confidence = torch.where(redrawn, refined.scores.amax(dim=0), coarse.confidence).clamp(0.0, 1.0)
+        return Labels(labels, confidence, notes)
+
+    def _extras(self, encoded: EncodedImage) -> dict[str, Any]:
+        guide = None
+        if isinstance(self.refiner, LabelRefiner):
+            return {"rule": self.score_rule}
+        if self.refiner is not None:
+            if encoded.guide is None:
+                raise ValueError("the image was encoded without a guide for the refiner; encode it with this segmenter")
+            guide = F.interpolate(encoded.guide[None], encoded.original_hw, mode="bilinear", align_corners=False)[0]
+        return {"rule": self.score_rule, "refiner": self.refiner, "guide": guide}
+
+    def _cut(self, image: np.ndarray) -> _Windows:
+        if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[-1] != 3:
+            got = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise TypeError(f"image must be an array (H, W, 3) uint8 RGB; got {got}. Use ovperc.io.images.read_image")
+        backbone, preprocess = self.clip.backbone, self.clip.preprocess
+        geometry = self.tiler.plan(image.shape[:2], backbone.stride_px)
+        resized = resize_image(image, geometry.resized_hw)
+        pixels = normalize(resized, preprocess.mean, preprocess.std, backbone.device)
+        return _Windows(geometry, pixels, self.tiler.tiles(pixels, geometry))
+
+    def _describe(self, tiles: Tensor, counts: Sequence[int]) -> Iterable[ProxyFeatures | None]:
+        """What the second tower says, one entry per forward pass; ``counts`` windows of each image, in order."""
+        parts = tiles.split(self.max_tiles)
+        if self.proxy is None:
+            return [None] * len(parts)
+        described = (self.proxy.describe(part, self.clip.preprocess) for part in parts)
+        return self.proxy.share_means(described, counts)
+
+    def _embed(self, tiles: Tensor, proxy: ProxyFeatures | None = None) -> DenseEmbeddings:
+        """Embeddings of one forward pass of windows ``(T, 3, th, tw)``."""
+        backbone = self.clip.backbone
+        with_keys = self.score_rule is not None and self.score_rule.needs_keys
+        features = backbone.forward_dense(tiles, self.readout.taps(backbone, with_keys=with_keys))
+        embeddings = self.readout(backbone, features, proxy, with_keys=with_keys)
+        if self.score_rule is None or not self.score_rule.needs_pooled:
+            return embeddings
+        pooled = F.normalize(backbone.encode_pooled(tiles).float(), dim=-1)
+        return dataclasses.replace(embeddings, pooled=pooled)
+
+    def _pack(self, windows: _Windows, embeddings: DenseEmbeddings, image: np.ndarray) -> EncodedImage:
+        stitcher = Stitcher(windows.geometry, embeddings.grid_hw, embeddings.patches.device)
+        if isinstance(self.refiner, LabelRefiner):
+            return EncodedImage(embeddings, stitcher, self.clip.fingerprint, seen=self.refiner.embed(image))
+        guide = None if self.refiner is None else windows.pixels[0]
+        return EncodedImage(embeddings, stitcher, self.clip.fingerprint, guide)
+
+
+def _concatenate(parts: list[DenseEmbeddings]) -> DenseEmbeddings:
+    """Windows of several forward passes as one; all parts hold the same fields."""
+    if len(parts) == 1:
+        return parts[0]
+    fields = ([getattr(part, name) for part in parts] for name in _TENSORS)
+    return DenseEmbeddings(*(None if tensors[0] is None else torch.cat(tensors) for tensors in fields))
+
+
+def _split(embeddings: DenseEmbeddings, counts: list[int]) -> list[DenseEmbeddings]:
+    """Windows of several images apart; copies, so that one image kept does not keep its batch."""
+    if len(counts) == 1:
+        return [embeddings]
+    fields = (getattr(embeddings, name) for name in _TENSORS)
+    split = [[None] * len(counts) if tensor is None else tensor.split(counts) for tensor in fields]
+    return [
+        DenseEmbeddings(*(None if tensor is None else tensor.clone() for tensor in row))
+        for row in zip(*split, strict=True)
+    ]

@@ -1,0 +1,71 @@
+"""Segmentation of spliced features: windows are merged before they are classified, not after."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovperc.affinity.sam_correlation import SamCorrelation
+from ovperc.core.structures import DenseEmbeddings
+from ovperc.readout.base import Readout
+from ovperc.tasks.segmentation.segmenter import DenseSegmenter, EncodedImage
+from ovperc.tiling.splice import as_one_window, splice
+
+
+class SplicedSegmenter(DenseSegmenter):
+    """As :class:`DenseSegmenter`, with one canvas of features for the whole image (Shi et al., Trident).
+
+    The last block's output of all windows is spliced, averaged once more over the whole image by an aggregator where
+    there is one, and then goes through the tower's final norm and projection once.
+
+    Args:
+        aggregator: the global average; None for none.
+        **parts: as for :class:`DenseSegmenter`.
+
+    Raises:
+        ValueError: a readout or score rule that works on windows by themselves.
+    """
+
+    def __init__(self, *args: Any, aggregator: SamCorrelation | None = None, **parts: Any) -> None:
+        super().__init__(*args, **parts)
+        self.aggregator = aggregator
+        if type(self.readout).embed is not Readout.embed:
+            raise ValueError(f"{type(self.readout).__name__} averages within a window and cannot be spliced")
+        rule = self.score_rule
+        if rule is not None and rule.needs_keys:
+            raise ValueError(f"{type(rule).__name__} reads keys of windows, which a splice merges")
+
+    @torch.inference_mode()
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """Encodes images one after the other; windows of each share forward passes of up to ``max_tiles``."""
+        return [self._encode_one(image) for image in images]
+
+    def _encode_one(self, image: np.ndarray) -> EncodedImage:
+        windows, backbone = self._cut(image), self.clip.backbone
+        taps, tokens, grid_hw = self.readout.taps(backbone), [], (0, 0)
+        described = self._describe(windows.tiles, [len(windows.tiles)])
+        for part, proxy in zip(windows.tiles.split(self.max_tiles), described, strict=True):
+            features = backbone.forward_dense(part, taps)
+            tokens.append(self.readout.tokens(backbone, features, proxy))
+            grid_hw = self.readout.output_grid(features, proxy)
+        canvas = splice(torch.cat(tokens), grid_hw, windows.geometry, backbone.stride_px)
+        if self.aggregator is not None:
+            canvas = self.aggregator.aggregate(self.aggregator.embed(image), canvas)
+        embedded = backbone.project(canvas.flatten(1).T[None].to(backbone.dtype))
+        unit = F.normalize(embedded.float(), dim=-1)
+        patches = unit.transpose(1, 2).unflatten(2, canvas.shape[1:])
+        whole = dataclasses.replace(windows, geometry=as_one_window(windows.geometry))
+        return self._pack(whole, DenseEmbeddings(patches, pooled=self._pooled(windows.tiles)), image)
+
+    def _pooled(self, tiles: Tensor) -> Tensor | None:
+        """Pooled embeddings of all windows, ``(T, E)``, where the score rule reads them."""
+        if self.score_rule is None or not self.score_rule.needs_pooled:
+            return None
+        parts = [self.clip.backbone.encode_pooled(part) for part in tiles.split(self.max_tiles)]
+        return F.normalize(torch.cat(parts).float(), dim=-1)

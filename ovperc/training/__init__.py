@@ -1,0 +1,1 @@
+"""Training on mmengine's Runner: models, objectives, losses, loops and checkpoints."""

@@ -1,0 +1,233 @@
+"""Features of frozen towers, computed once for all epochs of training a head."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ovperc.backbones.base import DenseBackbone
+from ovperc.backbones.loading import ClipModel, load_clip
+from ovperc.core.atomic import atomic_write
+from ovperc.core.registry import DATASETS
+from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest, tower_pass
+from ovperc.tiling import normalize
+from ovperc.tiling.square import SquareTiler, resize_for_tower
+from ovperc.weights.reading import CheckpointError
+
+_PASS = 8
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """What a head is trained on.
+
+    Attributes:
+        patches: one ``(B, n, D)`` float16 per tap.
+        pooled: ``(B, E)`` float32, not normalised.
+        masks: ``(B, S, S)`` bool at the size of the tower's input.
+        anomalous: ``(B,)`` bool.
+        words: what each image shows.
+        grid_hw: patch grid.
+    """
+
+    patches: tuple[Tensor, ...]
+    pooled: Tensor
+    masks: Tensor
+    anomalous: Tensor
+    words: tuple[str, ...]
+    grid_hw: tuple[int, int]
+
+
+@DATASETS.register_module()
+class AnomalyFeatures(Dataset):
+    """Batches of cached features; item ``i`` is the ``i``-th batch of an endless sequence of shuffled epochs.
+
+    Args:
+        images: ``dict(set="visa", root=...)`` for the test images of a set of files, ``dict(type=NAME, ...)`` for a
+            registered data set, or the set (``AnomalyImages``). Only images with a mask count.
+        clip: ``dict(arch=..., weights=..., pos_embed=...)`` for ``load_clip``, or a loaded model.
+        request: fields of :class:`TowerRequest`; side taps are projected into the joint space, main taps are kept as
+            they are.
+        size_px: side of the square that images are squashed to.
+        batch_size: images of a batch.
+        length: number of batches; None for one epoch.
+        seed: of the order.
+        resize: rule of the resize.
+        cache_file: ``.npz`` that holds the features from run to run; None keeps them in memory.
+
+    Raises:
+        ValueError: no image has a mask, or a mask has another size than its image.
+        CheckpointError: ``cache_file`` belongs to other images, another tower or another request.
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        clip: dict[str, Any] | ClipModel,
+        request: Mapping[str, Any],
+        size_px: int,
+        batch_size: int = 8,
+        length: int | None = None,
+        seed: int = 0,
+        resize: str = "bicubic",
+        cache_file: str | Path | None = None,
+    ) -> None:
+        images = _open(images) if isinstance(images, Mapping) else images
+        clip = load_clip(**clip) if isinstance(clip, dict) else clip
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in request.items()}
+        self.request = TowerRequest(**fields)
+        self.batch_size, self.seed = batch_size, seed
+        table = _cached(images, clip, self.request, size_px, resize, cache_file)
+        self.patches = [torch.from_numpy(table[f"patches_{tap}"]) for tap in range(_taps(self.request))]
+        self.pooled, self.masks = torch.from_numpy(table["pooled"]), torch.from_numpy(table["masks"])
+        self.grid_hw = tuple(int(side) for side in table["grid_hw"])
+        self.words = tuple(str(word) for word in table["words"])
+        self.length = -(-len(self.words) // batch_size) if length is None else length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> FeatureBatch:
+        rows = torch.tensor(self._rows(int(index)))
+        masks = self.masks[rows]
+        return FeatureBatch(
+            tuple(part[rows] for part in self.patches),
+            self.pooled[rows],
+            masks,
+            masks.flatten(1).any(dim=1),
+            tuple(self.words[row] for row in rows.tolist()),
+            self.grid_hw,
+        )
+
+    def _rows(self, index: int) -> list[int]:
+        """Images of a batch; an epoch that ends inside it goes over into the next."""
+        count = len(self.words)
+        rows = []
+        for place in range(index * self.batch_size, (index + 1) * self.batch_size):
+            epoch, offset = divmod(place, count)
+            rows.append(int(np.random.default_rng((self.seed, epoch)).permutation(count)[offset]))
+        return rows
+
+
+def _open(images: Mapping[str, Any]) -> Any:
+    if "set" not in images:
+        return DATASETS.build(dict(images))
+    from ovperc.data.anomaly.sets import open_set
+
+    settings = dict(images)
+    return open_set(settings.pop("set"), **settings)
+
+
+def encode_for_training(backbone: DenseBackbone, images: Tensor, request: TowerRequest) -> tuple[list[Tensor], Tensor]:
+    """Patches of every tap and the image embedding, as a head's training reads them.
+
+    Returns:
+        ``(B, n, D)`` per tap (side taps projected and of unit length), and ``(B, E)``.
+    """
+    features: TowerFeatures = tower_pass(backbone, images, request)
+    side = [
+        torch.nn.functional.normalize(backbone.project(stream).float(), dim=-1) for stream in features.side.values()
+    ]
+    return [*side, *features.main.values()], features.pooled
+
+
+def _taps(request: TowerRequest) -> int:
+    return len(request.side_taps) + len(request.main_taps)
+
+
+def _cached(
+    images: Any, clip: ClipModel, request: TowerRequest, size_px: int, resize: str, cache_file: str | Path | None
+) -> Mapping[str, np.ndarray]:
+    if cache_file is None:
+        return _encode_all(images, clip, request, size_px, resize)
+    key = _key(images, clip.backbone, request, size_px, resize)
+    path = Path(cache_file).expanduser()
+    if path.suffix != ".npz":
+        raise ValueError(f"cache_file must end in .npz; got {str(path)!r}")
+    if path.is_file():
+        table = np.load(path, allow_pickle=False)
+        if str(table["key"]) != key:
+            raise CheckpointError(f"the features in {path} are of other images, weights or settings; delete the file")
+        return table
+    table = _encode_all(images, clip, request, size_px, resize)
+    with atomic_write(path) as (temporary,), temporary.open("wb") as file:
+        np.savez(file, key=key, **table)
+    return table
+
+
+def _key(images: Any, backbone: DenseBackbone, request: TowerRequest, size_px: int, resize: str) -> str:
+    digest = hashlib.blake2b(json.dumps([asdict(request), size_px, resize]).encode(), digest_size=16)
+    for name, value in sorted(backbone.state_dict().items()):
+        digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
+    for index, record in enumerate(images.records):
+        digest.update(record.name.encode())
+        if index % max(1, len(images) // 8) == 0:  # a sample of the pixels tells sets of equal names apart
+            digest.update(images[index].image.tobytes())
+    return digest.hexdigest()
+
+
+def _encode_all(
+    images: Any, clip: ClipModel, request: TowerRequest, size_px: int, resize: str
+) -> dict[str, np.ndarray]:
+    backbone, preprocess = clip.backbone, clip.preprocess
+    side = SquareTiler(size_px).resized_hw((size_px, size_px), backbone.stride_px)
+    parts: list[list[np.ndarray]] = [[] for _ in range(_taps(request) + 1)]
+    masks, words, pixels = [], [], []
+    for index in range(len(images)):
+        sample = images[index]
+        if sample.mask is None:
+            continue
+        if sample.mask.shape != sample.image.shape[:2]:
+            raise ValueError(
+                f"{sample.record.name}: the mask is {sample.mask.shape}, its image {sample.image.shape[:2]}; they must "
+                "have one size"
+            )
+        resized = resize_for_tower(sample.image, side, resize)
+        pixels.append(normalize(resized, preprocess.mean, preprocess.std, backbone.device))
+        masks.append(squash_mask(sample.mask, side))
+        words.append(images.words[sample.record.category])
+        if len(pixels) == _PASS or index == len(images) - 1:
+            _append(parts, backbone, pixels, request)
+            pixels = []
+    if pixels:
+        _append(parts, backbone, pixels, request)
+    if not masks:
+        raise ValueError("no image of the set has a mask; training needs some")
+    arrays = [np.concatenate(part) for part in parts]
+    grid_hw = (side[0] // backbone.stride_px, side[1] // backbone.stride_px)
+    table = {f"patches_{tap}": array for tap, array in enumerate(arrays[:-1])}
+    return {
+        **table,
+        "pooled": arrays[-1],
+        "masks": np.stack(masks),
+        "words": np.array(words),
+        "grid_hw": np.array(grid_hw),
+    }
+
+
+@torch.no_grad()
+def _append(
+    parts: Sequence[list[np.ndarray]], backbone: DenseBackbone, pixels: Sequence[Tensor], request: TowerRequest
+) -> None:
+    patches, pooled = encode_for_training(backbone, torch.cat(list(pixels)), request)
+    for part, stream in zip(parts, patches, strict=False):
+        part.append(stream.to(torch.float16).cpu().numpy())
+    parts[-1].append(pooled.float().cpu().numpy())
+
+
+def squash_mask(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """A mask at the size of the tower's input, as the published evaluations make it: bilinear, then above a half."""
+    if mask.shape == tuple(size_hw):
+        return mask.astype(bool)
+    grey = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.array(grey.resize(size_hw[::-1], Image.Resampling.BILINEAR)) > 127
