@@ -140,9 +140,9 @@ class _Noise:
     """A predictor that costs nothing."""
 
     def __init__(self) -> None:
-        from ovperc.tasks.anomaly.map_renderer import MapRenderer
+        from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 
-        self.head, self.renderer, self.count = SimpleNamespace(needs_fit=False), MapRenderer(8), 0
+        self.head, self.upsampler, self.count = SimpleNamespace(needs_fit=False), MapUpsampler(8), 0
 
     def score(self, images: list[np.ndarray], object_name: str) -> list[Any]:
         from ovperc.tasks.anomaly.score import AnomalyScore
@@ -156,11 +156,11 @@ def many_maps_call(count: int) -> Callable[[], object]:
     """Prepares the evaluation of ``count`` generated images; the call that is returned runs it."""
     import torch
 
-    from ovperc.evaluation.anomaly_run import AnomalyProtocol, AnomalyRun
+    from ovperc.evaluation.anomaly_run import AnomalyEvalSettings, AnomalyRun
     from ovperc.evaluation.grid_store import GridStore
 
     torch.set_num_threads(1)
-    protocol = AnomalyProtocol(shots=0, max_positives=1 << 16, legacy_pro=False)
+    protocol = AnomalyEvalSettings(shots=0, max_positives=1 << 16, legacy_pro=False)
 
     def call() -> object:
         with tempfile.TemporaryDirectory() as folder:

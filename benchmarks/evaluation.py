@@ -15,7 +15,7 @@ import torch
 from benchmarks.case import Case, Measurement, Options
 from benchmarks.foundation import random_bank, random_image
 from benchmarks.memory import peak_memory
-from ovperc.core.structures import Labels, TextBank
+from ovperc.core.structures import SegmentationMap, TextBank
 from ovperc.core.timing import paired_ratio
 
 METRIC_HW = (512, 683)
@@ -127,7 +127,7 @@ class _TimedSegmenter:
     def encode(self, image: np.ndarray) -> Any:
         return self._timed(self.segmenter.encode, image)
 
-    def segment(self, encoded: Any, bank: TextBank) -> Labels:
+    def segment(self, encoded: Any, bank: TextBank) -> SegmentationMap:
         return self._timed(self.segmenter.segment, encoded, bank)
 
 
@@ -136,7 +136,7 @@ def loop_overhead(options: Options) -> Iterator[Measurement]:
     from benchmarks.foundation import _segmenter
     from ovperc.data.benchmarks import Benchmark
     from ovperc.data.segmentation import SegmentationDataset
-    from ovperc.evaluation.test_run import run_test
+    from ovperc.evaluation.eval_loop import run_eval_loop
     from ovperc.training.compat import prepare_mmengine, prepare_mmseg
 
     prepare_mmengine()
@@ -148,7 +148,7 @@ def loop_overhead(options: Options) -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         source = _TimedFiles(Path(folder), LOOP_IMAGES, METRIC_CLASSES)
         segmenter = _TimedSegmenter(inner)
-        run_test(segmenter, bank, SegmentationDataset(source), row, work_dir=Path(folder) / "run")  # type: ignore[arg-type]
+        run_eval_loop(segmenter, bank, SegmentationDataset(source), row, work_dir=Path(folder) / "run")  # type: ignore[arg-type]
         whole = time.process_time() - source.started
     needed = segmenter.seconds + source.seconds
     yield Measurement(
@@ -191,15 +191,15 @@ class _Constant:
         time.sleep(self.wait_s)
         return image.shape[:2]
 
-    def segment(self, encoded: tuple[int, int], bank: TextBank) -> Labels:
-        return Labels(torch.zeros(encoded, dtype=torch.int32), torch.ones(encoded))
+    def segment(self, encoded: tuple[int, int], bank: TextBank) -> SegmentationMap:
+        return SegmentationMap(torch.zeros(encoded, dtype=torch.int32), torch.ones(encoded))
 
 
 def many_images_call(count: int) -> Callable[[], object]:
     """Prepares an evaluation of ``count`` generated images; the call that is returned runs it."""
     from ovperc.data.benchmarks import Benchmark
     from ovperc.data.segmentation import SegmentationDataset
-    from ovperc.evaluation.test_run import TestOptions, run_test
+    from ovperc.evaluation.eval_loop import EvalOptions, run_eval_loop
     from ovperc.training.compat import prepare_mmengine
 
     prepare_mmengine()
@@ -209,8 +209,8 @@ def many_images_call(count: int) -> Callable[[], object]:
 
     def call() -> object:
         with tempfile.TemporaryDirectory() as folder:
-            options = TestOptions(keep_worst=20, presence=5)
-            return run_test(_Constant(), bank, dataset, row, work_dir=folder, options=options)  # type: ignore[arg-type]
+            options = EvalOptions(keep_worst=20, presence=5)
+            return run_eval_loop(_Constant(), bank, dataset, row, work_dir=folder, options=options)  # type: ignore[arg-type]
 
     return call
 
@@ -242,7 +242,7 @@ def loading_overlap(options: Options) -> Iterator[Measurement]:
     """Time of a run with two loading processes over that with none; 30 ms to load, 30 ms to segment each image."""
     from ovperc.data.benchmarks import Benchmark
     from ovperc.data.segmentation import SegmentationDataset
-    from ovperc.evaluation.test_run import TestOptions, run_test
+    from ovperc.evaluation.eval_loop import EvalOptions, run_eval_loop
     from ovperc.training.compat import prepare_mmengine
 
     prepare_mmengine()
@@ -250,9 +250,9 @@ def loading_overlap(options: Options) -> Iterator[Measurement]:
 
     def run(workers: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            run_test(
+            run_eval_loop(
                 _Constant(_SlowNoise.wait_s), bank, SegmentationDataset(_SlowNoise(100)), row,  # type: ignore[arg-type]
-                work_dir=folder, options=TestOptions(num_workers=workers),
+                work_dir=folder, options=EvalOptions(num_workers=workers),
             )  # fmt: skip
 
     ratio = paired_ratio(lambda: run(2), lambda: run(0), runs=min(options.runs, 3), warmup=1)

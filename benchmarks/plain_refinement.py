@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from segment_anything.modeling.image_encoder import add_decomposed_rel_pos, window_partition, window_unpartition
 from torch import Tensor, nn
 
-from ovperc.affinity.proxy import ProxyAffinity
+from ovperc.affinity.guide import GuideAffinity
 from ovperc.affinity.sam_correlation import SamCorrelation
-from ovperc.backbones.proxy import renormalize
+from ovperc.backbones.guide import renormalize
 from ovperc.core.structures import TextBank
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 from ovperc.tiling import Geometry, normalize, resize_image
@@ -49,7 +49,7 @@ def plain_proxyclip(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank
         unit, grid_hw = _dino(segmenter, tile)
         means = (unit @ unit.transpose(1, 2)).mean(dim=(1, 2))
         tokens, clip_hw = _before_last(segmenter, tile)
-        mixed = _proxy_attention(segmenter, tokens, clip_hw, unit, grid_hw, means)
+        mixed = _guide_attention(segmenter, tokens, clip_hw, unit, grid_hw, means)
         maps.append(_cosines(segmenter, mixed, bank).transpose(1, 2).unflatten(2, grid_hw))
     return _answer(_merged(geometry, torch.cat(maps)), _SCALE, bank)
 
@@ -87,7 +87,7 @@ def plain_dinoiser(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank)
         if bank.background.words:
             best = chance.amax(dim=-1)
             objects = readout.heads.bkg_decoder(F.normalize(_maps(seen, grid_hw), dim=1)).flatten(1).sigmoid()
-            background = (best < segmenter.score_rule.delta) & (objects <= 0.5)
+            background = (best < segmenter.logit_rule.delta) & (objects <= 0.5)
             chance[..., 0] = torch.where(background, 1.0, chance[..., 0])
         maps.append(_maps(chance, grid_hw))
     return _answer(_merged(geometry, torch.cat(maps)), 1.0, bank)
@@ -101,7 +101,7 @@ def plain_trident(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank) 
     unit, grid_hw = _dino(segmenter, tiles)
     means = (unit @ unit.transpose(1, 2)).mean().expand(len(unit))
     tokens, clip_hw = _before_last(segmenter, tiles)
-    mixed = _proxy_attention(segmenter, tokens, clip_hw, unit, grid_hw, means)
+    mixed = _guide_attention(segmenter, tokens, clip_hw, unit, grid_hw, means)
     canvas = _spliced(mixed, grid_hw, geometry, backbone.stride_px)
     matrix, size = _sam_matrix(segmenter.aggregator, image)
     features = F.interpolate(canvas[None], size, mode="bilinear")[0].flatten(1)
@@ -129,16 +129,16 @@ def _cut(segmenter: DenseSegmenter, image: np.ndarray) -> tuple[Geometry, Tensor
 
 def _dino(segmenter: DenseSegmenter, tiles: Tensor) -> tuple[Tensor, tuple[int, int]]:
     """Unit patches of DINO's closing norm, ``(T, n, C)``; attention matrices are formed in every block."""
-    proxy = segmenter.proxy
-    images = renormalize(tiles, segmenter.clip.preprocess, proxy.preprocess)
-    tokens, grid_hw, _ = proxy.backbone.embed(images)
-    for block in proxy.backbone.tower.blocks:
+    guide = segmenter.guide
+    images = renormalize(tiles, segmenter.clip.preprocess, guide.preprocess)
+    tokens, grid_hw, _ = guide.backbone.embed(images)
+    for block in guide.backbone.tower.blocks:
         attention, normed = block.attn, block.norm1(tokens)
         qkv = attention.qkv(normed).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
         matrix = torch.softmax((qkv[0] @ qkv[1].transpose(-2, -1)) * attention.scale, dim=-1)
         tokens = tokens + block.ls1(attention.proj((matrix @ qkv[2]).transpose(1, 2).flatten(2)))
         tokens = tokens + block.ls2(block.mlp(block.norm2(tokens)))
-    patches = proxy.backbone.tower.norm(tokens)[:, proxy.backbone.num_prefix :]
+    patches = guide.backbone.tower.norm(tokens)[:, guide.backbone.num_prefix :]
     return F.normalize(patches, dim=-1), grid_hw
 
 
@@ -155,7 +155,7 @@ def _in_projection(attention: nn.MultiheadAttention, normed: Tensor) -> Tensor:
     return F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
 
 
-def _proxy_attention(
+def _guide_attention(
     segmenter: DenseSegmenter,
     tokens: Tensor,
     clip_hw: tuple[int, int],
@@ -165,7 +165,7 @@ def _proxy_attention(
 ) -> Tensor:
     """The last block's output, ``(T, m, D)`` on DINO's grid."""
     block = segmenter.clip.backbone.tower.transformer.resblocks[-1]
-    affinity: ProxyAffinity = segmenter.readout.affinity
+    affinity: GuideAffinity = segmenter.readout.affinity
     heads = block.attn.num_heads
     value = _in_projection(block.attn, block.ln_1(tokens[:, 1:])).chunk(3, dim=-1)[2]
     value = F.interpolate(_maps(value, clip_hw), grid_hw, mode="bilinear").flatten(2)

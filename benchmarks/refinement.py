@@ -56,7 +56,7 @@ def refined_segmenter(method: str, device: str = "cpu", dtype: str = "float32", 
             torch.manual_seed(0)
             parts["readout"] = DinoiserReadout(heads=DinoiserHeads(clip.backbone.width).eval())
     else:
-        parts["proxy"] = {**config.proxy, "weights": "random", "arch": towers.get("dino", DINO_ARCH)}
+        parts["guide"] = {**config.guide, "weights": "random", "arch": towers.get("dino", DINO_ARCH)}
     if method == "trident":
         aggregator = {**config.splice["aggregator"], "weights": towers.get("sam", SAM_WEIGHTS)}
         parts["splice"] = {"aggregator": aggregator}
@@ -86,7 +86,7 @@ def bare_towers(segmenter: Any, image: Any) -> Callable[[], None]:
     shape, where = (geometry.num_tiles, 3, *geometry.tile_hw), {"device": backbone.device, "dtype": backbone.dtype}
     model = open_clip.create_model(CLIP_ARCH, pretrained=None, force_image_size=geometry.tile_hw)
     towers = [(model.visual.eval().to(**where), torch.randn(shape, **where))]
-    if segmenter.proxy is not None:
+    if segmenter.guide is not None:
         dino = timm.create_model(DINO_ARCH, pretrained=False, img_size=geometry.tile_hw, num_classes=0)
         towers.append((dino.eval().to(**where), torch.randn(shape, **where)))
     aggregator = getattr(segmenter, "aggregator", None)

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     from benchmarks import all_cases
-    from ovperc.core.registry import suggest
+    from ovperc.core.naming import suggest
 
     cases = all_cases()
     if args.list:

@@ -10,7 +10,7 @@ method = dict(
     head=dict(type="TextMapHead", side_blocks=19, taps=(-1,), tau=0.07, pooled="bare"),
     texts=dict(type="PromptTexts", source=None),
     tiler=dict(type="SquareTiler", size_px=518),
-    renderer=dict(sigma_px=4.0),
+    upsampler=dict(sigma_px=4.0),
     pos_embed="bilinear_square",
     resize="bicubic",
     mini={

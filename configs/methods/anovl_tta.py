@@ -11,7 +11,7 @@ method = dict(
     ),
     texts=dict(type="ComposedTexts", prompts="anovl"),
     tiler=dict(type="SquareTiler", size_px=240),
-    renderer=dict(sigma_px=0.0, align_corners=True, box=3),
+    upsampler=dict(sigma_px=0.0, align_corners=True, box=3),
     pos_embed="size_aa",
     resize="bilinear",
     mini={"clip-mini": dict(tiler=dict(size_px=112))},

@@ -9,7 +9,7 @@ method = dict(
     head=dict(type="AprilGanHead", adapters=None, taps=(5, 11, 17, 23), scale=100.0),
     texts=dict(type="ComposedTexts", prompts="april_gan"),
     tiler=dict(type="SquareTiler", size_px=518),
-    renderer=dict(sigma_px=0.0, align_corners=True),
+    upsampler=dict(sigma_px=0.0, align_corners=True),
     pos_embed="size_aa",
     resize="bicubic",
     mini={

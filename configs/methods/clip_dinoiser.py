@@ -16,15 +16,15 @@ method = dict(
     tiler=dict(type="Tiler", short_side_px=448, crop_px=448, stride_px=224, pad="end"),
     templates="openai80",
     classifier=dict(logit_scale=100.0),
-    score_rule=dict(type="ForegroundRule"),
+    logit_rule=dict(type="ForegroundRule"),
     stream=dict(
         readout=dict(
             type="DinoiserAffinityReadout",
             weights="clip-dinoiser",
             mini="dinoiser-mini",
-            readout=dict(type="StreamReadout", affinity=dict(type="ProxyAffinity", gamma=10.0), layers=6),
+            readout=dict(type="DualPathReadout", affinity=dict(type="GuideAffinity", gamma=10.0), layers=6),
             zoom=2,
         ),
-        score_rule=dict(type="FeatureSurgery"),
+        logit_rule=dict(type="FeatureSurgery"),
     ),
 )

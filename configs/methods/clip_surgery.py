@@ -6,9 +6,9 @@ the pristine parameter at every call (the reference writes the resized table bac
 
 method = dict(
     pos_embed="bilinear_square",
-    readout=dict(type="StreamReadout", affinity=dict(type="SelfAttention", pairs=("vv",)), layers=6),
+    readout=dict(type="DualPathReadout", affinity=dict(type="SelfAttention", pairs=("vv",)), layers=6),
     tiler=dict(type="Tiler", short_side_px=512),
     templates="openai85",
     classifier=dict(logit_scale=100.0),
-    score_rule=dict(type="FeatureSurgery"),
+    logit_rule=dict(type="FeatureSurgery"),
 )

@@ -6,7 +6,7 @@ stride 224 at short side 448.
 
 method = dict(
     pos_embed="size_aa",
-    readout=dict(type="StreamReadout", affinity=dict(type="EnsembleAttention"), layers=7),
+    readout=dict(type="DualPathReadout", affinity=dict(type="EnsembleAttention"), layers=7),
     tiler=dict(type="Tiler", short_side_px=448, crop_px=448, stride_px=224),
     templates="openai80",
     classifier=dict(logit_scale=50.0),

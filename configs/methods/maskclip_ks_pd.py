@@ -7,7 +7,7 @@ cosine over channels, as the paper says (the released code normalises over token
 _base_ = ["./maskclip.py"]
 
 method = dict(
-    score_rule=dict(
+    logit_rule=dict(
         type="RuleChain",
         rules=[dict(type="PromptDenoising", threshold=0.5), dict(type="KeySmoothing", threshold=1.0)],
     ),

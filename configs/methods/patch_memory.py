@@ -9,7 +9,7 @@ method = dict(
     task="anomaly",
     head=dict(type="PatchMemoryHead", taps=(-1,), metric="cos", neighbours=1, keep=None, peak_share=0.01),
     tiler=dict(type="Tiler", short_side_px=448, whole_patches=True),
-    renderer=dict(sigma_px=4.0),
+    upsampler=dict(sigma_px=4.0),
     pos_embed="scale",
     resize="bicubic",
     weights="dino-mini",

@@ -3,6 +3,6 @@
 _base_ = ["./proxyclip.py"]
 
 method = dict(
-    proxy=dict(weights="dinov2-vitb14-reg"),
-    stream=dict(proxy=dict(weights="dinov2-vitb14-reg")),
+    guide=dict(weights="dinov2-vitb14-reg"),
+    stream=dict(guide=dict(weights="dinov2-vitb14-reg")),
 )

@@ -9,13 +9,13 @@ stream, the embeddings are CLIP Surgery's in place of MaskCLIP's, and so is the 
 _base_ = ["./proxyclip.py"]
 
 method = dict(
-    readout=dict(_delete_=True, type="PooledReadout", affinity=dict(type="ProxyAffinity", gamma=20.0)),
+    readout=dict(_delete_=True, type="PooledReadout", affinity=dict(type="GuideAffinity", gamma=20.0)),
     stream=dict(
         readout=dict(
             _delete_=True,
             type="PooledReadout",
-            affinity=dict(type="ProxyAffinity", gamma=20.0),
-            readout=dict(type="StreamReadout", affinity=dict(type="SelfAttention", pairs=("vv",)), layers=6),
+            affinity=dict(type="GuideAffinity", gamma=20.0),
+            readout=dict(type="DualPathReadout", affinity=dict(type="SelfAttention", pairs=("vv",)), layers=6),
         ),
     ),
 )

@@ -12,15 +12,15 @@ average moves the features half of the way only. ``stream={}`` gives the publish
 
 method = dict(
     pos_embed="scale",
-    readout=dict(type="BlockReadout", affinity=dict(type="ProxyAffinity"), residual=False, ffn=False),
-    proxy=dict(type="DinoProxy", weights="dino-vitb16", mini="dino-mini", mean_over="image"),
+    readout=dict(type="BlockReadout", affinity=dict(type="GuideAffinity"), residual=False, ffn=False),
+    guide=dict(type="DinoGuide", weights="dino-vitb16", mini="dino-mini", mean_over="image"),
     splice=dict(aggregator=dict(type="SamCorrelation", weights="sam-vit-b", mini="sam-mini")),
     tiler=dict(type="Tiler", short_side_px=448, crop_px=336, stride_px=224, whole_patches=True),
     templates="openai80",
     classifier=dict(logit_scale=40.0),
     stream=dict(
-        readout=dict(type="StreamReadout", affinity=dict(type="ProxyAffinity", gamma=20.0), layers=6),
-        proxy=dict(type="DinoProxy", weights="dino-vitb16", mini="dino-mini", mean_over="image", zoom=1.5),
+        readout=dict(type="DualPathReadout", affinity=dict(type="GuideAffinity", gamma=20.0), layers=6),
+        guide=dict(type="DinoGuide", weights="dino-vitb16", mini="dino-mini", mean_over="image", zoom=1.5),
         splice=dict(
             aggregator=dict(
                 type="SamCorrelation",
@@ -32,6 +32,6 @@ method = dict(
             )
         ),
         classifier=dict(logit_scale=100.0),
-        score_rule=dict(type="FeatureSurgery"),
+        logit_rule=dict(type="FeatureSurgery"),
     ),
 )

@@ -9,7 +9,7 @@ method = dict(
     head=dict(type="WinClipHead", sides=(2, 3), tau=0.07),
     texts=dict(type="ComposedTexts", prompts="winclip"),
     tiler=dict(type="SquareTiler", size_px=240),
-    renderer=dict(sigma_px=0.0),
+    upsampler=dict(sigma_px=0.0),
     pos_embed="size_aa",
     resize="bicubic",
     mini={"clip-mini": dict(tiler=dict(size_px=112))},

@@ -13,7 +13,7 @@ model = dict(
     clip=dict(arch="clip-mini", weights="clip-mini"),
     objective=dict(type="MosaicContrast", mosaic_px=112, sides=(2, 3), singles=False),
     trained_blocks=-1,
-    fresh_blocks=3,
+    reinitialised_blocks=3,
     keep=1.0,
 )
 train_dataloader = dict(

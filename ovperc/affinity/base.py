@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ovperc.core.registry import AFFINITIES
-from ovperc.core.structures import ProxyFeatures
+from ovperc.core.structures import GuideFeatures
+from ovperc.registry import AFFINITIES
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class AttentionInputs:
             ``(B, a, p + n, d)``, prefix tokens first.
         grid_hw: patch grid ``(h, w)``, ``n = h * w``.
         num_prefix: number ``p`` of prefix tokens.
-        proxy: what a second tower says, for methods that take their affinity from elsewhere.
+        guide: what a second tower says, for methods that take their affinity from elsewhere.
     """
 
     heads: Mapping[str, Tensor]
     grid_hw: tuple[int, int]
     num_prefix: int
-    proxy: ProxyFeatures | None = None
+    guide: GuideFeatures | None = None
 
     def __getitem__(self, point: str) -> Tensor:
         if point not in self.heads:
@@ -47,19 +47,19 @@ class Affinity(nn.Module, ABC):
         needs: points of the block that the affinity reads beside the values.
         head_shared: one matrix for all heads, whose rows sum to 1. An affine output projection then commutes with
             it and may be applied to the values first.
-        needs_proxy: reads what a second tower says.
+        needs_guide: reads what a second tower says.
     """
 
     needs: tuple[str, ...] = ()
     head_shared: bool = False
-    needs_proxy: bool = False
+    needs_guide: bool = False
 
     @property
     def serves_all_blocks(self) -> bool:
         """Whether one matrix, the same in every block, serves all heads: it reads no point of the block."""
         return self.head_shared and not self.needs
 
-    def output_grid(self, grid_hw: tuple[int, int], proxy: ProxyFeatures | None) -> tuple[int, int]:
+    def output_grid(self, grid_hw: tuple[int, int], guide: GuideFeatures | None) -> tuple[int, int]:
         """Grid of the rows that come out; the tower's own, unless a subclass says otherwise."""
         return grid_hw
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ovperc.affinity.backend import attend, check_backend, explicit_weights
 from ovperc.affinity.base import Affinity, AttentionInputs
 from ovperc.affinity.self_attention import parse_pairs
-from ovperc.core.registry import AFFINITIES
+from ovperc.registry import AFFINITIES
 
 
 @AFFINITIES.register_module()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ovperc.affinity.base import AttentionInputs
 from ovperc.affinity.self_attention import SelfAttention
-from ovperc.core.registry import AFFINITIES
+from ovperc.registry import AFFINITIES
 
 
 def gaussian_prior(grid_hw: tuple[int, int], sigma: float, *, device: torch.device | str | None = None) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ovperc.backbones.sam import SamBackbone, load_sam
 from ovperc.backbones.sam_prompts import SamImage, SamPrompter
-from ovperc.core.registry import AGGREGATORS
 from ovperc.core.structures import DenseFeatures
+from ovperc.registry import AGGREGATORS
 
 _TAPS = ("-1.q", "-1.k", "-1.v")
 _CEILING, _NEGATIVE = 0.9, 0.6

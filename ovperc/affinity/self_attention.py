@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ovperc.affinity.backend import attend, check_backend, explicit_weights
 from ovperc.affinity.base import Affinity, AttentionInputs
-from ovperc.core.registry import AFFINITIES
+from ovperc.registry import AFFINITIES
 
 _POINTS = "qkv"
 

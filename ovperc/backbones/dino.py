@@ -21,7 +21,7 @@ from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.clip_timm import TimmTransformer
 from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.mini_archs import DINO_ARCH, vit_mini_dino
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.weights.catalogue import CATALOGUE, IMAGENET_MEAN, IMAGENET_STD, resolve_weights
 from ovperc.weights.layouts import load_into
 from ovperc.weights.reading import CheckpointError, read_checkpoint

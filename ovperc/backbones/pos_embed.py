@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 
 MODES: tuple[str, ...] = ("scale", "size", "bilinear_square", "size_aa")
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ovperc.backbones.pos_embed import add_pos_embed, check_mode
 from ovperc.backbones.token_tower import BlockView, TokenTower
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.core.structures import DenseFeatures, Tap
 from ovperc.weights.catalogue import CATALOGUE, resolve_weights
 from ovperc.weights.layouts import load_into

@@ -25,7 +25,7 @@ from ovperc.core.progress import progress_bar
 from ovperc.tasks.table import DEFAULT_TASK, TASKS, Task, get_task
 
 if TYPE_CHECKING:
-    from ovperc.tasks.segmentation.predictor import Outcome
+    from ovperc.tasks.segmentation.predictor import ImageResult
     from ovperc.text.vocabulary import Vocabulary
 
 EXAMPLE = 'example: python demo/image_demo.py photo.jpg folder/ --words "red star, grass|lawn" --out out'
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 def ask_words(
     arguments: argparse.Namespace,
     title: str,
-    write: Callable[[Outcome, argparse.Namespace], str],
+    write: Callable[[ImageResult, argparse.Namespace], str],
     check: Callable[[Any], None] = lambda predictor: None,
 ) -> int:
     """Loads a predictor and asks the words of every image; the exit status, 2 where nothing could start.
@@ -89,7 +89,7 @@ def _write_each(
     vocabulary: Vocabulary,
     arguments: argparse.Namespace,
     title: str,
-    write: Callable[[Outcome, argparse.Namespace], str],
+    write: Callable[[ImageResult, argparse.Namespace], str],
 ) -> int:
     """Predicts and writes one image after the other; 0, or 1 if some failed (each is named on stderr).
 
@@ -132,7 +132,7 @@ def _readable(images: Sequence[str], recursive: bool) -> tuple[list[str | Path],
     return paths, failed
 
 
-def _write(outcome: Outcome, arguments: argparse.Namespace) -> str:
+def _write(outcome: ImageResult, arguments: argparse.Namespace) -> str:
     """Writes what belongs to one image, all of it or nothing; the line that tells of it."""
     if outcome.error is not None:
         raise outcome.error

@@ -9,7 +9,7 @@ from ovperc.cli.common import add_file_arguments, add_model_arguments, staged_di
 from ovperc.cli.predict import ask_words
 
 if TYPE_CHECKING:
-    from ovperc.tasks.segmentation.predictor import Outcome
+    from ovperc.tasks.segmentation.predictor import ImageResult
 
 EXAMPLE = 'example: python demo/image_demo.py --task detection photo.jpg --words "red star, car|automobile" --out out'
 OUTPUTS = "STEM_detections.png (to look at) and STEM.json (COCO: boxes, masks, names, scores)"
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     return ask_words(arguments, "finding objects", _write, check)
 
 
-def _write(outcome: Outcome, arguments: argparse.Namespace) -> str:
+def _write(outcome: ImageResult, arguments: argparse.Namespace) -> str:
     """Writes what belongs to one image, all of it or nothing; the line that tells of it."""
     if outcome.error is not None:
         raise outcome.error

@@ -21,7 +21,7 @@ from ovperc.core.progress import progress_bar
 
 if TYPE_CHECKING:
     from ovperc.tasks.detection.predictor import DetPredictor
-    from ovperc.training.teacher_store import Taught
+    from ovperc.training.teacher_store import TeacherRecord
 
 EXAMPLE = "example: python tools/store_teacher.py data/coco/train2017 --out data/teacher --weights ViT-B-32/openai"
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             shard_size=arguments.shard_size,
         )
 
-        def describe(row: int) -> Taught:
+        def describe(row: int) -> TeacherRecord:
             return describe_image(predictor, read_image(paths[row]), header.keep, header.crop_px, header.contexts)
 
         with stop_on_terminate(), progress_bar(arguments.quiet) as bar:
@@ -64,7 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def describe_image(predictor: DetPredictor, image, keep: int, crop_px: int, contexts: tuple[float, ...]) -> Taught:
+def describe_image(
+    predictor: DetPredictor, image, keep: int, crop_px: int, contexts: tuple[float, ...]
+) -> TeacherRecord:
     """The best proposals of an image and the dual encoder's embeddings of their crops.
 
     Args:
@@ -79,7 +81,7 @@ def describe_image(predictor: DetPredictor, image, keep: int, crop_px: int, cont
     from ovperc.tasks.detection.nms import shared_box_nms
     from ovperc.tiling import normalize
     from ovperc.training.detector import DistillBranch, teacher_embeddings
-    from ovperc.training.teacher_store import Taught
+    from ovperc.training.teacher_store import TeacherRecord
 
     clip, size_hw = predictor.detector.clip, image.shape[:2]
     encoded = predictor.encode(image)
@@ -88,7 +90,7 @@ def describe_image(predictor: DetPredictor, image, keep: int, crop_px: int, cont
     boxes = encoded.boxes[rows]
     features = teacher_embeddings(clip, pixels, boxes, size_hw, DistillBranch(crop_px=crop_px, contexts=contexts))
     shares = boxes / boxes.new_tensor([size_hw[1], size_hw[0]]).repeat(2)
-    return Taught(shares.cpu(), encoded.objectness[rows].cpu(), torch.as_tensor(features).cpu())
+    return TeacherRecord(shares.cpu(), encoded.objectness[rows].cpu(), torch.as_tensor(features).cpu())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

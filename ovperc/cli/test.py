@@ -88,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from ovperc.data.benchmarks import get_benchmark
+        from ovperc.evaluation.eval_loop import EvalOptions, Shard
         from ovperc.evaluation.evaluate import evaluate
-        from ovperc.evaluation.test_run import Shard, TestOptions
 
         model = model_options(arguments)
         workers = arguments.num_workers
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             limit=arguments.limit,
             panels=arguments.panels,
             save_predictions=arguments.save_predictions,
-            options=TestOptions(
+            options=EvalOptions(
                 num_workers=workers,
                 launcher=arguments.launcher,
                 shard=Shard.parse(arguments.shard),

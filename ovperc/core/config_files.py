@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 
 
 def config_root() -> Path:

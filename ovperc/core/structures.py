@@ -91,7 +91,7 @@ class DenseFeatures:
 
 
 @dataclass(frozen=True)
-class ProxyFeatures:
+class GuideFeatures:
     """What a second tower says of windows; its grid may be another than the first tower's.
 
     Attributes:
@@ -105,8 +105,8 @@ class ProxyFeatures:
     grid_hw: tuple[int, int]
     mean_similarity: Tensor
 
-    def __getitem__(self, windows: slice) -> ProxyFeatures:
-        return ProxyFeatures(self.patches[windows], self.grid_hw, self.mean_similarity[windows])
+    def __getitem__(self, windows: slice) -> GuideFeatures:
+        return GuideFeatures(self.patches[windows], self.grid_hw, self.mean_similarity[windows])
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class DenseEmbeddings:
 
 
 @dataclass(frozen=True)
-class Labels:
+class SegmentationMap:
     """What a classifier answers for one image.
 
     Attributes:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.core.structures import Background
 from ovperc.data.anomaly.sets import ANOMALY_SETS
-from ovperc.data.protocols import family, protocol
+from ovperc.data.eval_settings import eval_settings, family
 from ovperc.data.sources import source_of
 from ovperc.text.class_names import load_class_names
 from ovperc.text.vocabulary import ClassEntry, Vocabulary
@@ -83,7 +83,7 @@ class Benchmark:
         if self.class_list:
             names = load_class_names(self.class_list, family(method or ""))
             self._check_threshold(threshold, names.background)
-            published = protocol(method or "", self.name).threshold
+            published = eval_settings(method or "", self.name).threshold
             return names.vocabulary(published if threshold is None else threshold)
         self._check_threshold(threshold, self.background.enabled)
         names = tuple(images.classes)[int(self.background.enabled) :]

@@ -12,9 +12,9 @@ import torch
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
-from ovperc.core.registry import DATASETS
 from ovperc.data.layout import LayoutError
 from ovperc.io.images import list_images, read_image
+from ovperc.registry import DATASETS
 
 
 @DATASETS.register_module()

@@ -9,7 +9,7 @@ from importlib import resources
 
 import numpy as np
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 
 _FORBIDDEN = -1
 _RAW_VALUES = 1 << 16

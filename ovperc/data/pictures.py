@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS
 from ovperc.io.images import read_image
+from ovperc.registry import DATASETS
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 

@@ -14,13 +14,13 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS
 from ovperc.data.annotations import read_annotation
 from ovperc.data.label_map import load_label_map
 from ovperc.data.layout import Layout, LayoutError, check_layout, resolve_root
 from ovperc.data.prepare.conversion import conversion_state
 from ovperc.data.sources import Source, get_source
 from ovperc.io.images import read_stored_image
+from ovperc.registry import DATASETS
 from ovperc.text.class_names import load_class_names
 
 

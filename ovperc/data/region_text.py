@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ovperc.core.registry import FUNCTIONS
+from ovperc.registry import FUNCTIONS
 
 
 class PairTruth(Protocol):

@@ -12,7 +12,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Dataset, Sampler
 
 from ovperc.core.random_state import RandomState
-from ovperc.core.registry import DATA_SAMPLERS, DATASETS
+from ovperc.registry import DATA_SAMPLERS, DATASETS
 
 
 class Draw(int):

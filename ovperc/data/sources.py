@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.data.layout import Layout
 
 

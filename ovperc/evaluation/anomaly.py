@@ -20,14 +20,14 @@ from ovperc.core.atomic import atomic_write
 from ovperc.core.config_files import parse_overrides
 from ovperc.core.summary import RunSummary, plain
 from ovperc.data.benchmarks import Benchmark
-from ovperc.evaluation.anomaly_run import AnomalyProtocol, AnomalyRun, spread
+from ovperc.evaluation.anomaly_run import AnomalyEvalSettings, AnomalyRun, spread
+from ovperc.evaluation.eval_loop import join_processes
 from ovperc.evaluation.evaluate import command_line, split_overrides
 from ovperc.evaluation.grid_store import GridStore
 from ovperc.evaluation.metrics.anomaly_report import CategoryScores, mean_scores
 from ovperc.evaluation.progress import settings_digest
 from ovperc.evaluation.reports.anomaly_table import category_table
 from ovperc.evaluation.request import EvaluationRequest
-from ovperc.evaluation.test_run import join_processes
 from ovperc.tasks.methods import load_method
 from ovperc.training.compat import prepare_mmengine, tune_allocator
 
@@ -53,7 +53,7 @@ def evaluate_anomaly(request: EvaluationRequest, row: Benchmark) -> RunSummary:
     prepare_mmengine()
     join_processes(request.options.launcher)
     user, data = split_overrides(parse_overrides(request.overrides))
-    protocol, user = AnomalyProtocol.split(user)
+    protocol, user = AnomalyEvalSettings.split(user)
     images = request.images(row, data)
     predictor = request.load(**user)
     protocol = dataclasses.replace(protocol, shots=protocol.shots_for(predictor))

@@ -30,7 +30,7 @@ PixelMode = Literal["exact", "histogram"]
 
 
 @dataclass(frozen=True)
-class AnomalyProtocol:
+class AnomalyEvalSettings:
     """How a set is scored; ``eval.NAME=VALUE`` on the command line.
 
     Attributes:
@@ -63,7 +63,7 @@ class AnomalyProtocol:
             raise ValueError(f"unknown {PREFIX}pixels {self.pixels!r}; {suggest(self.pixels, get_args(PixelMode))}")
 
     @classmethod
-    def split(cls, options: Mapping[str, Any]) -> tuple[AnomalyProtocol, dict[str, Any]]:
+    def split(cls, options: Mapping[str, Any]) -> tuple[AnomalyEvalSettings, dict[str, Any]]:
         """Separates these settings from those of the method.
 
         Raises:
@@ -106,7 +106,7 @@ class AnomalyRun:
 
     images: AnomalyImages
     predictor: AnomalyPredictor
-    protocol: AnomalyProtocol
+    protocol: AnomalyEvalSettings
     store: GridStore
 
     def score(self, indices: Sequence[int], num_workers: int = 0) -> None:
@@ -165,7 +165,7 @@ class AnomalyRun:
 
     def _count_category(self, indices: Sequence[int]) -> CategoryScores:
         records = [self.images.records[index] for index in indices]
-        render = self.fitted(records[0].category).renderer.render
+        render = self.fitted(records[0].category).upsampler.upsample
 
         def maps() -> Iterator[ScoredMap]:
             for index, record in zip(indices, records, strict=True):
@@ -185,14 +185,14 @@ class AnomalyRun:
 
     def save_maps(self, folder: Path, indices: Sequence[int]) -> None:
         """Writes rendered maps as ``NAME.npy``, at the size of evaluation, or of the image where it has no mask."""
-        renderers = {}
+        upsamplers = {}
         for index in indices:
             record, stored = self.images.records[index], self.store.load(index)
-            if record.category not in renderers:
-                renderers[record.category] = self.fitted(record.category).renderer
+            if record.category not in upsamplers:
+                upsamplers[record.category] = self.fitted(record.category).upsampler
             size = self.images[index].image.shape[:2] if stored.mask is None else stored.mask.shape
             with atomic_write(folder / f"{record.name}.npy") as (temporary,):
-                np.save(temporary, renderers[record.category].render(stored.grid, size))
+                np.save(temporary, upsamplers[record.category].upsample(stored.grid, size))
 
 
 def _samples(images: AnomalyImages, indices: Sequence[int], num_workers: int) -> Iterator[tuple[int, AnomalySample]]:

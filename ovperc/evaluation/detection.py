@@ -14,7 +14,7 @@ from ovperc.core.atomic import atomic_write
 from ovperc.core.summary import RunSummary
 from ovperc.data.benchmarks import Benchmark
 from ovperc.data.detection.detections import ImageDetections
-from ovperc.data.detection.protocols import DetectionProtocol
+from ovperc.data.detection.eval_settings import DetectionEvalSettings
 from ovperc.data.detection.sample import DetectionImages, DetectionSample
 from ovperc.evaluation.metrics.detection import ClassPrecision, evaluate_coco
 from ovperc.evaluation.metrics.detection_lvis import evaluate_lvis
@@ -96,7 +96,7 @@ def score_detections(
     images: DetectionImages,
     indices: Sequence[int],
     detections: Sequence[ImageDetections],
-    protocol: DetectionProtocol,
+    protocol: DetectionEvalSettings,
 ) -> tuple[ClassPrecision, dict[str, float], str]:
     """Average precision by class, the figures in percent, and whether ``bbox`` or ``segm`` was compared.
 

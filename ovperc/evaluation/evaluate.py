@@ -15,11 +15,11 @@ from mmengine.dist import get_world_size, is_main_process
 from ovperc.core.config_files import parse_overrides
 from ovperc.core.summary import RunSummary, plain
 from ovperc.data.benchmarks import BENCHMARKS, Benchmark, get_benchmark
-from ovperc.data.protocols import protocol
+from ovperc.data.eval_settings import eval_settings
 from ovperc.data.segmentation import LabelledImages, SegmentationDataset
+from ovperc.evaluation.eval_loop import EvalOptions, EvalOutcome, join_processes, run_eval_loop
 from ovperc.evaluation.progress import settings_digest
 from ovperc.evaluation.request import EvaluationRequest
-from ovperc.evaluation.test_run import TestOptions, TestOutcome, join_processes, run_test
 from ovperc.tasks.methods import load_method
 from ovperc.tasks.table import task_of
 from ovperc.training.compat import prepare_mmengine, tune_allocator
@@ -77,7 +77,7 @@ def evaluate_segmentation(request: EvaluationRequest, row: Benchmark) -> RunSumm
     images = request.images(row, data_options)
     dataset = SegmentationDataset(images, request.limit)
     name = load_method(request.method).name
-    method_options = {**protocol(name, row.name).overrides(), **user_options}
+    method_options = {**eval_settings(name, row.name).overrides(), **user_options}
     predictor = request.load(**method_options)
     vocabulary = row.vocabulary(images, name, request.threshold)
     work_dir = request.folder(name, row)
@@ -92,7 +92,9 @@ def evaluate_segmentation(request: EvaluationRequest, row: Benchmark) -> RunSumm
         "absent": row.absent,
     }
     bank = predictor.bank(vocabulary)
-    outcome = run_test(predictor.segmenter, bank, dataset, row, work_dir=work_dir, options=options, settings=decisive)
+    outcome = run_eval_loop(
+        predictor.segmenter, bank, dataset, row, work_dir=work_dir, options=options, settings=decisive
+    )
     settings = _settings(decisive, predictor, method_options, vocabulary.background.threshold, images, outcome, options)
     summary = _summary(outcome, settings, time.perf_counter() - started)
     if is_main_process():
@@ -117,8 +119,8 @@ def _settings(
     overrides: Mapping[str, Any],
     threshold: float,
     images: LabelledImages,
-    outcome: TestOutcome,
-    options: TestOptions,
+    outcome: EvalOutcome,
+    options: EvalOptions,
 ) -> dict[str, Any]:
     """What a summary says was run."""
     done = int(outcome.state.done.sum())
@@ -141,7 +143,7 @@ def _settings(
     }
 
 
-def _summary(outcome: TestOutcome, settings: Mapping[str, Any], seconds: float) -> RunSummary:
+def _summary(outcome: EvalOutcome, settings: Mapping[str, Any], seconds: float) -> RunSummary:
     per_class = {name: value for name, value in outcome.scores.items() if name.startswith(("IoU.", "Acc.", "bIoU."))}
     metrics = {name: value for name, value in outcome.scores.items() if name not in per_class}
     return RunSummary(
@@ -166,7 +168,7 @@ def command_line(argv: Sequence[str]) -> tuple[str, ...]:
 def _report(
     work_dir: Path,
     summary: RunSummary,
-    outcome: TestOutcome,
+    outcome: EvalOutcome,
     predictor: Predictor,
     bank: Any,
     dataset: SegmentationDataset,

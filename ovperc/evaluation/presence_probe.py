@@ -14,7 +14,7 @@ from ovperc.evaluation.metrics.presence import choose_absent, restrict_bank
 if TYPE_CHECKING:
     from mmseg.structures import SegDataSample
 
-    from ovperc.tasks.segmentation.segmenter import DenseSegmenter, EncodedImage
+    from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PresenceProbe:
     ignore_index: int = 255
 
     def __call__(
-        self, segmenter: DenseSegmenter, encoded: EncodedImage, bank: TextBank, sample: SegDataSample
+        self, segmenter: DenseSegmenter, encoded: ImageEmbeddings, bank: TextBank, sample: SegDataSample
     ) -> AskedPresence:
         """Segments the encoded image once more, with these classes only."""
         first = int(bank.background.enabled)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ovperc.data.benchmarks import Benchmark
-from ovperc.evaluation.test_run import TestOptions
+from ovperc.evaluation.eval_loop import EvalOptions
 from ovperc.training.compat import prepare_mmseg
 
 
@@ -43,7 +43,7 @@ class EvaluationRequest:
     limit: int | None = None
     panels: int = 0
     save_predictions: str | Path | bool = False
-    options: TestOptions = field(default_factory=TestOptions)
+    options: EvalOptions = field(default_factory=EvalOptions)
     work_dir: str | Path | None = None
     summary_file: str | Path | None = None
 

@@ -16,14 +16,14 @@ from ovperc.core.config_files import parse_overrides
 from ovperc.core.progress import progress_bar
 from ovperc.core.summary import RunSummary, plain
 from ovperc.data.benchmarks import Benchmark
-from ovperc.data.detection.protocols import DetectionProtocol, protocol_of
+from ovperc.data.detection.eval_settings import DetectionEvalSettings, protocol_of
 from ovperc.data.detection.sample import DetectionImages, DetectionSample
+from ovperc.evaluation.eval_loop import EvalOptions, join_processes
 from ovperc.evaluation.evaluate import command_line, split_overrides
 from ovperc.evaluation.progress import settings_digest
 from ovperc.evaluation.reports.detection_table import detection_page
 from ovperc.evaluation.request import EvaluationRequest
 from ovperc.evaluation.row_store import RowStore
-from ovperc.evaluation.test_run import TestOptions, join_processes
 from ovperc.tasks.methods import load_method
 from ovperc.training.compat import prepare_mmengine, tune_allocator
 
@@ -48,10 +48,10 @@ class ScoringRun:
 
     images: DetectionImages
     predictor: Any
-    protocol: DetectionProtocol
+    protocol: DetectionEvalSettings
     store: RowStore
     work_dir: Path
-    options: TestOptions
+    options: EvalOptions
     decisive: Mapping[str, Any]
     started: float
     resumed: int

@@ -38,7 +38,7 @@ def check_anomaly_exportable(predictor: AnomalyPredictor) -> None:
     head = predictor.head
     if type(head) not in (TextMapHead, PatchMemoryHead):
         raise ExportError(
-            f"the head {type(head).__name__} has no exported form; use anomalyclip, clip_map or patch_memory"
+            f"the head {type(head).__name__} has no exported form; use anomalyclip, clip_baseline or patch_memory"
         )
     if isinstance(head, TextMapHead) and head.views:
         raise ExportError("turned copies of the image are not exported; pass head.views=False")
@@ -196,7 +196,7 @@ def _score(graph: GraphBuilder, predictor: AnomalyPredictor, answers: tuple[str,
 def _map(
     graph: GraphBuilder, predictor: AnomalyPredictor, grid: str, axes: tuple[AxisPlan, AxisPlan], batch: str
 ) -> str:
-    """Windows merged on one grid and rendered, ``(B, H, W)``; see :class:`MapRenderer`."""
+    """Windows merged on one grid and rendered, ``(B, H, W)``; see :class:`MapUpsampler`."""
     op, patch = graph.op, predictor.backbone.stride_px
     cells = [in_cells(graph, axis, patch) for axis in axes]
     tiles = by_rows(graph, grid, batch, [axis.count(graph) for axis in cells])
@@ -204,7 +204,7 @@ def _map(
     rows, cols = (
         op(
             "MatMul",
-            render_operator(graph, predictor.renderer, cell.original, axis.original),
+            render_operator(graph, predictor.upsampler, cell.original, axis.original),
             axis_operator(graph, cell, cell.crop, crop_padding=False, whole=False),
         )
         for cell, axis in zip(cells, axes, strict=True)

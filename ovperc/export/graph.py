@@ -11,16 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovperc.affinity.base import AttentionInputs
-from ovperc.affinity.proxy import ProxyAffinity
-from ovperc.backbones.proxy import renormalize
-from ovperc.core.structures import DenseFeatures, ProxyFeatures
+from ovperc.affinity.guide import GuideAffinity
+from ovperc.backbones.guide import renormalize
+from ovperc.core.structures import DenseFeatures, GuideFeatures
 from ovperc.readout.base import Readout, resize_tokens
 from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 from ovperc.text.foreground import ForegroundRule
-from ovperc.text.score_rules import FeatureSurgery
+from ovperc.text.logit_rules import FeatureSurgery
 
 if TYPE_CHECKING:
-    from ovperc.backbones.proxy import ProxyTower
+    from ovperc.backbones.guide import GuideTower
     from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 
 EXPORTED_RULES = (FeatureSurgery, ForegroundRule)
@@ -36,11 +36,11 @@ def check_exportable(segmenter: DenseSegmenter) -> None:
     Raises:
         ExportError: naming the part.
     """
-    rule = segmenter.score_rule
+    rule = segmenter.logit_rule
     if rule is not None and not isinstance(rule, EXPORTED_RULES):
         known = " and ".join(kind.__name__ for kind in EXPORTED_RULES)
         raise ExportError(
-            f"the score rule {type(rule).__name__} has no exported form ({known} have); pass score_rule=None"
+            f"the score rule {type(rule).__name__} has no exported form ({known} have); pass logit_rule=None"
         )
     if segmenter.refiner is not None:
         name = type(segmenter.refiner).__name__
@@ -49,21 +49,21 @@ def check_exportable(segmenter: DenseSegmenter) -> None:
 
 def takes_one_image(segmenter: DenseSegmenter) -> bool:
     """Whether windows are compared across an image, so that the graph answers one image at a time."""
-    over_image = segmenter.proxy is not None and segmenter.proxy.mean_over == "image"
+    over_image = segmenter.guide is not None and segmenter.guide.mean_over == "image"
     return over_image or isinstance(segmenter, SplicedSegmenter)
 
 
-class BatchedProxyAffinity(ProxyAffinity):
+class BatchedGuideAffinity(GuideAffinity):
     """All windows in one product: a trace cannot loop over windows whose number is free."""
 
     def aggregate(self, inputs: AttentionInputs, values: Tensor) -> Tensor:
-        """As in :class:`ProxyAffinity`, ``(B, a, m, d)``."""
-        proxy = inputs.proxy
+        """As in :class:`GuideAffinity`, ``(B, a, m, d)``."""
+        guide = inputs.guide
         batch, heads = values.shape[:2]
         rows = values[:, :, inputs.num_prefix :].flatten(0, 1)
-        rows = resize_tokens(rows, inputs.grid_hw, proxy.grid_hw).unflatten(0, (batch, heads))
-        unit = proxy.patches.float()
-        logits = (unit @ unit.transpose(1, 2) - self.beta * proxy.mean_similarity[:, None, None]) * self.gamma
+        rows = resize_tokens(rows, inputs.grid_hw, guide.grid_hw).unflatten(0, (batch, heads))
+        unit = guide.patches.float()
+        logits = (unit @ unit.transpose(1, 2) - self.beta * guide.mean_similarity[:, None, None]) * self.gamma
         places = _places(unit)
         kept = (logits >= 0) | (places[:, None] == places[None, :])
         matrix = logits.masked_fill(~kept, float("-inf")).softmax(dim=-1)
@@ -77,21 +77,21 @@ def _places(tokens: Tensor) -> Tensor:
 
 def _traceable(readout: Readout) -> Readout:
     """The readout, with the batched form of affinities that loop over windows, wherever they stand."""
-    if not any(isinstance(module, ProxyAffinity) for module in readout.modules()):
+    if not any(isinstance(module, GuideAffinity) for module in readout.modules()):
         return readout
     copied = copy.deepcopy(readout)
     for module in list(copied.modules()):
         affinity = getattr(module, "affinity", None)
-        if isinstance(affinity, ProxyAffinity):
-            module.affinity = BatchedProxyAffinity(affinity.beta, affinity.gamma)
+        if isinstance(affinity, GuideAffinity):
+            module.affinity = BatchedGuideAffinity(affinity.beta, affinity.gamma)
     return copied
 
 
-def second_side(proxy: ProxyTower, side_px: Any) -> Any:
+def second_side(guide: GuideTower, side_px: Any) -> Any:
     """Side of a window as the second tower sees it; in whole numbers, so that a side may be free."""
-    zoom = Fraction(proxy.zoom).limit_denominator(1000)
-    cell = zoom.denominator * proxy.backbone.stride_px
-    return proxy.side_px or (side_px * zoom.numerator + cell - 1) // cell * proxy.backbone.stride_px
+    zoom = Fraction(guide.zoom).limit_denominator(1000)
+    cell = zoom.denominator * guide.backbone.stride_px
+    return guide.side_px or (side_px * zoom.numerator + cell - 1) // cell * guide.backbone.stride_px
 
 
 class WindowTower(nn.Module):
@@ -107,16 +107,16 @@ class WindowTower(nn.Module):
         self.backbone = segmenter.clip.backbone
         self.readout = _traceable(segmenter.readout)
         self._preprocess = segmenter.clip.preprocess
-        self._proxy = segmenter.proxy
-        # Named here so that its weights are found; the proxy itself is no module.
-        self.proxy_backbone = None if segmenter.proxy is None else segmenter.proxy.backbone
-        rule = segmenter.score_rule
+        self._guide = segmenter.guide
+        # Named here so that its weights are found; the guide itself is no module.
+        self.guide_backbone = None if segmenter.guide is None else segmenter.guide.backbone
+        rule = segmenter.logit_rule
         self.with_pooled = rule is not None and rule.needs_pooled
 
-    def describe(self, windows: Tensor) -> tuple[DenseFeatures, ProxyFeatures | None]:
+    def describe(self, windows: Tensor) -> tuple[DenseFeatures, GuideFeatures | None]:
         """Taps of the tower, and what the second one says."""
         features = self.backbone.forward_dense(windows, self.readout.taps(self.backbone))
-        return features, None if self._proxy is None else self._second(windows)
+        return features, None if self._guide is None else self._second(windows)
 
     def pooled(self, windows: Tensor) -> list[Tensor]:
         """Unit embeddings of whole windows, ``(T, E)``, where the score rule reads them."""
@@ -124,18 +124,18 @@ class WindowTower(nn.Module):
             return []
         return [F.normalize(self.backbone.encode_pooled(windows).float(), dim=-1)]
 
-    def _second(self, windows: Tensor) -> ProxyFeatures:
-        """As :meth:`ProxyTower.describe`, without asking whether sides that are free need their resize."""
-        proxy = self._proxy
-        images = renormalize(windows, self._preprocess, proxy.preprocess)
-        sides = [second_side(proxy, side) for side in images.shape[-2:]]
+    def _second(self, windows: Tensor) -> GuideFeatures:
+        """As :meth:`GuideTower.describe`, without asking whether sides that are free need their resize."""
+        guide = self._guide
+        images = renormalize(windows, self._preprocess, guide.preprocess)
+        sides = [second_side(guide, side) for side in images.shape[-2:]]
         free = not all(isinstance(side, int) for side in images.shape[-2:])
         if free or sides != list(images.shape[-2:]):
             images = F.interpolate(images.float(), sides, mode="bilinear", align_corners=False)
-        features = proxy.backbone.forward_dense(images, [proxy.tap])
-        unit = F.normalize(features.patches(proxy.tap).float(), dim=-1)
-        described = ProxyFeatures(unit, features.grid_hw, unit.mean(dim=1).square().sum(dim=-1))
-        if proxy.mean_over == "window":
+        features = guide.backbone.forward_dense(images, [guide.tap])
+        unit = F.normalize(features.patches(guide.tap).float(), dim=-1)
+        described = GuideFeatures(unit, features.grid_hw, unit.mean(dim=1).square().sum(dim=-1))
+        if guide.mean_over == "window":
             return described
         shared = described.mean_similarity.mean().expand_as(described.mean_similarity)
         return replace(described, mean_similarity=shared)
@@ -151,7 +151,7 @@ class PatchEncoder(WindowTower):
 
     def __init__(self, segmenter: DenseSegmenter) -> None:
         super().__init__(segmenter)
-        rule = segmenter.score_rule
+        rule = segmenter.logit_rule
         self.with_foreground = isinstance(rule, ForegroundRule) and _predicts_foreground(segmenter.readout)
         self.outputs: tuple[str, ...] = ("embeddings",)
         self.outputs += ("pooled",) if self.with_pooled else ()
@@ -159,8 +159,8 @@ class PatchEncoder(WindowTower):
 
     def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
         """``(T, 3, h, w)`` float32, normalised and padded, to :attr:`outputs`, float32."""
-        features, proxy = self.describe(windows)
-        embedded = self.readout(self.backbone, features, proxy)
+        features, guide = self.describe(windows)
+        embedded = self.readout(self.backbone, features, guide)
         answers = [embedded.patches, *self.pooled(windows)]
         if self.with_foreground:
             answers.append(embedded.foreground)

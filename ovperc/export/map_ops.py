@@ -15,7 +15,7 @@ from onnx import GraphProto, ValueInfoProto
 from ovperc.export.builder import BOOL, DOUBLE, FLOAT, INT32, INT64, GraphBuilder, Value, tensor_input
 from ovperc.export.pixel_ops import AxisPlan
 from ovperc.export.rule_ops import PatchMaps, QueryScores, prepare
-from ovperc.text.score_rules import ScoreRule
+from ovperc.text.logit_rules import LogitRule
 
 # Floats per block of pixel scores: large enough to hide the cost of a step, small enough for a cache.
 BLOCK_ELEMENTS = 600_000
@@ -75,7 +75,7 @@ def classify(
     axes: tuple[AxisPlan, AxisPlan],
     crop_padding: bool,
     whole: bool,
-    rule: ScoreRule | None = None,
+    rule: LogitRule | None = None,
 ) -> tuple[str, str]:
     """:class:`ovperc.text.classifier.StreamingClassifier` on the graph inputs ``text``, ``owners``,
     ``logit_scale`` and ``background_threshold``.

@@ -114,7 +114,7 @@ def assemble(
         whole = True
         parts = (towers.project, towers.step)
         tower["embeddings"], axes = embed_spliced(graph, segmenter, tower["tokens"], axes, parts, towers.ratio)
-    answer = classify(graph, tower, graph.size("image", 0), axes, tiler.pad == "symmetric", whole, segmenter.score_rule)
+    answer = classify(graph, tower, graph.size("image", 0), axes, tiler.pad == "symmetric", whole, segmenter.logit_rule)
     for made, name in zip(answer, ("labels", "confidence"), strict=True):
         graph.nodes.append(helper.make_node("Identity", [made], [name]))
     batch = 1 if takes_one_image(segmenter) else "batch"

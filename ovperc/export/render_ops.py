@@ -1,21 +1,21 @@
-"""Maps of anomalies from grids of scores, as ONNX nodes: :class:`ovperc.tasks.anomaly.map_renderer.MapRenderer`."""
+"""Maps of anomalies from grids of scores, as ONNX nodes: :class:`ovperc.tasks.anomaly.map_upsampler.MapUpsampler`."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ovperc.export.builder import DOUBLE, FLOAT, INT64, GraphBuilder, Value
-from ovperc.tasks.anomaly.map_renderer import MapRenderer, gaussian_kernel
+from ovperc.tasks.anomaly.map_upsampler import MapUpsampler, gaussian_kernel
 
 
-def render_operator(graph: GraphBuilder, renderer: MapRenderer, patches: Value, pixels: Value) -> str:
+def render_operator(graph: GraphBuilder, upsampler: MapUpsampler, patches: Value, pixels: Value) -> str:
     """``A`` of one axis, ``(pixels, patches)`` float32: box, upsampling, Gaussian and resize."""
     op = graph.op
-    length = op("Mul", patches, renderer.stride_px)
-    corners = renderer.align_corners
-    operator = resize_rows(graph, _boxed(graph, renderer.box, patches), patches, length, corners)
-    if renderer.sigma_px > 0:
-        operator = _blurred(graph, operator, length, gaussian_kernel(renderer.sigma_px).numpy())
+    length = op("Mul", patches, upsampler.stride_px)
+    corners = upsampler.align_corners
+    operator = resize_rows(graph, _boxed(graph, upsampler.box, patches), patches, length, corners)
+    if upsampler.sigma_px > 0:
+        operator = _blurred(graph, operator, length, gaussian_kernel(upsampler.sigma_px).numpy())
     return graph.cast(resize_rows(graph, operator, length, pixels), FLOAT)
 
 

@@ -13,7 +13,7 @@ from onnx import GraphProto
 
 from ovperc.export.builder import BOOL, FLOAT, INT64, GraphBuilder, Value, tensor_input
 from ovperc.text.foreground import ForegroundRule
-from ovperc.text.score_rules import FeatureSurgery, ScoreRule
+from ovperc.text.logit_rules import FeatureSurgery, LogitRule
 
 CHUNK_QUERIES = 256
 NAMED_BACKGROUND = "background_named"
@@ -97,7 +97,7 @@ class QueryScores:
         return chance, owners
 
 
-def prepare(graph: GraphBuilder, rule: ScoreRule | None, maps: PatchMaps) -> QueryScores:
+def prepare(graph: GraphBuilder, rule: LogitRule | None, maps: PatchMaps) -> QueryScores:
     """What the loops over queries need, on the graph inputs ``text``, ``owners`` and ``logit_scale``.
 
     Args:

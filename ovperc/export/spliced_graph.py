@@ -39,9 +39,9 @@ class TokenEncoder(WindowTower):
 
     def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
         """``(T, 3, h, w)`` float32, normalised, to :attr:`outputs`, float32."""
-        features, proxy = self.describe(windows)
-        tokens = self.readout.tokens(self.backbone, features, proxy)
-        maps = tokens.transpose(1, 2).unflatten(2, self.readout.output_grid(features, proxy)).float()
+        features, guide = self.describe(windows)
+        tokens = self.readout.tokens(self.backbone, features, guide)
+        maps = tokens.transpose(1, 2).unflatten(2, self.readout.output_grid(features, guide)).float()
         if self._resized:
             maps = F.interpolate(maps, features.grid_hw, mode="bilinear", align_corners=False)
         return (maps, *self.pooled(windows))
@@ -49,21 +49,21 @@ class TokenEncoder(WindowTower):
 
 def _grid_ratio(segmenter: SplicedSegmenter, tile_hw: tuple[int, int] | None) -> int | None:
     """By how much :func:`ovperc.tiling.splice.splice` finds the grid finer; ``None`` where it resizes."""
-    proxy, stride = segmenter.proxy, segmenter.clip.backbone.stride_px
-    if proxy is None:
+    guide, stride = segmenter.guide, segmenter.clip.backbone.stride_px
+    if guide is None:
         return 1
-    finer = proxy.backbone.stride_px
+    finer = guide.backbone.stride_px
     if tile_hw is None:
-        grid = second_side(proxy, stride) // finer
+        grid = second_side(guide, stride) // finer
         if (
-            proxy.side_px is not None
-            or second_side(proxy, 2 * stride) != 2 * grid * finer
-            or stride * proxy.zoom % finer
+            guide.side_px is not None
+            or second_side(guide, 2 * stride) != 2 * grid * finer
+            or stride * guide.zoom % finer
         ):
             raise ExportError("this second tower has another grid at every image size; pass --size HxW")
         return grid
     native = [side // stride for side in tile_hw]
-    grid_hw = [second_side(proxy, side) // finer for side in tile_hw]
+    grid_hw = [second_side(guide, side) // finer for side in tile_hw]
     ratio = grid_hw[0] // native[0]
     return ratio if ratio >= 1 and grid_hw == [side * ratio for side in native] else None
 

@@ -17,7 +17,7 @@ from ovperc.export.spliced_graph import SAM_TAPS, TokenEncoder, project_unit
 from ovperc.export.text_graph import TextGraph
 from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 from ovperc.text.foreground import ForegroundRule
-from ovperc.text.score_rules import FeatureSurgery
+from ovperc.text.logit_rules import FeatureSurgery
 from ovperc.tiling import Stitcher
 from ovperc.tiling.splice import as_one_window, splice
 
@@ -44,7 +44,7 @@ class SegmentationGraph(nn.Module):
     def __init__(self, segmenter: DenseSegmenter, size_hw: tuple[int, int]) -> None:
         super().__init__()
         backbone, preprocess = segmenter.clip.backbone, segmenter.clip.preprocess
-        self.tiler, self.rule = segmenter.tiler, segmenter.score_rule
+        self.tiler, self.rule = segmenter.tiler, segmenter.logit_rule
         self.geometry = self.tiler.plan(size_hw, backbone.stride_px)
         for name, value in (("offset", preprocess.mean), ("spread", preprocess.std)):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float32).view(3, 1, 1) * 255)

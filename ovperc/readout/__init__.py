@@ -5,15 +5,15 @@ from __future__ import annotations
 from ovperc.readout.base import Readout
 from ovperc.readout.block import BlockReadout
 from ovperc.readout.dinoiser import DinoiserAffinityReadout, DinoiserHeads, DinoiserReadout
+from ovperc.readout.dual_path import DualPathReadout
 from ovperc.readout.pooled import PooledReadout
-from ovperc.readout.stream import StreamReadout
 
 __all__ = [
     "BlockReadout",
     "DinoiserAffinityReadout",
     "DinoiserHeads",
     "DinoiserReadout",
+    "DualPathReadout",
     "PooledReadout",
     "Readout",
-    "StreamReadout",
 ]

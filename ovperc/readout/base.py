@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ovperc.affinity.base import Affinity, AttentionInputs
 from ovperc.backbones.base import AttentionBlock, DenseBackbone
-from ovperc.core.structures import DenseEmbeddings, DenseFeatures, ProxyFeatures, Tap
+from ovperc.core.structures import DenseEmbeddings, DenseFeatures, GuideFeatures, Tap
 
 
 class Readout(nn.Module, ABC):
@@ -24,18 +24,18 @@ class Readout(nn.Module, ABC):
         """What :meth:`tokens` reads."""
 
     @abstractmethod
-    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, guide: GuideFeatures | None) -> Tensor:
         """Patch tokens as the last block would give them, ``(B, n, D)``, before the final norm and projection."""
 
-    def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+    def embed(self, backbone: DenseBackbone, features: DenseFeatures, guide: GuideFeatures | None) -> Tensor:
         """Patches in the joint space, not normalised, ``(B, n, E)``."""
-        return backbone.project(self.tokens(backbone, features, proxy))
+        return backbone.project(self.tokens(backbone, features, guide))
 
     def foreground(self, features: DenseFeatures) -> Tensor | None:
         """Logits of "some object is here", ``(B, h, w)``, of readouts that predict them."""
         return None
 
-    def output_grid(self, features: DenseFeatures, proxy: ProxyFeatures | None) -> tuple[int, int]:
+    def output_grid(self, features: DenseFeatures, guide: GuideFeatures | None) -> tuple[int, int]:
         """Grid of :meth:`tokens`: the tower's own, or that of an affinity which brings another."""
         return features.grid_hw
 
@@ -53,7 +53,7 @@ class Readout(nn.Module, ABC):
         self,
         backbone: DenseBackbone,
         features: DenseFeatures,
-        proxy: ProxyFeatures | None = None,
+        guide: GuideFeatures | None = None,
         *,
         with_keys: bool = False,
     ) -> DenseEmbeddings:
@@ -62,14 +62,14 @@ class Readout(nn.Module, ABC):
         Args:
             backbone: the tower that made ``features``.
             features: its taps, as named by :meth:`taps`.
-            proxy: what a second tower says of the same windows, for affinities that use one.
+            guide: what a second tower says of the same windows, for affinities that use one.
             with_keys: also return the last block's keys.
 
         Returns:
             ``patches`` ``(B, E, h, w)`` float32 with unit norm over ``E``; ``keys`` ``(B, n, D)`` or None.
         """
-        grid_hw = self.output_grid(features, proxy)
-        unit = F.normalize(self.embed(backbone, features, proxy).float(), dim=-1)
+        grid_hw = self.output_grid(features, guide)
+        unit = F.normalize(self.embed(backbone, features, guide).float(), dim=-1)
         patches = unit.transpose(1, 2).unflatten(2, grid_hw)
         foreground = self.foreground(features)
         if not with_keys:
@@ -114,7 +114,7 @@ def merge_heads(heads: Tensor) -> Tensor:
 
 
 def attend_block(
-    block: AttentionBlock, layer: int, affinity: Affinity, features: DenseFeatures, proxy: ProxyFeatures | None = None
+    block: AttentionBlock, layer: int, affinity: Affinity, features: DenseFeatures, guide: GuideFeatures | None = None
 ) -> Tensor:
     """One block's attention branch with another affinity: ``W_o (A v) + b_o`` on patch rows.
 
@@ -126,14 +126,14 @@ def attend_block(
         layer: its index, as in ``features``.
         affinity: what replaces the block's own attention.
         features: taps that hold ``v`` and what the affinity needs.
-        proxy: what a second tower says.
+        guide: what a second tower says.
 
     Returns:
         ``(B, n, D)`` on the affinity's output grid.
     """
     points: Iterable[str] = ("v", *affinity.needs)
     heads = {point: split_heads(features[Tap(layer, point)], block.num_heads) for point in points}
-    inputs = AttentionInputs(heads, features.grid_hw, features.num_prefix, proxy)
+    inputs = AttentionInputs(heads, features.grid_hw, features.num_prefix, guide)
     if affinity.head_shared and block.affine_output:
         return affinity.aggregate(inputs, block.project_out(features[Tap(layer, "v")])[:, None])[:, 0]
     return block.project_out(merge_heads(affinity.aggregate(inputs, heads["v"])))

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ovperc.affinity.base import Affinity
 from ovperc.backbones.base import DenseBackbone
-from ovperc.core.registry import AFFINITIES, READOUTS
-from ovperc.core.structures import DenseFeatures, ProxyFeatures, Tap
+from ovperc.core.structures import DenseFeatures, GuideFeatures, Tap
 from ovperc.readout.base import Readout, attend_block, block_taps, resize_tokens
+from ovperc.registry import AFFINITIES, READOUTS
 
 
 @READOUTS.register_module()
@@ -41,19 +41,19 @@ class BlockReadout(Readout):
         keeps_stream = self.residual and backbone.block(self.layer).has_residual
         return [*block_taps(self.layer, self.affinity), *([Tap(self.layer, "in")] if keeps_stream else [])]
 
-    def output_grid(self, features: DenseFeatures, proxy: ProxyFeatures | None) -> tuple[int, int]:
+    def output_grid(self, features: DenseFeatures, guide: GuideFeatures | None) -> tuple[int, int]:
         """The affinity's."""
-        return self.affinity.output_grid(features.grid_hw, proxy)
+        return self.affinity.output_grid(features.grid_hw, guide)
 
-    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, guide: GuideFeatures | None) -> Tensor:
         """The block's patch tokens, ``(B, n, D)``."""
         block = backbone.block(self.layer)
-        tokens = attend_block(block, self.layer, self.affinity, features, proxy)
+        tokens = attend_block(block, self.layer, self.affinity, features, guide)
         if not block.has_residual:
             return tokens
         if self.residual:
             stream = features.patches(Tap(self.layer, "in"))
-            tokens = resize_tokens(stream, features.grid_hw, self.output_grid(features, proxy)) + tokens
+            tokens = resize_tokens(stream, features.grid_hw, self.output_grid(features, guide)) + tokens
         return tokens + block.feed_forward(tokens) if self.ffn else tokens
 
     def extra_repr(self) -> str:

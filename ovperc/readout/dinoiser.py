@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovperc.backbones.base import DenseBackbone
-from ovperc.core.registry import READOUTS, suggest
-from ovperc.core.structures import DenseFeatures, ProxyFeatures, Tap
+from ovperc.core.naming import suggest
+from ovperc.core.structures import DenseFeatures, GuideFeatures, Tap
 from ovperc.readout.base import Readout, resize_tokens
+from ovperc.registry import READOUTS
 from ovperc.weights.catalogue import CATALOGUE, resolve_weights
 from ovperc.weights.reading import CheckpointError, read_checkpoint
 
@@ -127,13 +128,13 @@ class DinoiserReadout(Readout):
             )
         return [*self.values.own_taps(backbone), Tap(self.layer, "ln_2")]
 
-    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, guide: GuideFeatures | None) -> Tensor:
         """Those of the embeddings, before they are averaged."""
-        return self.values.tokens(backbone, features, proxy)
+        return self.values.tokens(backbone, features, guide)
 
-    def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+    def embed(self, backbone: DenseBackbone, features: DenseFeatures, guide: GuideFeatures | None) -> Tensor:
         """Pooled embeddings, ``(B, n, E)``."""
-        values = self.values.embed(backbone, features, proxy).float()
+        values = self.values.embed(backbone, features, guide).float()
         weights = self.heads.similarity(self._maps(features))
         weights = weights.masked_fill_(weights < self.gamma, 0.0)
         return (weights @ values) / (weights.sum(dim=-1, keepdim=True) + 1e-6)
@@ -152,10 +153,10 @@ class DinoiserAffinityReadout(DinoiserReadout):
     """The heads' space in the place of a second tower: another readout takes its affinity from it.
 
     Not the published readout. It serves towers whose patches speak through the residual stream: with a
-    ``StreamReadout`` of a ``ProxyAffinity`` inside, the learned affinity acts where v-v attention does in CLIP Surgery.
+    ``DualPathReadout`` of a ``GuideAffinity`` inside, the learned affinity acts where CLIP Surgery has v-v attention.
 
     Args:
-        readout: a readout whose affinity needs a proxy.
+        readout: a readout whose affinity needs a guide.
         zoom: the heads' space is resized (bilinear) to a grid finer by this factor, and so are the rows that come out.
         **settings: ``weights``, ``heads`` and ``layer`` as for :class:`DinoiserReadout`.
 
@@ -169,21 +170,21 @@ class DinoiserAffinityReadout(DinoiserReadout):
             raise ValueError(f"zoom is a whole factor of at least 1; got {zoom}")
         self.zoom = zoom
 
-    def output_grid(self, features: DenseFeatures, proxy: ProxyFeatures | None) -> tuple[int, int]:
+    def output_grid(self, features: DenseFeatures, guide: GuideFeatures | None) -> tuple[int, int]:
         """The heads'."""
         return features.grid_hw[0] * self.zoom, features.grid_hw[1] * self.zoom
 
-    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, guide: GuideFeatures | None) -> Tensor:
         """Those of the inner readout, on the heads' grid."""
         return self.values.tokens(backbone, features, self.describe(features))
 
-    def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+    def embed(self, backbone: DenseBackbone, features: DenseFeatures, guide: GuideFeatures | None) -> Tensor:
         """Those of the inner readout, ``(B, m, E)``."""
         return self.values.embed(backbone, features, self.describe(features))
 
-    def describe(self, features: DenseFeatures) -> ProxyFeatures:
+    def describe(self, features: DenseFeatures) -> GuideFeatures:
         """What the heads say of windows, as a second tower would."""
         grid_hw = self.output_grid(features, None)
         space = resize_tokens(self.heads.compared(self._maps(features)), features.grid_hw, grid_hw)
         unit = F.normalize(space, dim=-1)
-        return ProxyFeatures(unit, grid_hw, unit.mean(dim=1).square().sum(dim=-1))
+        return GuideFeatures(unit, grid_hw, unit.mean(dim=1).square().sum(dim=-1))

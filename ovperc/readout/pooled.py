@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ovperc.affinity.base import Affinity, AttentionInputs
 from ovperc.backbones.base import DenseBackbone
-from ovperc.core.registry import AFFINITIES, READOUTS
-from ovperc.core.structures import DenseFeatures, ProxyFeatures, Tap
+from ovperc.core.structures import DenseFeatures, GuideFeatures, Tap
 from ovperc.readout.base import Readout, resize_tokens, split_heads
+from ovperc.registry import AFFINITIES, READOUTS
 
 
 @READOUTS.register_module()
@@ -42,23 +42,23 @@ class PooledReadout(Readout):
         """The inner readout's, and what the affinity reads."""
         return [*self.readout.own_taps(backbone), *(Tap(self.layer, point) for point in self.affinity.needs)]
 
-    def output_grid(self, features: DenseFeatures, proxy: ProxyFeatures | None) -> tuple[int, int]:
+    def output_grid(self, features: DenseFeatures, guide: GuideFeatures | None) -> tuple[int, int]:
         """The affinity's."""
-        return self.affinity.output_grid(features.grid_hw, proxy)
+        return self.affinity.output_grid(features.grid_hw, guide)
 
-    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+    def tokens(self, backbone: DenseBackbone, features: DenseFeatures, guide: GuideFeatures | None) -> Tensor:
         """The inner readout's, before pooling."""
-        return self.readout.tokens(backbone, features, proxy)
+        return self.readout.tokens(backbone, features, guide)
 
-    def embed(self, backbone: DenseBackbone, features: DenseFeatures, proxy: ProxyFeatures | None) -> Tensor:
+    def embed(self, backbone: DenseBackbone, features: DenseFeatures, guide: GuideFeatures | None) -> Tensor:
         """``A v``, ``(B, m, E)`` on the affinity's grid."""
-        embedded = self.readout.embed(backbone, features, proxy).float()
-        grid_hw = self.readout.output_grid(features, proxy)
+        embedded = self.readout.embed(backbone, features, guide).float()
+        grid_hw = self.readout.output_grid(features, guide)
         if self.affinity.needs:  # the points lie on the tower's grid
             embedded, grid_hw = resize_tokens(embedded, grid_hw, features.grid_hw), features.grid_hw
         embedded = embedded[:, None]
         heads = backbone.block(self.layer).num_heads if self.affinity.needs else 1
         points = {point: split_heads(features.patches(Tap(self.layer, point)), heads) for point in self.affinity.needs}
         values = embedded.expand(-1, heads, -1, -1).to(next(iter(points.values())).dtype) if points else embedded
-        inputs = AttentionInputs({**points, "v": values}, grid_hw, 0, proxy)
+        inputs = AttentionInputs({**points, "v": values}, grid_hw, 0, guide)
         return self.affinity.aggregate(inputs, values).float().mean(dim=1)

@@ -18,8 +18,8 @@ class Refiner(ABC):
     """
 
     @abstractmethod
-    def prepare(self, guide: Tensor) -> Any:
-        """Weights of one image, computed once; ``guide`` is ``(3, H, W)`` float."""
+    def prepare(self, guidance: Tensor) -> Any:
+        """Weights of one image, computed once; ``guidance`` is ``(3, H, W)`` float."""
 
     @abstractmethod
     def refine(self, maps: Tensor, state: Any) -> Tensor:

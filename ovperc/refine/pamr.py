@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovperc.core.registry import REFINERS
 from ovperc.refine.base import Refiner
+from ovperc.registry import REFINERS
 
 _DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 # Channels smoothed together: few enough to stay in cache over all samples.
@@ -35,7 +35,7 @@ class PAMR(Refiner):
     ``w = softmax_p(mean_channels(-|I - I_p| / (1e-8 + 0.1 sigma)))`` jointly over all dilations, with
     ``sigma`` the unbiased deviation per channel over neighbours and centre (the centre once per dilation)
     and replicated borders. The centre itself is not averaged. Weights do not change under an affine change
-    of the guide's channels, so raw and normalised images serve alike.
+    of the guidance's channels, so raw and normalised images serve alike.
 
     Args:
         steps: repetitions; 0 leaves the maps as they are.
@@ -50,13 +50,13 @@ class PAMR(Refiner):
         self.steps = steps
         self.dilations = tuple(dilations)
 
-    def prepare(self, guide: Tensor) -> PamrState:
+    def prepare(self, guidance: Tensor) -> PamrState:
         """Weights of one image.
 
         Args:
-            guide: ``(3, H, W)``, any affine range.
+            guidance: ``(3, H, W)``, any affine range.
         """
-        image = guide.to(torch.float32)
+        image = guidance.to(torch.float32)
         spread = self._deviation(image).mul_(0.1).add_(1e-8)
         neighbours = self._neighbours(self._pad(image), image.shape[-2:])
         logits = [(image - neighbour).abs_().div_(spread).mean(dim=0).neg_() for neighbour in neighbours]
@@ -66,7 +66,7 @@ class PAMR(Refiner):
         """Smooths maps.
 
         Args:
-            maps: ``(K, h, w)``; resized to the guide's size (bilinear, align_corners True) where it differs.
+            maps: ``(K, h, w)``; resized to the guidance's size (bilinear, align_corners True) where it differs.
             state: from :meth:`prepare`.
 
         Returns:

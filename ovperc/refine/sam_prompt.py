@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ovperc.backbones.sam import SamBackbone, load_sam
 from ovperc.backbones.sam_prompts import Prompts, SamImage, SamPrompter
-from ovperc.core.registry import REFINERS
 from ovperc.refine.base import LabelRefiner, RefinedLabels
+from ovperc.registry import REFINERS
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ovperc.core.config_files import config_root, find_config, parse_overrides
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.tasks.table import DEFAULT_TASK, get_task
 
-_OPTIONAL_PARTS = ("score_rule", "refiner", "proxy")
+_OPTIONAL_PARTS = ("logit_rule", "refiner", "guide")
 _VIEW_SIZES = ("short_side_px", "max_long_side_px", "crop_px", "stride_px")
 
 
@@ -30,11 +30,11 @@ class MethodConfig:
         pos_embed: how position tables are resized (a mode of ``load_clip``).
         templates: name of a prompt set, or own patterns.
         classifier: keywords of the streaming classifier.
-        score_rule: ``dict(type=NAME, ...)`` or None.
+        logit_rule: ``dict(type=NAME, ...)`` or None.
         refiner: ``dict(type=NAME, ...)`` or None.
         splice: merge windows as features before they are classified: ``dict()``, or ``dict(aggregator=dict(type=NAME,
             ...))`` for one more averaging over the whole image; None merges scores.
-        proxy: second tower, ``dict(type=NAME, weights=..., mini=...)``; ``mini`` names the weights that are used
+        guide: second tower, ``dict(type=NAME, weights=..., mini=...)``; ``mini`` names the weights that are used
             beside clip-mini.
         stream: fields (parts, whole) that take the place of those above on towers whose patches speak through the
             residual stream, as the weights declare (``ClipModel.needs_stream``); :meth:`on` applies them. A field that
@@ -51,9 +51,9 @@ class MethodConfig:
     pos_embed: str = "size"
     templates: str | tuple[str, ...] = "openai80"
     classifier: Mapping[str, Any] = field(default_factory=dict)
-    score_rule: Mapping[str, Any] | None = None
+    logit_rule: Mapping[str, Any] | None = None
     refiner: Mapping[str, Any] | None = None
-    proxy: Mapping[str, Any] | None = None
+    guide: Mapping[str, Any] | None = None
     splice: Mapping[str, Any] | None = None
     stream: Mapping[str, Any] = field(default_factory=dict)
     preprocess: Mapping[str, Any] = field(default_factory=dict)
@@ -163,7 +163,7 @@ def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | N
 
 
 def _drop_mini(fields: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Weights of a part that are named by hand (``"proxy.weights"``) also hold beside clip-mini: no ``mini`` wins."""
+    """Weights of a part that are named by hand (``"guide.weights"``) also hold beside clip-mini: no ``mini`` wins."""
     for key in overrides:
         *path, last = key.split(".")
         if last == "weights" and ".".join([*path, "mini"]) not in overrides:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.core.structures import Background
 from ovperc.text.vocabulary import ClassEntry, Vocabulary
 

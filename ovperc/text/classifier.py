@@ -12,11 +12,11 @@ import math
 import torch
 from torch import Tensor
 
-from ovperc.core.structures import DenseEmbeddings, Labels, TextBank
+from ovperc.core.structures import DenseEmbeddings, SegmentationMap, TextBank
 from ovperc.refine.base import Refiner
+from ovperc.text.logit_rules import LogitRule
 from ovperc.text.owners import max_by_owner_
 from ovperc.text.patch_scores import CosineScores, PatchScores
-from ovperc.text.score_rules import ScoreRule
 from ovperc.text.streaming import Progress, ScoreBlock, ScoreStream
 from ovperc.tiling.stitcher import Stitcher
 
@@ -74,13 +74,13 @@ class _Running:
         self._code[place] = torch.where(better, winners, self._code[place])
         self._best[place] = torch.where(better, peak, self._best[place])
 
-    def labels(self, threshold: float) -> Labels:
+    def labels(self, threshold: float) -> SegmentationMap:
         """The answer; confidences below ``threshold`` become label 0."""
         confidence = (self._best / self.total).nan_to_num_(0.0).clamp_(0.0, 1.0)
         labels = (self._classes - self._code).to(torch.int32)
         if threshold > 0:
             labels.masked_fill_(confidence < threshold, 0)
-        return Labels(labels, confidence)
+        return SegmentationMap(labels, confidence)
 
 
 class StreamingClassifier:
@@ -115,11 +115,11 @@ class StreamingClassifier:
         bank: TextBank,
         stitcher: Stitcher,
         *,
-        rule: ScoreRule | None = None,
+        rule: LogitRule | None = None,
         refiner: Refiner | None = None,
-        guide: Tensor | None = None,
+        guidance: Tensor | None = None,
         progress: Progress | None = None,
-    ) -> Labels:
+    ) -> SegmentationMap:
         """Labels one image.
 
         Args:
@@ -128,13 +128,13 @@ class StreamingClassifier:
             stitcher: of the geometry the windows were cut by.
             rule: changes the patch scores before they are resized.
             refiner: smooths full-size maps of the scores before the softmax.
-            guide: ``(3, H, W)`` float image at the original size, for the refiner.
+            guidance: ``(3, H, W)`` float image at the original size, for the refiner.
             progress: called with prompts done and prompts in all.
 
         Returns:
             Labels and confidence at the original size. Pixels below the bank's background threshold are 0.
         """
-        stream = self._stream(embeddings, bank, stitcher, rule, refiner, guide, progress)
+        stream = self._stream(embeddings, bank, stitcher, rule, refiner, guidance, progress)
         running = self._run(stream, bank, None)
         if not stream.scores.probabilities and not bool((running.total > _UNDERFLOW).all()):
             running = self._run(stream, bank, stream.peak(self.logit_scale))
@@ -148,9 +148,9 @@ class StreamingClassifier:
         stitcher: Stitcher,
         *,
         raw: bool = False,
-        rule: ScoreRule | None = None,
+        rule: LogitRule | None = None,
         refiner: Refiner | None = None,
-        guide: Tensor | None = None,
+        guidance: Tensor | None = None,
         classes: Tensor | None = None,
     ) -> Tensor:
         """Dense class scores, ``(C, H, W)`` float32: as large as it says, made only on request.
@@ -164,13 +164,13 @@ class StreamingClassifier:
                 depend on which other classes are asked.
             rule: as for a call.
             refiner: as for a call.
-            guide: as for a call.
+            guidance: as for a call.
             classes: ``(k,)`` int64 labels; only theirs are made, ``(k, H, W)``. All prompts still count in the softmax.
 
         Returns:
             Classes without a prompt (a background that is a threshold only) score 0, or -1 with ``raw``.
         """
-        stream = self._stream(embeddings, bank, stitcher, rule, refiner, guide, None)
+        stream = self._stream(embeddings, bank, stitcher, rule, refiner, guidance, None)
         peak = None if raw or stream.scores.probabilities else stream.peak(self.logit_scale)
         device = bank.embeddings.device
         rows = torch.arange(bank.num_classes, device=device)
@@ -198,9 +198,9 @@ class StreamingClassifier:
         embeddings: DenseEmbeddings,
         bank: TextBank,
         stitcher: Stitcher,
-        rule: ScoreRule | None,
+        rule: LogitRule | None,
         refiner: Refiner | None,
-        guide: Tensor | None,
+        guidance: Tensor | None,
         progress: Progress | None,
     ) -> ScoreStream:
         patches = embeddings.patches.to(torch.float32).flatten(2)
@@ -215,7 +215,7 @@ class StreamingClassifier:
         scores: PatchScores = CosineScores(patches, bank.embeddings.to(torch.float32), chunk)
         if rule is not None:
             scores = rule(scores, embeddings, bank)
-        return ScoreStream(scores, stitcher, block, refiner, guide, progress)
+        return ScoreStream(scores, stitcher, block, refiner, guidance, progress)
 
     def _sizes(self, patches: Tensor, map_pixels: int) -> tuple[int, int]:
         """Prompts per chunk, and floats per block of pixel scores, within the buffer limit.

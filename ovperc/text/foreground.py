@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ovperc.core.registry import SCORE_RULES
 from ovperc.core.structures import DenseEmbeddings, TextBank
+from ovperc.registry import LOGIT_RULES
+from ovperc.text.logit_rules import LogitRule
 from ovperc.text.patch_scores import PatchScores
-from ovperc.text.score_rules import ScoreRule
 
 
 class _WithBackground(PatchScores):
@@ -36,8 +36,8 @@ class _WithBackground(PatchScores):
         return chance
 
 
-@SCORE_RULES.register_module()
-class ForegroundRule(ScoreRule):
+@LOGIT_RULES.register_module()
+class ForegroundRule(LogitRule):
     """Softmax on the patch grid, with CLIP-DINOiser's background rule where the words have a background.
 
     ``P = softmax_q(scale l)``. Where the vocabulary names a background (prompts of label 0) and the readout

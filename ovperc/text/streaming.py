@@ -46,7 +46,7 @@ class ScoreStream:
         stitcher: brings them to the original size.
         block_elements: floats per block of pixel scores.
         refiner: smooths whole maps; a block is then all pixels of a chunk of queries.
-        guide: ``(3, H, W)`` image for the refiner.
+        guidance: ``(3, H, W)`` image for the refiner.
         progress: called after every chunk with queries done and queries in all.
     """
 
@@ -56,17 +56,17 @@ class ScoreStream:
         stitcher: Stitcher,
         block_elements: int,
         refiner: Refiner | None = None,
-        guide: Tensor | None = None,
+        guidance: Tensor | None = None,
         progress: Progress | None = None,
     ) -> None:
-        if refiner is not None and (guide is None or guide.shape[-2:] != stitcher.output_hw):
-            found = "none" if guide is None else tuple(guide.shape)
-            raise ValueError(f"a refiner needs a guide (3, H, W) with H, W = {stitcher.output_hw}; got {found}")
+        if refiner is not None and (guidance is None or guidance.shape[-2:] != stitcher.output_hw):
+            found = "none" if guidance is None else tuple(guidance.shape)
+            raise ValueError(f"a refiner needs guidance (3, H, W) with H, W = {stitcher.output_hw}; got {found}")
         self.scores = scores
         self._stitcher = stitcher
         self._block_elements = block_elements
         self._refiner = refiner
-        self._state = None if refiner is None else refiner.prepare(guide)
+        self._state = None if refiner is None else refiner.prepare(guidance)
         self._progress = progress
 
     @property

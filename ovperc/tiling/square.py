@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ovperc.core.naming import suggest
-from ovperc.core.registry import TILERS
+from ovperc.registry import TILERS
 from ovperc.tiling import Tiler
 
 Resize = Literal["bicubic", "bilinear", "opencv"]

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovperc.core.registry import TILERS, suggest
+from ovperc.core.naming import suggest
+from ovperc.registry import TILERS
 
 Padding = Literal["none", "symmetric", "end"]
 

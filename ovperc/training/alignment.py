@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.loading import ClipModel, load_clip
-from ovperc.core.registry import MODELS, READOUTS, TASK_UTILS
 from ovperc.readout.base import Readout
 from ovperc.readout.regions import box_weights, pool_regions
+from ovperc.registry import MODELS, READOUTS, TASK_UTILS
 
 DENSE_READOUT = {"type": "BlockReadout", "affinity": {"type": "Identity"}}
 """The last block with its value path alone (CLIPSelf, CLIM, F-ViT)."""
@@ -63,7 +63,7 @@ class RegionAlignment(BaseModel):
         keep: share of the trained weights in what is exported, the rest are the original ones (CLIM 0.7,
             CLIPSelf 0.7 and 0.95).
         max_scale: bound of the learnt inverse temperature.
-        fresh_blocks: so many of the last blocks start anew, to unlearn what they took for granted.
+        reinitialised_blocks: so many of the last blocks start anew, to unlearn what they took for granted.
 
     Raises:
         ValueError: the tower has fewer blocks, ``keep`` is not in 0..1, or fresh weights would be averaged with old.
@@ -77,12 +77,12 @@ class RegionAlignment(BaseModel):
         readout: dict[str, Any] | Readout | None = None,
         keep: float = 0.7,
         max_scale: float = 100.0,
-        fresh_blocks: int = 0,
+        reinitialised_blocks: int = 0,
     ) -> None:
         super().__init__()
         if not 0.0 <= keep <= 1.0:
             raise ValueError(f"keep is the share of trained weights in 0..1; got {keep}")
-        if fresh_blocks and keep < 1.0:
+        if reinitialised_blocks and keep < 1.0:
             raise ValueError(f"fresh blocks cannot be averaged with the old ones: use keep=1; got {keep}")
         clip = load_clip(**clip) if isinstance(clip, dict) else clip
         self.tower: DenseBackbone = copy.deepcopy(clip.backbone)
@@ -97,8 +97,8 @@ class RegionAlignment(BaseModel):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.objective.prepare(self)
-        for layer in range(self.tower.depth - fresh_blocks, self.tower.depth):
-            draw_anew(block_module(self.tower, layer))
+        for layer in range(self.tower.depth - reinitialised_blocks, self.tower.depth):
+            reinitialise(block_module(self.tower, layer))
         self._choose_trained(trained_blocks)
 
     @property
@@ -243,7 +243,7 @@ def block_module(tower: DenseBackbone, layer: int) -> nn.Module:
 
 
 @torch.no_grad()
-def draw_anew(block: nn.Module) -> None:
+def reinitialise(block: nn.Module) -> None:
     """Draws a block's weights as ViTs start (standard deviation 0.02); norms become the identity."""
     for part in block.modules():
         if isinstance(part, nn.Linear):

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import box_convert
 
-from ovperc.core.registry import TASK_UTILS
 from ovperc.core.structures import DenseFeatures, Tap
 from ovperc.data.region_text import RegionTextBatch
+from ovperc.registry import TASK_UTILS
 from ovperc.training.alignment import Objective, RegionAlignment
 from ovperc.training.alignment_objectives import joint_truth, watch_pairs
 from ovperc.training.losses.contrastive import masked_contrastive_loss

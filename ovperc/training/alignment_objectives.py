@@ -7,9 +7,9 @@ from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovperc.core.registry import TASK_UTILS
 from ovperc.data.mosaic import SIDES, cell_boxes, plan_mosaics, tile_images
 from ovperc.data.region_text import RegionTextBatch
+from ovperc.registry import TASK_UTILS
 from ovperc.training.alignment import Objective, RegionAlignment
 from ovperc.training.losses.contrastive import masked_contrastive_loss
 from ovperc.training.losses.gather import gather_batch, mean_over_processes

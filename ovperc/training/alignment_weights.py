@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ovperc.backbones.mini_archs import ARCH, save_packed
 from ovperc.core.atomic import atomic_write
-from ovperc.core.registry import HOOKS
+from ovperc.registry import HOOKS
 from ovperc.training.checkpoint import latest_checkpoint, read_run_checkpoint
 
 

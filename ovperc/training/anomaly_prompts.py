@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from ovperc.backbones.loading import ClipModel, load_clip
-from ovperc.core.registry import MODELS
+from ovperc.registry import MODELS
 from ovperc.tasks.anomaly.april_gan import LinearAdapters
 from ovperc.tasks.anomaly.learned_prompts import LearnedPrompts
 from ovperc.tasks.anomaly.state_texts import ComposedTexts

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovperc.backbones.mini_archs import MEAN, STD, build_clip_mini
-from ovperc.core.registry import MODELS
 from ovperc.data.world.contrastive import CompactTokenizer, ContrastiveBatch
+from ovperc.registry import MODELS
 from ovperc.training.losses.contrastive import masked_contrastive_loss
 
 

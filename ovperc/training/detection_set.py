@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS, FUNCTIONS
 from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.detection.batch import DetectionBatch
 from ovperc.data.detection.sample import DetectionImages, DetectionSample
 from ovperc.data.detection.splits import OV_COCO_BASE, as_words
-from ovperc.training.teacher_store import Taught, TeacherStore
+from ovperc.registry import DATASETS, FUNCTIONS
+from ovperc.training.teacher_store import TeacherRecord, TeacherStore
 
 
 @FUNCTIONS.register_module()
@@ -154,6 +154,6 @@ class DetectionTraining(Dataset):
     ) -> tuple[tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         if self.store is None:
             return None, None
-        taught: Taught = self.store[sample.name]
+        taught: TeacherRecord = self.store[sample.name]
         boxes, kept = jitter.boxes(taught.boxes, self.least_area)
         return (boxes,), (taught.features[kept],)

@@ -15,10 +15,10 @@ from torch import Tensor
 from ovperc.backbones.loading import ClipModel, load_clip
 from ovperc.core.boxes import enlarge_boxes
 from ovperc.core.naming import suggest
-from ovperc.core.registry import FUNCTIONS, MODELS
 from ovperc.core.structures import TextBank
 from ovperc.data.detection.batch import DetectionBatch
 from ovperc.readout.regions import encode_crops
+from ovperc.registry import FUNCTIONS, MODELS
 from ovperc.tasks.detection.heads import DetectionHeads, HeadSettings
 from ovperc.tasks.detection.phrases import composed_bank
 from ovperc.tasks.detection.prediction import DetPrediction

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from ovperc.backbones.dino import VisionModel, load_dino
 from ovperc.backbones.loading import ClipModel, load_clip
-from ovperc.core.registry import MODELS, TASK_UTILS
 from ovperc.core.structures import Tap
 from ovperc.data.world.views import ViewPairs
 from ovperc.readout.base import resize_tokens
 from ovperc.readout.dinoiser import DinoiserHeads
+from ovperc.registry import MODELS, TASK_UTILS
 from ovperc.training.losses.dinoiser import affinity_loss, foreground_loss
 from ovperc.training.teachers import normalized
 

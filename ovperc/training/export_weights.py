@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from ovperc.core.atomic import atomic_write
-from ovperc.core.registry import HOOKS
+from ovperc.registry import HOOKS
 from ovperc.training.checkpoint import latest_checkpoint, read_run_checkpoint
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.loading import ClipModel, load_clip
 from ovperc.core.atomic import atomic_write
-from ovperc.core.registry import DATASETS
+from ovperc.registry import DATASETS
 from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest, tower_pass
 from ovperc.tiling import normalize
 from ovperc.tiling.square import SquareTiler, resize_for_tower

@@ -9,7 +9,7 @@ from mmengine.hooks import CheckpointHook, Hook
 
 from ovperc.core.progress import progress_bar
 from ovperc.core.random_state import RandomState
-from ovperc.core.registry import HOOKS
+from ovperc.registry import HOOKS
 from ovperc.training.checkpoint import remove_leftovers
 from ovperc.training.compat import ATOMIC_BACKEND
 

@@ -6,7 +6,7 @@ from mmengine.dist import get_world_size
 from mmengine.runner.loops import IterBasedTrainLoop, _InfiniteDataloaderIterator
 
 from ovperc.core.random_state import RandomState
-from ovperc.core.registry import LOOPS
+from ovperc.registry import LOOPS
 
 
 @LOOPS.register_module()

@@ -10,7 +10,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from ovperc.core.registry import OPTIM_WRAPPERS
+from ovperc.registry import OPTIM_WRAPPERS
 
 DTYPES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from ovperc.backbones.sam import build_sam
 from ovperc.backbones.sam_prompts import Prompts, decode_masks
-from ovperc.core.registry import MODELS
 from ovperc.data.world.prompts import PromptedRegions
+from ovperc.registry import MODELS
 from ovperc.training.losses.masks import mask_iou, promptable_loss
 
 PROMPT_KINDS = {"point": 0.45, "box": 0.25, "box+point": 0.1, "box+point+mask": 0.2}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovperc.backbones.dino import build_trunk
-from ovperc.core.registry import MODELS
 from ovperc.data.world.views import ViewPairs
+from ovperc.registry import MODELS
 from ovperc.training.losses.distillation import balanced_assignments, soft_cross_entropy
 from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
 

@@ -57,7 +57,7 @@ class TeacherHeader:
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherRecord:
     """What is stored of one image.
 
     Attributes:
@@ -80,7 +80,7 @@ def write_store(
     folder: str | Path,
     header: TeacherHeader,
     names: Sequence[str],
-    describe: Callable[[int], Taught],
+    describe: Callable[[int], TeacherRecord],
     advance: Callable[[int], None] = lambda images: None,
 ) -> int:
     """Writes what is missing of a store.
@@ -168,7 +168,7 @@ class TeacherStore:
     def __len__(self) -> int:
         return self.header.images
 
-    def __getitem__(self, name: str) -> Taught:
+    def __getitem__(self, name: str) -> TeacherRecord:
         """What is stored of an image.
 
         Raises:
@@ -184,10 +184,10 @@ class TeacherStore:
         with safe_open(_shard_path(self.folder, shard), framework="pt") as file:
             first, last = file.get_tensor("offsets")[row : row + 2].tolist()
             parts = [file.get_slice(part)[first:last].float() for part in ("boxes", "scores", "features")]
-        return Taught(*parts)
+        return TeacherRecord(*parts)
 
 
-def _write_shard(path: Path, names: Sequence[str], taught: Sequence[Taught]) -> None:
+def _write_shard(path: Path, names: Sequence[str], taught: Sequence[TeacherRecord]) -> None:
     counts = torch.tensor([0, *(len(entry.boxes) for entry in taught)], dtype=torch.int64)
     tensors = {
         "offsets": counts.cumsum(0),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovperc.backbones.dino import VisionModel, load_dino
-from ovperc.core.registry import TASK_UTILS
+from ovperc.registry import TASK_UTILS
 from ovperc.weights.reading import CheckpointError, read_checkpoint
 
 

@@ -14,7 +14,7 @@ from open_clip.coca_model import CoCa
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.weights.reading import CheckpointError
 
 QUICK_SUFFIX = "-quickgelu"

@@ -248,7 +248,7 @@ def get_entry(name: str) -> WeightsEntry:
     """
     rows = {entry.name: entry for entry in CATALOGUE}
     if name not in rows:
-        from ovperc.core.registry import suggest
+        from ovperc.core.naming import suggest
 
         raise ValueError(f"unknown weights {name!r}; {suggest(name, rows)}")
     return rows[name]

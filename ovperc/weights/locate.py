@@ -10,7 +10,7 @@ from typing import Any
 import open_clip
 from open_clip.pretrained import download_pretrained_from_hf
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.weights import catalogue as catalogue
 from ovperc.weights.architectures import QUICK_SUFFIX, ModelConfig
 from ovperc.weights.catalogue import MissingWeightsError

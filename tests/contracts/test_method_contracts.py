@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.tiny_guide import tiny_guide
 from helpers.tiny_models import EMBED_DIM, tiny_clip, tiny_open_clip
-from helpers.tiny_proxy import tiny_proxy
 from helpers.tiny_sam import tiny_sam
 from ovperc.backbones.loading import ClipModel, wrap_open_clip
 from ovperc.backbones.sam import SamBackbone
@@ -34,8 +34,8 @@ def tower(kind: str, pos_embed: str) -> ClipModel:
 
 def segmenter_of(name: str, kind: str = "vit", **overrides) -> DenseSegmenter:
     method = load_method(name)
-    if method.proxy is not None:
-        overrides.setdefault("proxy", tiny_proxy(mean_over=method.proxy.get("mean_over", "window")))
+    if method.guide is not None:
+        overrides.setdefault("guide", tiny_guide(mean_over=method.guide.get("mean_over", "window")))
     overrides.update(tiny_heads(method, tower(kind, method.pos_embed)))
     overrides.update(tiny_splice(method))
     return build_segmenter(method, tower(kind, method.pos_embed), **overrides)
@@ -135,7 +135,7 @@ def test_two_calls_are_equal_and_leave_nothing_behind(name: str):
         assert not any(hooks for part in module.modules() for hooks in (part._forward_hooks, part._forward_pre_hooks))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if load_method(name).score_rule is None])
+@pytest.mark.parametrize("name", [name for name in METHODS if load_method(name).logit_rule is None])
 def test_raw_scores_do_not_depend_on_other_classes(name: str):
     """Score rules work by what the vocabulary shares, so methods with one are left out."""
     segmenter = segmenter_of(name)
@@ -151,8 +151,8 @@ def test_half_precision_agrees(name: str, dtype: torch.dtype):
     full = segmenter_of(name)
     model = tiny_open_clip("vit")
     clip = wrap_open_clip(model, arch="tiny-vit", source="random", pos_embed=method.pos_embed, dtype=dtype)
-    proxy = {} if method.proxy is None else {"proxy": tiny_proxy(dtype=dtype)}
-    half = build_segmenter(method, clip, **proxy, **tiny_heads(method, clip), **tiny_splice(method))
+    guide = {} if method.guide is None else {"guide": tiny_guide(dtype=dtype)}
+    half = build_segmenter(method, clip, **guide, **tiny_heads(method, clip), **tiny_splice(method))
     image = draw((64, 80))
     wide, narrow = full.encode(image).embeddings, half.encode(image).embeddings
     assert narrow.patches.dtype == torch.float32

@@ -11,9 +11,9 @@ import torch
 from helpers.tiny_models import tiny_clip
 from ovperc.affinity import Affinity, AttentionInputs
 from ovperc.backbones.loading import ClipModel
-from ovperc.core.registry import AFFINITIES, READOUTS
-from ovperc.core.structures import ProxyFeatures
+from ovperc.core.structures import GuideFeatures
 from ovperc.readout import Readout
+from ovperc.registry import AFFINITIES, READOUTS
 
 GRID = (4, 7)
 POINTS = ("q", "k", "v", "ln_1")
@@ -41,14 +41,14 @@ def make_inputs(batch: int = 3, prefix: int = 1) -> AttentionInputs:
     generator = torch.Generator().manual_seed(0)
     shape = (batch, 2, prefix + GRID[0] * GRID[1], 8)
     heads = {point: torch.randn(shape, generator=generator) for point in POINTS}
-    return AttentionInputs(heads, GRID, prefix, make_proxy(batch, GRID))
+    return AttentionInputs(heads, GRID, prefix, make_guide(batch, GRID))
 
 
-def make_proxy(batch: int, grid_hw: tuple[int, int]) -> ProxyFeatures:
+def make_guide(batch: int, grid_hw: tuple[int, int]) -> GuideFeatures:
     generator = torch.Generator().manual_seed(3)
     unit = torch.randn(batch, grid_hw[0] * grid_hw[1], 6, generator=generator)
     unit = torch.nn.functional.normalize(unit + 0.3, dim=-1)
-    return ProxyFeatures(unit, grid_hw, unit.mean(1).square().sum(-1))
+    return GuideFeatures(unit, grid_hw, unit.mean(1).square().sum(-1))
 
 
 @functools.lru_cache(maxsize=4)
@@ -81,7 +81,7 @@ def test_affinities_know_one_image_at_a_time(config: dict):
     together = affinity.aggregate(inputs, inputs["v"])
     for image in range(3):
         heads = {point: value[image : image + 1] for point, value in inputs.heads.items()}
-        alone = AttentionInputs(heads, GRID, inputs.num_prefix, inputs.proxy[image : image + 1])
+        alone = AttentionInputs(heads, GRID, inputs.num_prefix, inputs.guide[image : image + 1])
         assert torch.allclose(affinity.aggregate(alone, alone["v"]), together[image : image + 1], atol=1e-5)
 
 
@@ -90,7 +90,7 @@ def test_affinities_ask_for_all_they_read(config: dict):
     affinity: Affinity = AFFINITIES.build(config)
     inputs = make_inputs()
     heads = {point: inputs[point] for point in {"v", *affinity.needs}}
-    asked = AttentionInputs(heads, GRID, 1, inputs.proxy if affinity.needs_proxy else None)
+    asked = AttentionInputs(heads, GRID, 1, inputs.guide if affinity.needs_guide else None)
     assert torch.equal(affinity.aggregate(asked, asked["v"]), affinity.aggregate(inputs, inputs["v"]))
 
 
@@ -122,9 +122,9 @@ def check_readout(readout: Readout, kind: str) -> None:
     images = torch.randn(2, 3, 3 * stride, 5 * stride + 1, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         features = backbone.forward_dense(images, readout.taps(backbone, with_keys=True))
-        proxy = make_proxy(2, (3, 5))
-        result = readout(backbone, features, proxy, with_keys=True)
-        again = readout(backbone, features, proxy, with_keys=True)
+        guide = make_guide(2, (3, 5))
+        result = readout(backbone, features, guide, with_keys=True)
+        again = readout(backbone, features, guide, with_keys=True)
     assert result.patches.shape == (2, backbone.embed_dim, 3, 5)
     assert result.patches.dtype == torch.float32
     assert torch.allclose(result.patches.norm(dim=1), torch.ones(()), atol=1e-4)

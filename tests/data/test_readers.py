@@ -10,10 +10,10 @@ from PIL import Image
 
 from helpers.benchmark_fixtures import make_fixture
 from ovperc.data.benchmarks import get_benchmark
+from ovperc.data.eval_settings import EVAL_SETTINGS, FAMILY, eval_settings
 from ovperc.data.layout import LayoutError
 from ovperc.data.prepare import CONVERSIONS, conversion
 from ovperc.data.prepare.preparation import prepare
-from ovperc.data.protocols import FAMILY, PROTOCOLS, protocol
 from ovperc.data.sources import BENCHMARK_SOURCES, source_of
 from ovperc.io.images import ImageError
 from ovperc.tasks.methods import list_methods, load_method
@@ -131,13 +131,13 @@ def test_threshold_and_words_follow_the_method(tmp_path):
 
 
 def test_protocols_are_of_known_benchmarks_and_methods():
-    assert set(FAMILY.values()) <= set(PROTOCOLS)
-    for table in PROTOCOLS.values():
+    assert set(FAMILY.values()) <= set(EVAL_SETTINGS)
+    for table in EVAL_SETTINGS.values():
         assert set(table) <= set(BENCHMARKS)
-    assert protocol("sclip", "voc21").overrides() == {"classifier.logit_scale": 65.0}
-    assert protocol("naclip_pamr", "voc21").overrides() == {"tiler.crop_px": 0, "tiler.stride_px": 0}
-    assert protocol("sclip", "world-base").overrides() == {}
-    assert protocol("trident_sam", "cityscapes").overrides() == {
+    assert eval_settings("sclip", "voc21").overrides() == {"classifier.logit_scale": 65.0}
+    assert eval_settings("naclip_pamr", "voc21").overrides() == {"tiler.crop_px": 0, "tiler.stride_px": 0}
+    assert eval_settings("sclip", "world-base").overrides() == {}
+    assert eval_settings("trident_sam", "cityscapes").overrides() == {
         "tiler.short_side_px": 688,
         "splice.aggregator.cos_factor": 3.0,
         "splice.aggregator.keep_negative": False,
@@ -146,9 +146,9 @@ def test_protocols_are_of_known_benchmarks_and_methods():
 
 
 def test_every_setting_is_one_that_the_method_has():
-    for method in {*PROTOCOLS, *FAMILY} & set(list_methods("segmentation")):
+    for method in {*EVAL_SETTINGS, *FAMILY} & set(list_methods("segmentation")):
         for name in BENCHMARKS:
-            for key, value in protocol(method, name).overrides().items():
+            for key, value in eval_settings(method, name).overrides().items():
                 config = load_method(method, {key: value})
                 first, *rest = key.split(".")
                 found = getattr(config, first)

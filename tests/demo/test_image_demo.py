@@ -17,8 +17,8 @@ from PIL import Image
 from helpers.tiny_models import tiny_clip
 from ovperc.cli import predict as cli_predict
 from ovperc.cli.common import staged_directory
+from ovperc.tasks import load as loading
 from ovperc.tasks.methods import load_method
-from ovperc.tasks.segmentation import predictor
 from ovperc.tasks.segmentation.build import build_segmenter
 from ovperc.tasks.segmentation.prediction import SegPrediction
 from ovperc.tasks.segmentation.predictor import Predictor, PredictorInfo
@@ -40,7 +40,7 @@ def tiny() -> Predictor:
 @pytest.fixture
 def demo(tiny: Predictor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Runs the demo on a tiny model; returns the exit status."""
-    monkeypatch.setattr(predictor, "load", lambda **options: tiny)
+    monkeypatch.setattr(loading, "load", lambda **options: tiny)
 
     def run(*images: Path, words: str = "brick, sky", extra: tuple[str, ...] = ()) -> int:
         arguments = [*map(str, images), "--words", words, "--out", str(tmp_path / "out"), *extra]

@@ -17,7 +17,7 @@ from ovperc.export.render_ops import render_operator
 from ovperc.runtime import segmenter as runtime
 from ovperc.runtime.card import INPUTS_NAME, FolderError
 from ovperc.tasks.anomaly.loading import build_predictor
-from ovperc.tasks.anomaly.map_renderer import MapRenderer
+from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.method import AnomalyMethod
 
 SQUARE = {"type": "SquareTiler", "size_px": 48}
@@ -96,23 +96,23 @@ def test_another_memory_serves_the_same_file(folder) -> None:
 
 
 @pytest.mark.parametrize(
-    "renderer",
+    "upsampler",
     [
-        MapRenderer(8, sigma_px=0.0),
-        MapRenderer(8, sigma_px=4.0),
-        MapRenderer(4, sigma_px=6.0, align_corners=True, box=3),
+        MapUpsampler(8, sigma_px=0.0),
+        MapUpsampler(8, sigma_px=4.0),
+        MapUpsampler(4, sigma_px=6.0, align_corners=True, box=3),
     ],
 )
 @pytest.mark.parametrize(("patches", "pixels"), [(6, 48), (5, 71), (1, 9)])
-def test_maps_are_rendered_as_in_python(renderer: MapRenderer, patches: int, pixels: int) -> None:
+def test_maps_are_rendered_as_in_python(upsampler: MapUpsampler, patches: int, pixels: int) -> None:
     graph = GraphBuilder()
     sides = [graph.reshape(name, 1) for name in ("patches", "pixels")]
     sides = [graph.op("Squeeze", side) for side in sides]
-    operator = render_operator(graph, renderer, *sides)
+    operator = render_operator(graph, upsampler, *sides)
     model = finish_model(graph, "render", [("patches", 7, ()), ("pixels", 7, ())], [(operator, FLOAT, None)])
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (ours,) = session.run(None, {"patches": np.asarray(patches), "pixels": np.asarray(pixels)})
-    np.testing.assert_allclose(ours, renderer.operator(patches, pixels).numpy(), atol=1e-6)
+    np.testing.assert_allclose(ours, upsampler.operator(patches, pixels).numpy(), atol=1e-6)
 
 
 def test_what_is_refused(folder, tmp_path) -> None:

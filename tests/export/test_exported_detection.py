@@ -21,7 +21,7 @@ from ovperc.tasks.detection.nms import shared_box_nms
 from ovperc.text.region_scores import Fusion, TextClassifier, split_background, word_logits
 from ovperc.text.region_scores import RegionLogits as Logits
 from ovperc.text.vocabulary import Background
-from tests.detection.test_detector import image, predictor
+from tests.training.test_detector import image, predictor
 
 
 def _unit(rows: int, width: int = 6, seed: int = 0) -> torch.Tensor:

@@ -19,8 +19,8 @@ from ovperc.export.rule_ops import PatchMaps, prepare
 from ovperc.export.torch_export import pillow_weights
 from ovperc.runtime.sessions import OnnxSession
 from ovperc.text.foreground import ForegroundRule
+from ovperc.text.logit_rules import FeatureSurgery
 from ovperc.text.patch_scores import CosineScores
-from ovperc.text.score_rules import FeatureSurgery
 
 
 def _session(model) -> OnnxSession:

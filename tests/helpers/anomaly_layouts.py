@@ -105,7 +105,7 @@ def write_dagm(root: Path, categories: tuple[str, ...]) -> None:
                 writer.image(f"{category}/{split}/{number + 576:04d}.PNG", defect)
                 if defect:
                     writer.mask(f"{category}/{split}/Label/{number + 576:04d}_label.PNG")
-            (root / category / split / "Label" / "Labels.txt").write_text("1\n")
+            (root / category / split / "Label" / "SegmentationMap.txt").write_text("1\n")
 
 
 def write_kolektor_raw(root: Path) -> None:

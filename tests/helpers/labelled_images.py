@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ovperc.core.structures import Labels, TextBank
+from ovperc.core.structures import SegmentationMap, TextBank
 from ovperc.data.segmentation import SegmentationDataset
 
 CLASSES = ("dark", "middle", "bright")
@@ -55,13 +55,13 @@ class ThresholdSegmenter:
     def encode(self, image: np.ndarray) -> np.ndarray:
         return image
 
-    def segment(self, encoded: np.ndarray, bank: TextBank) -> Labels:
+    def segment(self, encoded: np.ndarray, bank: TextBank) -> SegmentationMap:
         wanted = np.minimum(encoded[..., 0] // 85, 2)
         # Of a bank with fewer words: the nearest class that it has.
         known = [CLASSES.index(name) for name in bank.names]
         nearest = np.array([np.abs(np.array(known) - label).argmin() for label in range(3)])
         confidence = 1 - torch.from_numpy(encoded[..., 1].astype(np.float32)) / 512
-        return Labels(torch.from_numpy(nearest[wanted].astype(np.int32)), confidence)
+        return SegmentationMap(torch.from_numpy(nearest[wanted].astype(np.int32)), confidence)
 
 
 def small_bank() -> TextBank:

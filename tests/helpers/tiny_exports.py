@@ -39,17 +39,17 @@ def _second_parts(method: str) -> dict[str, Any]:
         return {"readout": DinoiserReadout(heads=heads)}
     if method not in ("proxyclip", "trident", "trident-beside"):
         return {}
-    from helpers.tiny_proxy import tiny_proxy
+    from helpers.tiny_guide import tiny_guide
     from helpers.tiny_sam import tiny_sam
     from ovperc.backbones.sam import SamBackbone
 
     if method == "proxyclip":
-        return {"proxy": tiny_proxy()}
+        return {"guide": tiny_guide()}
     aggregator = {"type": "SamCorrelation", "backbone": SamBackbone(tiny_sam())}
     if method == "trident":
-        return {"proxy": tiny_proxy(mean_over="image"), "splice": {"aggregator": aggregator}}
+        return {"guide": tiny_guide(mean_over="image"), "splice": {"aggregator": aggregator}}
     return {
-        "proxy": tiny_proxy(mean_over="image", zoom=1.5),
+        "guide": tiny_guide(mean_over="image", zoom=1.5),
         "splice": {"aggregator": {**aggregator, "share": 0.5}},
-        "score_rule": {"type": "FeatureSurgery"},
+        "logit_rule": {"type": "FeatureSurgery"},
     }

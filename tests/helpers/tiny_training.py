@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS, METRICS, MODELS
+from ovperc.registry import DATASETS, METRICS, MODELS
 
 
 @DATASETS.register_module(force=True)

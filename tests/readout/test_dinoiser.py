@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 from helpers.plain_methods import embed, last_block_method
 from helpers.tiny_models import WIDTH, tiny_clip, tiny_open_clip
-from ovperc.affinity import AttentionInputs, ProxyAffinity
+from ovperc.affinity import AttentionInputs, GuideAffinity
 from ovperc.core.background import Background
-from ovperc.core.structures import DenseEmbeddings, ProxyFeatures, TextBank
+from ovperc.core.structures import DenseEmbeddings, GuideFeatures, TextBank
 from ovperc.readout import BlockReadout, DinoiserHeads, DinoiserReadout, PooledReadout
 from ovperc.readout.dinoiser import load_heads
 from ovperc.text.foreground import ForegroundRule
@@ -114,13 +114,13 @@ def test_pooling_averages_embeddings_before_they_are_normalised():
     backbone = tiny_clip("vit", seed=3).backbone
     images = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(5))
     unit = F.normalize(torch.randn(2, 36, 5, generator=torch.Generator().manual_seed(1)) + 0.4, dim=-1)
-    proxy = ProxyFeatures(unit, (6, 6), unit.mean(1).square().sum(-1))
-    readout, inner = PooledReadout(affinity=ProxyAffinity()), BlockReadout({"type": "Identity"})
+    guide = GuideFeatures(unit, (6, 6), unit.mean(1).square().sum(-1))
+    readout, inner = PooledReadout(affinity=GuideAffinity()), BlockReadout({"type": "Identity"})
     with torch.inference_mode():
         features = backbone.forward_dense(images, readout.taps(backbone))
-        result = readout(backbone, features, proxy).patches.flatten(2).transpose(1, 2)
+        result = readout(backbone, features, guide).patches.flatten(2).transpose(1, 2)
         raw = inner.embed(backbone, features, None)
-        weights = ProxyAffinity().weights(AttentionInputs({"v": raw[:, None]}, (6, 6), 0, proxy))[:, 0]
+        weights = GuideAffinity().weights(AttentionInputs({"v": raw[:, None]}, (6, 6), 0, guide))[:, 0]
     assert torch.allclose(result, F.normalize(weights @ raw, dim=-1), atol=1e-5)
     whole = last_block_method(tiny_open_clip("vit", seed=3).visual, images, "identity", residual=True, ffn=True)
     assert torch.allclose(F.normalize(raw, dim=-1).transpose(1, 2).unflatten(2, (6, 6)), whole, atol=1e-4)

@@ -7,8 +7,8 @@ import torch
 
 from helpers.plain_methods import last_block_method, surgery
 from helpers.tiny_models import tiny_clip, tiny_open_clip
-from ovperc.core.registry import READOUTS
 from ovperc.readout import Readout
+from ovperc.registry import READOUTS
 from ovperc.tasks.methods import load_method
 
 SIZES = [(48, 48), (72, 40)]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from helpers.tiny_models import native_px, tiny_clip
 from ovperc.affinity import Identity, SelfAttention
 from ovperc.core.structures import DenseEmbeddings, Tap
-from ovperc.readout import BlockReadout, Readout, StreamReadout
+from ovperc.readout import BlockReadout, DualPathReadout, Readout
 
 
 def taps_of(readout: Readout, backbone, **kwargs) -> set[str]:
@@ -35,7 +35,7 @@ def test_only_what_is_read_is_tapped():
     assert taps_of(BlockReadout(Identity(), residual=False), backbone, with_keys=True) == {"-1.v", "-1.k"}
     assert taps_of(BlockReadout(SelfAttention(("qk",)), layer=-2), backbone) == {"-2.in", "-2.q", "-2.k", "-2.v"}
     stream = {"-2.in", "-2.v", "-1.v"}
-    assert taps_of(StreamReadout(SelfAttention(("vv",)), layers=2), backbone) == stream
+    assert taps_of(DualPathReadout(SelfAttention(("vv",)), layers=2), backbone) == stream
 
 
 def test_switches_add_what_they_say():
@@ -88,7 +88,7 @@ def test_attention_pools_ignore_the_switches():
     images = images_for("resnet")
     kept, left = (read(BlockReadout(Identity(), value, value), backbone, images) for value in (True, False))
     assert torch.equal(kept.patches, left.patches)
-    stream = read(StreamReadout(SelfAttention(("vv",)), layers=6), backbone, images)
+    stream = read(DualPathReadout(SelfAttention(("vv",)), layers=6), backbone, images)
     block = read(BlockReadout(SelfAttention(("vv",))), backbone, images)
     assert torch.allclose(stream.patches, block.patches, atol=1e-6)
 
@@ -106,10 +106,10 @@ def test_keys_are_pushed_through_the_output_projection():
 def test_a_stream_longer_than_the_tower_is_all_of_it():
     backbone = tiny_clip("vit").backbone
     images = images_for("vit")
-    long, whole = (read(StreamReadout(SelfAttention(("vv",)), layers), backbone, images) for layers in (60, 3))
+    long, whole = (read(DualPathReadout(SelfAttention(("vv",)), layers), backbone, images) for layers in (60, 3))
     assert torch.equal(long.patches, whole.patches)
     with pytest.raises(ValueError, match="layers"):
-        StreamReadout(Identity(), layers=0)
+        DualPathReadout(Identity(), layers=0)
 
 
 def test_parts_can_be_given_as_configs():

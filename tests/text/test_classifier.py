@@ -145,19 +145,19 @@ def test_background_threshold(threshold):
 @pytest.mark.parametrize("tiler", [WHOLE, WINDOWS], ids=["whole", "windows"])
 def test_refiner_acts_on_the_logits(tiler, chunk):
     embeddings, stitcher = make_image(tiler)
-    bank, guide = make_bank((1, 3, 1)), torch.rand(3, 45, 67)
+    bank, guidance = make_bank((1, 3, 1)), torch.rand(3, 45, 67)
     pamr = PAMR(steps=3, dilations=(2, 6))
-    refined = pamr.refine(dense_cosines(embeddings, bank, stitcher).float(), pamr.prepare(guide)).double()
-    result = StreamingClassifier(chunk_queries=chunk)(embeddings, bank, stitcher, refiner=pamr, guide=guide)
+    refined = pamr.refine(dense_cosines(embeddings, bank, stitcher).float(), pamr.prepare(guidance)).double()
+    result = StreamingClassifier(chunk_queries=chunk)(embeddings, bank, stitcher, refiner=pamr, guidance=guidance)
     check_against_dense(result, dense_scores(refined, bank, 40.0), 40.0)
 
 
 def test_refiner_needs_a_guide_of_the_original_size():
     embeddings, stitcher = make_image()
-    with pytest.raises(ValueError, match="guide"):
+    with pytest.raises(ValueError, match="guidance"):
         StreamingClassifier()(embeddings, make_bank((1,)), stitcher, refiner=PAMR())
-    with pytest.raises(ValueError, match="guide"):
-        StreamingClassifier()(embeddings, make_bank((1,)), stitcher, refiner=PAMR(), guide=torch.rand(3, 9, 9))
+    with pytest.raises(ValueError, match="guidance"):
+        StreamingClassifier()(embeddings, make_bank((1,)), stitcher, refiner=PAMR(), guidance=torch.rand(3, 9, 9))
 
 
 @pytest.mark.parametrize("scale", [40.0, 300.0])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ovperc.core.registry import FUNCTIONS
+from ovperc.registry import FUNCTIONS
 
 BACKGROUND = -1
 """Label of a region that shows none of the classes."""

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS
 from ovperc.data.detection.detections import mask_code
 from ovperc.data.detection.sample import DetectionSample, DetectionTruth
 from ovperc.data.layout import LayoutError
 from ovperc.io.images import read_stored_image
+from ovperc.registry import DATASETS
 
 
 @DATASETS.register_module()

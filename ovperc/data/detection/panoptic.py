@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS
 from ovperc.data.detection.annotations import read_document
 from ovperc.data.detection.sample import DetectionSample
 from ovperc.data.detection.splits import as_words
 from ovperc.data.layout import LayoutError, resolve_root
 from ovperc.io.coco import encode_rle
 from ovperc.io.images import read_stored_image
+from ovperc.registry import DATASETS
 
 MOST_SEGMENTS = 100
 

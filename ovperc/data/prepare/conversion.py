@@ -254,16 +254,16 @@ def _outcomes(conversion: Conversion, jobs: list[Job], workers: int) -> Iterator
         yield from zip(jobs, pool.map(work, jobs), strict=True)
 
 
-def _progress(outcomes: Iterator, total: int, left: int, shown: bool) -> Iterator:
+def _progress(image_results: Iterator, total: int, left: int, shown: bool) -> Iterator:
     if not shown:
-        yield from outcomes
+        yield from image_results
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("converting", total=total, completed=total - left)
-        for outcome in outcomes:
+        for outcome in image_results:
             yield outcome
             bar.advance(task)
 

@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS, suggest
+from ovperc.core.naming import suggest
 from ovperc.data.anomaly.records import GOOD, AnomalyRecord, AnomalySample
 from ovperc.data.world.defects import Surface, add_defect
 from ovperc.data.world.materials import paint
 from ovperc.data.world.scene import BASE_SIZE_PX
 from ovperc.data.world.shapes import body, coverage, outlines
 from ovperc.data.world.vocabulary import COLOURS, MATERIALS, PATTERNS, SHAPES, Attributes
+from ovperc.registry import DATASETS
 
 Side = Literal["train", "test"]
 TRAIN_KINDS: tuple[str, ...] = ("scratch", "stain", "hole", "specks", "thread", "rub")

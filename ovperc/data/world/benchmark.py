@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS, suggest
+from ovperc.core.naming import suggest
 from ovperc.data.world.holdout import HOLD_OUT
 from ovperc.data.world.labels import WorldLabels, colour_shape_labels, material_labels, pattern_colour_labels
 from ovperc.data.world.scene import Scene, SceneStyle, make_scene, wavy_half
+from ovperc.registry import DATASETS
 
 EVALUATION_BANK = 9001
 PHOTOGRAPHS: tuple[str, ...] = ("brick", "grass", "gravel")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS, FUNCTIONS
 from ovperc.data.world.captions import Caption, View, caption_words, describe, look_at, openai_templates, truth_table
 from ovperc.data.world.scene import Scene, SceneStyle, make_scene
 from ovperc.data.world.vocabulary import COLOURS, PATTERNS
+from ovperc.registry import DATASETS, FUNCTIONS
 
 Window = tuple[int, int, int, int]
 

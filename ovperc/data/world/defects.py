@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.data.world.shapes import coverage
 
 Rng = np.random.Generator

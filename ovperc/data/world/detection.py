@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS, suggest
+from ovperc.core.naming import suggest
 from ovperc.data.detection.sample import DetectionSample, DetectionTruth, truth_of_samples
 from ovperc.data.world.benchmark import EVALUATION_BANK
 from ovperc.data.world.holdout import HOLD_OUT
@@ -17,6 +17,7 @@ from ovperc.data.world.labels import WorldLabels, colour_shape_labels, pattern_c
 from ovperc.data.world.scene import Scene, SceneStyle, make_scene
 from ovperc.data.world.vocabulary import Attributes
 from ovperc.io.coco import encode_rle
+from ovperc.registry import DATASETS
 
 Split = Literal["train", "val", "test"]
 _SMALLEST_AREA = 24

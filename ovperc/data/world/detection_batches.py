@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS, FUNCTIONS
 from ovperc.data.detection.batch import IGNORE, DetectionBatch
 from ovperc.data.world.detection import WorldDetection
 from ovperc.data.world.holdout import HOLD_OUT
 from ovperc.data.world.scene import Scene
 from ovperc.data.world.vocabulary import COLOURS, PATTERNS, SHAPES, Attributes
+from ovperc.registry import DATASETS, FUNCTIONS
 
 _LEAST_AREA_PX = 24
 """Visible pixels of a 112 px scene below which an object is too little of one to learn from."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS
 from ovperc.data.detection.sample import DetectionSample
 from ovperc.data.world.detection import Split, WorldDetection
 from ovperc.data.world.vocabulary import MATERIALS
 from ovperc.io.coco import encode_rle
+from ovperc.registry import DATASETS
 
 _SMALLEST_AREA = 150
 """Visible pixels of a 112 px scene below which a material is no region."""

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS
 from ovperc.data.region_text import RegionTextBatch
 from ovperc.data.world.captions import describe, look_at, openai_templates
 from ovperc.data.world.scene import Scene, SceneStyle, make_scene
 from ovperc.data.world.tiles import WorldTruth
+from ovperc.registry import DATASETS
 
 
 @DATASETS.register_module()

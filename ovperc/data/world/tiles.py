@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovperc.core.registry import DATASETS
 from ovperc.data.region_text import RegionTextBatch
 from ovperc.data.world.captions import Caption, View, truth_table
 from ovperc.data.world.contrastive import WorldCaptions
 from ovperc.data.world.holdout import HOLD_OUT
 from ovperc.data.world.scene import SceneStyle
 from ovperc.data.world.vocabulary import COLOUR_RGB, COLOURS, PATTERNS, Attributes
+from ovperc.registry import DATASETS
 
 ANY_COLOUR = (1 << len(COLOURS)) - 1
 PALETTE = np.array([COLOUR_RGB[name] for name in COLOURS], np.float32)

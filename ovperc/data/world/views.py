@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ovperc.core.registry import DATASETS
 from ovperc.data.world.scene import SceneStyle, make_scene
+from ovperc.registry import DATASETS
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce
 from mmengine.evaluator import BaseMetric
 
-from ovperc.core.registry import METRICS
 from ovperc.evaluation.metrics.evaluation_state import EvaluationState
+from ovperc.registry import METRICS
 
 
 @METRICS.register_module()

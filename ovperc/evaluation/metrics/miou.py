@@ -11,7 +11,7 @@ from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from ovperc.core.registry import METRICS
+from ovperc.registry import METRICS
 
 Absent = Literal["skip", "zero"]
 ABSENT: tuple[str, ...] = ("skip", "zero")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from ovperc.core.registry import suggest
+from ovperc.core.naming import suggest
 from ovperc.evaluation.reports.results import Result
 
 

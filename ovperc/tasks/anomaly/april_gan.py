@@ -73,7 +73,7 @@ class LinearAdapters(nn.Module):
 class AprilGanHead(AnomalyHead):
     """Adapted tokens of several blocks against two text vectors; optionally also against normal images.
 
-    Scores leave as logits, one grid per tap: the renderer upsamples them before the sigmoid, as the authors do, and
+    Scores leave as logits, one grid per tap: the upsampler upsamples them before the sigmoid, as the authors do, and
     means (they sum) the taps. Once fitted, probabilities and distances to the nearest normal patch are averaged on
     the grid, and the image score is the mean of the global one and the highest distance. (The authors scale that
     maximum by the least and greatest of the whole test set, which no single image can know.)

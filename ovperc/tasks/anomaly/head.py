@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ovperc.backbones.base import DenseBackbone
-from ovperc.core.registry import PartRegistry
-from ovperc.tasks.anomaly.map_renderer import Combine
+from ovperc.registry import PartRegistry
+from ovperc.tasks.anomaly.map_upsampler import Combine
 from ovperc.tasks.anomaly.state_texts import StateTexts
 from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest
 
@@ -44,7 +44,7 @@ class AnomalyHead(nn.Module, ABC):
     Attributes:
         reads_text: whether :meth:`score` needs words.
         needs_fit: whether it says nothing before it has seen normal images.
-        combine: how the renderer joins the ``K`` grids.
+        combine: how the upsampler joins the ``K`` grids.
         bounded: whether scores lie in 0..1 by themselves; the others are drawn on a scale around their threshold.
     """
 

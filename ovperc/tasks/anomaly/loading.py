@@ -12,10 +12,10 @@ from ovperc.backbones.dino import VisionModel, load_dino
 from ovperc.backbones.loading import ClipModel, load_clip
 from ovperc.backbones.mini_archs import ARCH as CLIP_MINI
 from ovperc.core.naming import suggest
-from ovperc.core.registry import TILERS
+from ovperc.registry import TILERS
 from ovperc.tasks.anomaly.head import HEADS
 from ovperc.tasks.anomaly.learned_prompts import LearnedPrompts, PromptTexts
-from ovperc.tasks.anomaly.map_renderer import MapRenderer
+from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.method import AnomalyMethod
 from ovperc.tasks.anomaly.predictor import AnomalyPredictor
 from ovperc.tasks.anomaly.state_texts import ComposedTexts, StateTextSource
@@ -89,8 +89,8 @@ def build_predictor(method: AnomalyMethod, model: ClipModel | VisionModel, **cha
         device=str(backbone.device),
         dtype=str(backbone.dtype).removeprefix("torch."),
     )
-    renderer = MapRenderer(backbone.stride_px, **{"combine": head.combine, **method.renderer})
-    parts = {"backbone": backbone, "preprocess": model.preprocess, "head": head, "tiler": tiler, "renderer": renderer}
+    upsampler = MapUpsampler(backbone.stride_px, **{"combine": head.combine, **method.upsampler})
+    parts = {"backbone": backbone, "preprocess": model.preprocess, "head": head, "tiler": tiler, "upsampler": upsampler}
     return AnomalyPredictor(**{**parts, "texts": texts, "info": info, "method": method, **changes})
 
 

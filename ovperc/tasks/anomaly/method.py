@@ -12,7 +12,7 @@ from ovperc.tiling.square import check_resize
 
 TileScore = Literal["max", "mean"]
 AUGMENTATIONS: tuple[str, ...] = ("hflip", "vflip", "rot90", "rot180", "rot270")
-_PARTS = ("head", "tiler", "renderer", "texts")
+_PARTS = ("head", "tiler", "upsampler", "texts")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class AnomalyMethod:
         title: first line of the file's docstring.
         texts: ``dict(type="ComposedTexts", prompts=...)`` or ``dict(type="PromptTexts", source=...)``; None for heads
             that read no words.
-        renderer: keywords of :class:`MapRenderer` other than ``stride_px`` and ``combine``.
+        upsampler: keywords of :class:`MapUpsampler` other than ``stride_px`` and ``combine``.
         pos_embed: how position tables are resized (a mode of ``load_clip``).
         resize: rule of the image's resize: ``bicubic``, ``bilinear`` or ``opencv``.
         weights: what is loaded where the user names none; None for clip-mini.
@@ -44,7 +44,7 @@ class AnomalyMethod:
     tiler: Mapping[str, Any]
     title: str = ""
     texts: Mapping[str, Any] | None = None
-    renderer: Mapping[str, Any] = field(default_factory=dict)
+    upsampler: Mapping[str, Any] = field(default_factory=dict)
     pos_embed: str = "bilinear_square"
     resize: str = "bicubic"
     weights: str | None = None
@@ -59,7 +59,7 @@ class AnomalyMethod:
             typed = isinstance(value, Mapping) and isinstance(value.get("type"), str)
             if not typed and not (part == "texts" and value is None):
                 raise ValueError(f"method {self.name!r}: {part} must be dict(type=NAME, ...); got {value!r}")
-        for part in ("renderer", "mini"):
+        for part in ("upsampler", "mini"):
             if not isinstance(getattr(self, part), Mapping):
                 raise ValueError(f"method {self.name!r}: {part} must be a dict; got {getattr(self, part)!r}")
         check_resize(self.resize)

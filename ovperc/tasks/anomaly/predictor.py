@@ -18,7 +18,7 @@ from ovperc.core.version import __version__
 from ovperc.io.images import expand_sources, is_several, read_image
 from ovperc.tasks.anomaly.calibration import Calibration
 from ovperc.tasks.anomaly.head import AnomalyHead, HeadScores
-from ovperc.tasks.anomaly.map_renderer import MapRenderer
+from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.method import AnomalyMethod
 from ovperc.tasks.anomaly.prediction import AnomalyPrediction
 from ovperc.tasks.anomaly.regions import find_regions
@@ -42,7 +42,7 @@ class AnomalyPredictor:
         preprocess: its normalisation.
         head: what scores patches.
         tiler: how images are shown to the tower; in whole patches, so that tiles merge on one grid.
-        renderer: from grids to maps.
+        upsampler: from grids to maps.
         texts: makes the two vectors of an object; None for heads that read no words.
         info: what predictions say they were made with.
         method: its config.
@@ -55,7 +55,7 @@ class AnomalyPredictor:
     preprocess: Preprocess
     head: AnomalyHead
     tiler: Tiler
-    renderer: MapRenderer
+    upsampler: MapUpsampler
     texts: StateTextSource | None
     info: PredictorInfo
     method: AnomalyMethod
@@ -99,7 +99,7 @@ class AnomalyPredictor:
 
     @torch.inference_mode()
     def score(self, images: Sequence[np.ndarray], object_name: str = ANY_OBJECT) -> list[AnomalyScore]:
-        """Raw scores on the patch grid; maps are rendered from them with ``self.renderer``.
+        """Raw scores on the patch grid; maps are rendered from them with ``self.upsampler``.
 
         Args:
             images: ``(H, W, 3)`` uint8 RGB each, of any sizes.
@@ -126,7 +126,7 @@ class AnomalyPredictor:
     def scores(self, image: Any, object_name: str = ANY_OBJECT) -> Tensor:
         """The dense map of one image, ``(H, W)`` float32 at its own size; never stretched to its own range."""
         score = self.score([read_image(image)], object_name)[0]
-        return torch.from_numpy(self.renderer.render(score.grid, score.original_hw))
+        return torch.from_numpy(self.upsampler.upsample(score.grid, score.original_hw))
 
     def fit(
         self, normal_images: Any, object_name: str = ANY_OBJECT, *, fpr: float | None = None, folds: int = 8
@@ -208,7 +208,7 @@ class AnomalyPredictor:
         """
         pixels = [source.load() for source in expand_sources(images)]
         scores = self.score(pixels, object_name)
-        maps = [self.renderer.render(score.grid, score.original_hw) for score in scores] if len(masks) else []
+        maps = [self.upsampler.upsample(score.grid, score.original_hw) for score in scores] if len(masks) else []
         calibration = Calibration.from_labelled([score.image_score for score in scores], labels, maps, masks)
         return dataclasses.replace(self, calibration=calibration)
 
@@ -218,7 +218,7 @@ class AnomalyPredictor:
 
     def _predict_one(self, image: np.ndarray, object_name: str, source: str, min_area_px: int) -> AnomalyPrediction:
         score = self.score([image], object_name)[0]
-        scores = self.renderer.render(score.grid, score.original_hw)
+        scores = self.upsampler.upsample(score.grid, score.original_hw)
         plan = self._plan(image)
         threshold = self.calibration.pixel_threshold
         scale = (0.0, 1.0) if self.head.bounded or not threshold else (0.0, 2 * threshold)
@@ -273,9 +273,9 @@ class AnomalyPredictor:
     @torch.inference_mode()
     def _remember(self, images: Sequence[np.ndarray]) -> AnomalyPredictor:
         head = self.head.fit(self.backbone, self._normal_features(images))
-        renderer = dataclasses.replace(self.renderer, combine=head.combine)
+        upsampler = dataclasses.replace(self.upsampler, combine=head.combine)
         remembered = frozenset(_digest(image) for image in images)
-        return dataclasses.replace(self, head=head, renderer=renderer, remembered=remembered)
+        return dataclasses.replace(self, head=head, upsampler=upsampler, remembered=remembered)
 
     def _normal_features(self, images: Sequence[np.ndarray]) -> Iterator[TowerFeatures]:
         for image in images:
@@ -285,7 +285,7 @@ class AnomalyPredictor:
 
     def _normal_scores(self, images: Sequence[np.ndarray], object_name: str) -> tuple[list[float], list[float]]:
         scores = self.score(images, object_name)
-        peaks = [float(self.renderer.render(score.grid, score.original_hw).max()) for score in scores]
+        peaks = [float(self.upsampler.upsample(score.grid, score.original_hw).max()) for score in scores]
         return [score.image_score for score in scores], peaks
 
 

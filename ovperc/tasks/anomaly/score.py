@@ -14,7 +14,7 @@ class AnomalyScore:
     Attributes:
         grid: ``(h, w)`` float32, one score per patch of the whole image (windows are merged), higher is more
             anomalous. Methods whose map is no linear function of one grid keep one per layer, ``(K, h, w)``; only
-            ``predictor.renderer.render(grid, out_hw)`` needs to know.
+            ``predictor.upsampler.upsample(grid, out_hw)`` needs to know.
         image_score: of the image as a whole, higher is more anomalous.
         original_hw: height and width of the image, px.
     """

@@ -144,7 +144,7 @@ class _Walk:
             rows = self._rows_of_interest(layer)
             if layer in self.side_range:
                 stream = tokens[:, prefix:].float() if stream is None else stream
-                tokens, branch = run_beside(view, tokens, prefix, rows if wanted else 0)
+                tokens, branch = dual_path_block(view, tokens, prefix, rows if wanted else 0)
                 stream = stream + branch
                 if layer in self.side_taps:
                     self.side[layer] = stream.to(branch.dtype)
@@ -161,7 +161,7 @@ class _Walk:
         return 1 if closing and pools_class_row else None
 
 
-def run_beside(view: BlockView, tokens: Tensor, num_prefix: int, rows: int | None = None) -> tuple[Tensor, Tensor]:
+def dual_path_block(view: BlockView, tokens: Tensor, num_prefix: int, rows: int | None = None) -> tuple[Tensor, Tensor]:
     """One block of the main stream and its V-V branch, with shared projections.
 
     Args:

@@ -26,7 +26,7 @@ class MaskSource(ABC):
 
 
 @dataclass(frozen=True)
-class EncodedRegions:
+class RegionEmbeddings:
     """Everything about an image that no word changes.
 
     Attributes:

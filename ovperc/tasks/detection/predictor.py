@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from ovperc.backbones.loading import ClipModel, load_clip
-from ovperc.core.registry import PROPOSERS, TILERS
 from ovperc.core.structures import TextBank
 from ovperc.core.version import __version__
 from ovperc.io.images import expand_sources, is_several, read_image
-from ovperc.tasks.detection.encoded import EncodedRegions
+from ovperc.registry import PROPOSERS, TILERS
+from ovperc.tasks.detection.encoded import RegionEmbeddings
 from ovperc.tasks.detection.method import DetectionMethod
 from ovperc.tasks.detection.phrases import composed_bank
 from ovperc.tasks.detection.prediction import DetPrediction
 from ovperc.tasks.detection.region_detector import RegionDetector, VlmReadout
 from ovperc.tasks.detection.weights import TrainedHeads, read_heads
-from ovperc.tasks.segmentation.predictor import Outcome, PredictorInfo, outcomes
+from ovperc.tasks.segmentation.predictor import ImageResult, PredictorInfo, image_results
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.region_scores import Fusion
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
@@ -89,21 +89,23 @@ class DetPredictor(WordReader):
         answers = [self.predict_encoded(self.encode(source.load()), bank, source.name) for source in sources]
         return answers if is_several(images) else answers[0]
 
-    def predict_each(self, images: Any, words: Words, background: BackgroundLike = None) -> Iterator[Outcome]:
+    def predict_each(self, images: Any, words: Words, background: BackgroundLike = None) -> Iterator[ImageResult]:
         """Images one after the other; one that fails is reported and the rest go on."""
         bank = self.bank(words, background)
-        yield from outcomes(images, lambda source, image: self.predict_encoded(self.encode(image), bank, source.name))
+        yield from image_results(
+            images, lambda source, image: self.predict_encoded(self.encode(image), bank, source.name)
+        )
 
     def predict_batch(self, images: Sequence[Any], bank: TextBank) -> list[DetPrediction]:
         """The same with an embedded vocabulary, for evaluations; each answer is independent of the others."""
         return [self.predict_encoded(self.encode(image), bank) for image in images]
 
-    def encode(self, image: Any) -> EncodedRegions:
+    def encode(self, image: Any) -> RegionEmbeddings:
         """The half of the work that depends on the image only."""
         return self.detector.encode(image if _is_ready(image) else read_image(image))
 
     def predict_encoded(
-        self, encoded: EncodedRegions, words: Words | TextBank, source: str | None = None
+        self, encoded: RegionEmbeddings, words: Words | TextBank, source: str | None = None
     ) -> DetPrediction:
         """Asks words of an encoded image: one matrix product, suppression, and masks of what is left.
 

@@ -14,8 +14,8 @@ from torchvision.ops import nms
 
 from ovperc.backbones.sam import SamBackbone, load_sam
 from ovperc.backbones.sam_prompts import Prompts, SamImage, SamPrompter
-from ovperc.core.registry import PROPOSERS
 from ovperc.io.coco import encode_rle
+from ovperc.registry import PROPOSERS
 from ovperc.tasks.detection.encoded import MaskSource
 from ovperc.tasks.detection.region_detector import Found
 

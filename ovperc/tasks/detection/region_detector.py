@@ -15,7 +15,7 @@ from ovperc.core.boxes import box_sides, clip_boxes, enlarge_boxes
 from ovperc.core.naming import suggest
 from ovperc.core.structures import TextBank
 from ovperc.readout.regions import box_weights, encode_crops, mask_weights, pool_regions
-from ovperc.tasks.detection.encoded import EncodedRegions, HeadMasks, MaskSource
+from ovperc.tasks.detection.encoded import HeadMasks, MaskSource, RegionEmbeddings
 from ovperc.tasks.detection.nms import shared_box_nms
 from ovperc.tasks.detection.pyramid import FrozenClipBackbone, TowerMaps
 from ovperc.tasks.detection.shifted_windows import WindowPlan, every, shifted_window_map
@@ -142,7 +142,7 @@ class RegionDetector:
         self.tower = FrozenClipBackbone(clip.backbone, layers)
 
     @torch.inference_mode()
-    def encode(self, image: np.ndarray) -> EncodedRegions:
+    def encode(self, image: np.ndarray) -> RegionEmbeddings:
         """Everything that depends on the image only.
 
         Args:
@@ -163,12 +163,12 @@ class RegionDetector:
                 pooled = self.trained.heads.pool_boxes(pyramid, [found.boxes / scale])
                 text = self.trained.heads.region_head(pooled)[0]
         vlm = self._vlm(pixels, maps, found, found.boxes / scale)
-        return EncodedRegions(
+        return RegionEmbeddings(
             found.boxes, found.objectness, text, image_branch, vlm, found.masks, size_hw, self.clip.fingerprint
         )
 
     @torch.inference_mode()
-    def detect(self, encoded: EncodedRegions, bank: TextBank, is_base: Sequence[bool]) -> Detections:
+    def detect(self, encoded: RegionEmbeddings, bank: TextBank, is_base: Sequence[bool]) -> Detections:
         """Asks words of described regions.
 
         Args:
@@ -184,7 +184,7 @@ class RegionDetector:
         rows, labels = shared_box_nms(encoded.boxes, scores, self.nms_iou, self.keep, least)
         return Detections(rows, labels, scores[rows, labels])
 
-    def scores(self, encoded: EncodedRegions, bank: TextBank, is_base: Sequence[bool]) -> Tensor:
+    def scores(self, encoded: RegionEmbeddings, bank: TextBank, is_base: Sequence[bool]) -> Tensor:
         """Score of each region and name, background left out, ``(R, C)`` float32."""
         check_bank(bank, encoded.fingerprint, self.clip.backbone.embed_dim)
         bank = bank.to(encoded.boxes.device)

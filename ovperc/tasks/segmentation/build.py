@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ovperc.core.registry import AGGREGATORS, PROXIES, READOUTS, REFINERS, SCORE_RULES, TILERS, PartRegistry
+from ovperc.registry import AGGREGATORS, GUIDES, LOGIT_RULES, READOUTS, REFINERS, TILERS, PartRegistry
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 from ovperc.text.classifier import StreamingClassifier
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ovperc.backbones.loading import ClipModel
     from ovperc.tasks.methods import MethodConfig
 
-_PART_REGISTRIES = {"readout": READOUTS, "score_rule": SCORE_RULES, "refiner": REFINERS}
+_PART_REGISTRIES = {"readout": READOUTS, "logit_rule": LOGIT_RULES, "refiner": REFINERS}
 
 
 def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 16, **overrides: Any) -> DenseSegmenter:
@@ -33,7 +33,7 @@ def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 1
             is resized by another rule than the method's.
     """
     method = method.on(needs_stream=clip.needs_stream)
-    proxy = None if isinstance(overrides.get("proxy"), Mapping) else overrides.pop("proxy", None)
+    guide = None if isinstance(overrides.get("guide"), Mapping) else overrides.pop("guide", None)
     tiler = overrides.pop("tiler", None) or method.view(clip.preprocess.image_size_px, clip.backbone.stride_px)
     method = method.replace(**{name: value for name, value in overrides.items() if name not in _PART_REGISTRIES})
     parts = {name: overrides.get(name, getattr(method, name)) for name in _PART_REGISTRIES}
@@ -47,7 +47,7 @@ def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 1
         clip = dataclasses.replace(clip, preprocess=dataclasses.replace(clip.preprocess, **method.preprocess))
     built = {name: None if part is None else _build_part(name, part, clip) for name, part in parts.items()}
     built["readout"].to(clip.backbone.device)
-    built["proxy"] = proxy or _build_second(PROXIES, method.proxy, clip)
+    built["guide"] = guide or _build_second(GUIDES, method.guide, clip)
     classifier = StreamingClassifier(**method.classifier)
     built |= {"tiler": TILERS.build(tiler), "classifier": classifier, "max_tiles": max_tiles}
     if method.splice is None:

@@ -17,7 +17,7 @@ from ovperc.io.images import ImageSource, expand_sources, is_several, read_image
 from ovperc.tasks.methods import MethodConfig
 from ovperc.tasks.segmentation.build import build_segmenter
 from ovperc.tasks.segmentation.prediction import SegPrediction
-from ovperc.tasks.segmentation.segmenter import DenseSegmenter, EncodedImage
+from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
 from ovperc.text.word_reader import WordReader
@@ -51,7 +51,7 @@ class PredictorInfo:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ImageResult:
     """What became of one image of several.
 
     Attributes:
@@ -67,7 +67,7 @@ class Outcome:
     error: Exception | None = None
 
 
-def outcomes(images: Any, predict: Callable[[ImageSource, np.ndarray], Any]) -> Iterator[Outcome]:
+def image_results(images: Any, predict: Callable[[ImageSource, np.ndarray], Any]) -> Iterator[ImageResult]:
     """Images one after the other; one that fails is reported and the rest go on.
 
     Args:
@@ -77,9 +77,9 @@ def outcomes(images: Any, predict: Callable[[ImageSource, np.ndarray], Any]) -> 
     for source in expand_sources(images):
         try:
             image = source.load()
-            outcome = Outcome(source, image, predict(source, image))
+            outcome = ImageResult(source, image, predict(source, image))
         except (ValueError, TypeError, OSError) as error:
-            outcome = Outcome(source, error=error)
+            outcome = ImageResult(source, error=error)
         yield outcome
 
 
@@ -130,7 +130,7 @@ class Predictor(WordReader):
         answers = [self._segment(source, source.load(), vocabulary) for source in expand_sources(images)]
         return answers if is_several(images) else answers[0]
 
-    def predict_each(self, images: Any, words: Words, background: BackgroundLike = None) -> Iterator[Outcome]:
+    def predict_each(self, images: Any, words: Words, background: BackgroundLike = None) -> Iterator[ImageResult]:
         """Segments images one after the other; an image that fails is reported and the rest go on.
 
         Args:
@@ -140,17 +140,17 @@ class Predictor(WordReader):
         """
         vocabulary = self.vocabulary(words, background)
         self.bank(vocabulary)
-        yield from outcomes(images, lambda source, image: self._segment(source, image, vocabulary))
+        yield from image_results(images, lambda source, image: self._segment(source, image, vocabulary))
 
     def _segment(self, source: ImageSource, image: np.ndarray, vocabulary: Vocabulary) -> SegPrediction:
         return self.predict_encoded(self.encode(image), vocabulary, source=source.name)
 
-    def encode(self, image: Any) -> EncodedImage:
+    def encode(self, image: Any) -> ImageEmbeddings:
         """The half of the work that depends on the image only."""
         return self.segmenter.encode(read_image(image))
 
     def predict_encoded(
-        self, encoded: EncodedImage, words: Words, background: BackgroundLike = None, source: str | None = None
+        self, encoded: ImageEmbeddings, words: Words, background: BackgroundLike = None, source: str | None = None
     ) -> SegPrediction:
         """Asks words of an encoded image; costs one matrix product, no pass through the image tower.
 
@@ -195,7 +195,7 @@ class Predictor(WordReader):
         """
         from ovperc.tasks.segmentation.regions import classify_regions
 
-        encoded = image if isinstance(image, EncodedImage) else self.encode(image)
+        encoded = image if isinstance(image, ImageEmbeddings) else self.encode(image)
         return classify_regions(self.segmenter, encoded, regions, self.bank(words, background))
 
     def scores(self, image: Any, words: Words, background: BackgroundLike = None, *, raw: bool = False) -> Tensor:
@@ -210,7 +210,7 @@ class Predictor(WordReader):
         Returns:
             ``(C, H, W)`` float32 in label order, background included, at the size of the image.
         """
-        encoded = image if isinstance(image, EncodedImage) else self.encode(image)
+        encoded = image if isinstance(image, ImageEmbeddings) else self.encode(image)
         return self.segmenter.scores(encoded, self.bank(words, background), raw=raw)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ovperc.core.boxes import as_boxes, box_sides, clip_boxes
 from ovperc.core.structures import TextBank
 from ovperc.readout.regions import stitched_box_weights, stitched_mask_weights
-from ovperc.tasks.segmentation.segmenter import DenseSegmenter, EncodedImage
+from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
 from ovperc.text.classifier import check_bank
 from ovperc.text.region_scores import word_logits
 
@@ -43,7 +43,7 @@ class RegionLabels:
 
 
 @torch.inference_mode()
-def classify_regions(segmenter: DenseSegmenter, encoded: EncodedImage, regions: Any, bank: TextBank) -> RegionLabels:
+def classify_regions(segmenter: DenseSegmenter, encoded: ImageEmbeddings, regions: Any, bank: TextBank) -> RegionLabels:
     """Names regions of an encoded image by the mean of its dense features inside them.
 
     Args:

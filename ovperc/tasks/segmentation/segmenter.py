@@ -12,37 +12,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovperc.core.structures import DenseEmbeddings, Labels, ProxyFeatures, TextBank
+from ovperc.core.structures import DenseEmbeddings, GuideFeatures, SegmentationMap, TextBank
 from ovperc.readout.base import Readout
 from ovperc.refine.base import LabelRefiner, Refiner
 from ovperc.text.classifier import StreamingClassifier, check_bank
-from ovperc.text.score_rules import ScoreRule
+from ovperc.text.logit_rules import LogitRule
 from ovperc.text.streaming import Progress
 from ovperc.tiling import Geometry, Stitcher, Tiler, normalize, resize_image
 
 if TYPE_CHECKING:
+    from ovperc.backbones.guide import GuideTower
     from ovperc.backbones.loading import ClipModel
-    from ovperc.backbones.proxy import ProxyTower
 
 _TENSORS = tuple(entry.name for entry in dataclasses.fields(DenseEmbeddings))
 
 
 @dataclass(frozen=True)
-class EncodedImage:
+class ImageEmbeddings:
     """One image, ready for any words.
 
     Attributes:
         embeddings: of all ``T`` windows of the image.
         stitcher: from the windows' patch grids to the original size.
         fingerprint: of the encoder; banks of another one are refused.
-        guide: ``(3, h, w)`` float32, the resized and normalised image; present where a refiner asks for it.
+        guidance: ``(3, h, w)`` float32, the resized and normalised image; present where a refiner asks for it.
         seen: the second look at the image that a label refiner takes.
     """
 
     embeddings: DenseEmbeddings
     stitcher: Stitcher
     fingerprint: str
-    guide: Tensor | None = None
+    guidance: Tensor | None = None
     seen: Any = None
 
     @property
@@ -68,9 +68,9 @@ class DenseSegmenter:
         readout: patch embeddings from the tower's taps.
         tiler: resize and window rule.
         classifier: labels from embeddings and a text bank.
-        score_rule: changes scores by statistics of the image; None for plain cosines.
+        logit_rule: changes scores by statistics of the image; None for plain cosines.
         refiner: smooths score maps by the image, or redraws the labels; None for none.
-        proxy: second tower, for affinities that take their weights from one.
+        guide: second tower, for affinities that take their weights from one.
         max_tiles: windows per forward pass, which bounds memory; results agree up to rounding.
     """
 
@@ -80,9 +80,9 @@ class DenseSegmenter:
         readout: Readout,
         tiler: Tiler,
         classifier: StreamingClassifier,
-        score_rule: ScoreRule | None = None,
+        logit_rule: LogitRule | None = None,
         refiner: Refiner | LabelRefiner | None = None,
-        proxy: ProxyTower | None = None,
+        guide: GuideTower | None = None,
         max_tiles: int = 16,
     ) -> None:
         if max_tiles < 1:
@@ -91,12 +91,12 @@ class DenseSegmenter:
         self.readout = readout
         self.tiler = tiler
         self.classifier = classifier
-        self.score_rule = score_rule
+        self.logit_rule = logit_rule
         self.refiner = refiner
-        self.proxy = proxy
+        self.guide = guide
         self.max_tiles = max_tiles
 
-    def encode(self, image: np.ndarray) -> EncodedImage:
+    def encode(self, image: np.ndarray) -> ImageEmbeddings:
         """Everything that depends on the image only.
 
         Args:
@@ -109,7 +109,7 @@ class DenseSegmenter:
         return self.encode_batch([image])[0]
 
     @torch.inference_mode()
-    def encode_batch(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[ImageEmbeddings]:
         """Encodes images of any sizes; windows of equal size share forward passes of up to ``max_tiles``.
 
         Args:
@@ -122,18 +122,18 @@ class DenseSegmenter:
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, entry in enumerate(windows):
             groups.setdefault(tuple(entry.tiles.shape[-2:]), []).append(index)
-        encoded: dict[int, EncodedImage] = {}
+        encoded: dict[int, ImageEmbeddings] = {}
         for members in groups.values():
             tiles = torch.cat([windows[index].tiles for index in members])
             counts = [len(windows[index].tiles) for index in members]
             parts = zip(tiles.split(self.max_tiles), self._describe(tiles, counts), strict=True)
-            embeddings = _concatenate([self._embed(part, proxy) for part, proxy in parts])
+            embeddings = _concatenate([self._embed(part, guide) for part, guide in parts])
             for index, part in zip(members, _split(embeddings, counts), strict=True):
                 encoded[index] = self._pack(windows[index], part, images[index])
         return [encoded[index] for index in range(len(windows))]
 
     @torch.inference_mode()
-    def segment(self, encoded: EncodedImage, bank: TextBank, progress: Progress | None = None) -> Labels:
+    def segment(self, encoded: ImageEmbeddings, bank: TextBank, progress: Progress | None = None) -> SegmentationMap:
         """Labels and confidence at the original size.
 
         Args:
@@ -149,22 +149,22 @@ class DenseSegmenter:
         return self._redraw(encoded, parts, coarse) if isinstance(self.refiner, LabelRefiner) else coarse
 
     @torch.inference_mode()
-    def scores(self, encoded: EncodedImage, bank: TextBank, *, raw: bool = False) -> Tensor:
+    def scores(self, encoded: ImageEmbeddings, bank: TextBank, *, raw: bool = False) -> Tensor:
         """Dense scores ``(C, H, W)`` float32, probabilities or (``raw``) cosines; made only on request.
 
         A label refiner does not change them.
         """
         return self.classifier.scores(*self._classified(encoded, bank), raw=raw, **self._extras(encoded))
 
-    def _classified(self, encoded: EncodedImage, bank: TextBank) -> tuple[DenseEmbeddings, TextBank, Stitcher]:
+    def _classified(self, encoded: ImageEmbeddings, bank: TextBank) -> tuple[DenseEmbeddings, TextBank, Stitcher]:
         patches = encoded.embeddings.patches
         check_bank(bank, encoded.fingerprint, patches.shape[1])
         bank = bank if bank.embeddings.device == patches.device else bank.to(patches.device)
         return encoded.embeddings, bank, encoded.stitcher
 
     def _redraw(
-        self, encoded: EncodedImage, parts: tuple[DenseEmbeddings, TextBank, Stitcher], coarse: Labels
-    ) -> Labels:
+        self, encoded: ImageEmbeddings, parts: tuple[DenseEmbeddings, TextBank, Stitcher], coarse: SegmentationMap
+    ) -> SegmentationMap:
         """The label refiner's answer; scores are made for the classes of the coarse one only."""
         if encoded.seen is None:
             raise ValueError("the image was encoded without a look for the refiner; encode it with this segmenter")
@@ -178,17 +178,21 @@ class DenseSegmenter:
         labels = present[refined.labels.long()].to(torch.int32)
         redrawn = refined.scores.sum(dim=0) > 0
         confidence = torch.where(redrawn, refined.scores.amax(dim=0), coarse.confidence).clamp(0.0, 1.0)
-        return Labels(labels, confidence, notes)
+        return SegmentationMap(labels, confidence, notes)
 
-    def _extras(self, encoded: EncodedImage) -> dict[str, Any]:
-        guide = None
+    def _extras(self, encoded: ImageEmbeddings) -> dict[str, Any]:
+        guidance = None
         if isinstance(self.refiner, LabelRefiner):
-            return {"rule": self.score_rule}
+            return {"rule": self.logit_rule}
         if self.refiner is not None:
-            if encoded.guide is None:
-                raise ValueError("the image was encoded without a guide for the refiner; encode it with this segmenter")
-            guide = F.interpolate(encoded.guide[None], encoded.original_hw, mode="bilinear", align_corners=False)[0]
-        return {"rule": self.score_rule, "refiner": self.refiner, "guide": guide}
+            if encoded.guidance is None:
+                raise ValueError(
+                    "the image was encoded without a guidance image for the refiner; encode it with this segmenter"
+                )
+            guidance = F.interpolate(encoded.guidance[None], encoded.original_hw, mode="bilinear", align_corners=False)[
+                0
+            ]
+        return {"rule": self.logit_rule, "refiner": self.refiner, "guidance": guidance}
 
     def _cut(self, image: np.ndarray) -> _Windows:
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[-1] != 3:
@@ -200,31 +204,31 @@ class DenseSegmenter:
         pixels = normalize(resized, preprocess.mean, preprocess.std, backbone.device)
         return _Windows(geometry, pixels, self.tiler.tiles(pixels, geometry))
 
-    def _describe(self, tiles: Tensor, counts: Sequence[int]) -> Iterable[ProxyFeatures | None]:
+    def _describe(self, tiles: Tensor, counts: Sequence[int]) -> Iterable[GuideFeatures | None]:
         """What the second tower says, one entry per forward pass; ``counts`` windows of each image, in order."""
         parts = tiles.split(self.max_tiles)
-        if self.proxy is None:
+        if self.guide is None:
             return [None] * len(parts)
-        described = (self.proxy.describe(part, self.clip.preprocess) for part in parts)
-        return self.proxy.share_means(described, counts)
+        described = (self.guide.describe(part, self.clip.preprocess) for part in parts)
+        return self.guide.share_means(described, counts)
 
-    def _embed(self, tiles: Tensor, proxy: ProxyFeatures | None = None) -> DenseEmbeddings:
+    def _embed(self, tiles: Tensor, guide: GuideFeatures | None = None) -> DenseEmbeddings:
         """Embeddings of one forward pass of windows ``(T, 3, th, tw)``."""
         backbone = self.clip.backbone
-        with_keys = self.score_rule is not None and self.score_rule.needs_keys
+        with_keys = self.logit_rule is not None and self.logit_rule.needs_keys
         features = backbone.forward_dense(tiles, self.readout.taps(backbone, with_keys=with_keys))
-        embeddings = self.readout(backbone, features, proxy, with_keys=with_keys)
-        if self.score_rule is None or not self.score_rule.needs_pooled:
+        embeddings = self.readout(backbone, features, guide, with_keys=with_keys)
+        if self.logit_rule is None or not self.logit_rule.needs_pooled:
             return embeddings
         pooled = F.normalize(backbone.encode_pooled(tiles).float(), dim=-1)
         return dataclasses.replace(embeddings, pooled=pooled)
 
-    def _pack(self, windows: _Windows, embeddings: DenseEmbeddings, image: np.ndarray) -> EncodedImage:
+    def _pack(self, windows: _Windows, embeddings: DenseEmbeddings, image: np.ndarray) -> ImageEmbeddings:
         stitcher = Stitcher(windows.geometry, embeddings.grid_hw, embeddings.patches.device)
         if isinstance(self.refiner, LabelRefiner):
-            return EncodedImage(embeddings, stitcher, self.clip.fingerprint, seen=self.refiner.embed(image))
-        guide = None if self.refiner is None else windows.pixels[0]
-        return EncodedImage(embeddings, stitcher, self.clip.fingerprint, guide)
+            return ImageEmbeddings(embeddings, stitcher, self.clip.fingerprint, seen=self.refiner.embed(image))
+        guidance = None if self.refiner is None else windows.pixels[0]
+        return ImageEmbeddings(embeddings, stitcher, self.clip.fingerprint, guidance)
 
 
 def _concatenate(parts: list[DenseEmbeddings]) -> DenseEmbeddings:

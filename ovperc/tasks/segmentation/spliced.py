@@ -14,7 +14,7 @@ from torch import Tensor
 from ovperc.affinity.sam_correlation import SamCorrelation
 from ovperc.core.structures import DenseEmbeddings
 from ovperc.readout.base import Readout
-from ovperc.tasks.segmentation.segmenter import DenseSegmenter, EncodedImage
+from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
 from ovperc.tiling.splice import as_one_window, splice
 
 
@@ -37,23 +37,23 @@ class SplicedSegmenter(DenseSegmenter):
         self.aggregator = aggregator
         if type(self.readout).embed is not Readout.embed:
             raise ValueError(f"{type(self.readout).__name__} averages within a window and cannot be spliced")
-        rule = self.score_rule
+        rule = self.logit_rule
         if rule is not None and rule.needs_keys:
             raise ValueError(f"{type(rule).__name__} reads keys of windows, which a splice merges")
 
     @torch.inference_mode()
-    def encode_batch(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[ImageEmbeddings]:
         """Encodes images one after the other; windows of each share forward passes of up to ``max_tiles``."""
         return [self._encode_one(image) for image in images]
 
-    def _encode_one(self, image: np.ndarray) -> EncodedImage:
+    def _encode_one(self, image: np.ndarray) -> ImageEmbeddings:
         windows, backbone = self._cut(image), self.clip.backbone
         taps, tokens, grid_hw = self.readout.taps(backbone), [], (0, 0)
         described = self._describe(windows.tiles, [len(windows.tiles)])
-        for part, proxy in zip(windows.tiles.split(self.max_tiles), described, strict=True):
+        for part, guide in zip(windows.tiles.split(self.max_tiles), described, strict=True):
             features = backbone.forward_dense(part, taps)
-            tokens.append(self.readout.tokens(backbone, features, proxy))
-            grid_hw = self.readout.output_grid(features, proxy)
+            tokens.append(self.readout.tokens(backbone, features, guide))
+            grid_hw = self.readout.output_grid(features, guide)
         canvas = splice(torch.cat(tokens), grid_hw, windows.geometry, backbone.stride_px)
         if self.aggregator is not None:
             canvas = self.aggregator.aggregate(self.aggregator.embed(image), canvas)
@@ -65,7 +65,7 @@ class SplicedSegmenter(DenseSegmenter):
 
     def _pooled(self, tiles: Tensor) -> Tensor | None:
         """Pooled embeddings of all windows, ``(T, E)``, where the score rule reads them."""
-        if self.score_rule is None or not self.score_rule.needs_pooled:
+        if self.logit_rule is None or not self.logit_rule.needs_pooled:
             return None
         parts = [self.clip.backbone.encode_pooled(part) for part in tiles.split(self.max_tiles)]
         return F.normalize(torch.cat(parts).float(), dim=-1)

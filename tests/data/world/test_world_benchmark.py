@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from ovperc.core.registry import DATASETS
 from ovperc.data.world import benchmark as sets
 from ovperc.data.world.benchmark import WORLD_BENCHMARKS, RealTextures, WorldSegmentation, build_benchmark
 from ovperc.data.world.holdout import HOLD_OUT
 from ovperc.data.world.vocabulary import COLOURS, MATERIALS, PATTERNS, SHAPES
+from ovperc.registry import DATASETS
 
 GENERATED = WORLD_BENCHMARKS[:-1]
 

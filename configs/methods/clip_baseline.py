@@ -1,0 +1,10 @@
+"""Plain CLIP patches against "a photo of a damaged ..." and "a photo of a ...": the baseline without any method."""
+
+method = dict(
+    task="anomaly",
+    head=dict(type="TextMapHead", side_blocks=0, taps=(-1,), tau=0.01, pooled="stock"),
+    texts=dict(type="ComposedTexts", prompts="photo"),
+    tiler=dict(type="SquareTiler", size_px=336),
+    upsampler=dict(sigma_px=4.0),
+    mini={"clip-mini": dict(tiler=dict(size_px=112))},
+)
