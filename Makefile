@@ -1,4 +1,5 @@
-# make demo | test | lint | doctor | clean: each makes the environment first if it is missing.
+# make demo | check | test | lint | types | doctor | clean: each makes the environment first if it is missing.
+# check is lint, types and test, as continuous integration runs them.
 # Another interpreter or place: make test PYTHON=python3.12 VENV=~/envs/ovperc
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -14,11 +15,13 @@ STAMP := $(VENV)/.ovperc-installed
 QUICK_MALLOC := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_ARENA_MAX=1
 TEST_ENV := $(QUICK_MALLOC) OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
 
-.PHONY: demo test lint doctor env clean
+.PHONY: demo check test lint types doctor env clean
 .DEFAULT_GOAL := demo
 
 demo: env
 	$(QUICK_MALLOC) $(PY) demo/run_all.py --method clip_surgery --out outputs/demo
+
+check: lint types test
 
 test: env
 	@workers=$$($(PY) -c 'import os, xdist; print(min(2, os.cpu_count() or 1))' 2>/dev/null || echo 0); \
@@ -29,6 +32,9 @@ test: env
 lint: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+types: env
+	$(PY) -m mypy
 
 doctor: env
 	$(PY) tools/doctor.py
@@ -48,5 +54,5 @@ $(STAMP): setup.py pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info outputs .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info outputs .pytest_cache .ruff_cache .mypy_cache site
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -37,7 +37,9 @@ EXTRAS = {
     "dev": [
         "pytest",
         "pytest-xdist",
-        "ruff",
+        "pre-commit>=4",
+        "ruff>=0.17,<0.18",  # the version decides how files are formatted
+        "mypy>=2.4,<2.5",
         "scikit-image",
         "scikit-learn",
         "cloudpickle",

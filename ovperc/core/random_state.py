@@ -31,7 +31,8 @@ class RandomState:
     @classmethod
     def capture(cls, cuda: bool = True) -> RandomState:
         """The states as they are now; data workers leave CUDA out, as they may not touch it."""
-        _, key, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (the global generator is meant)
+        legacy: Any = np.random.get_state()  # noqa: NPY002 (the global generator is meant)
+        _, key, position, has_gauss, gauss = legacy
         return cls(
             random.getstate(),
             (torch.from_numpy(key.astype(np.int64)), int(position), int(has_gauss), float(gauss)),

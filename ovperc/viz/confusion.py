@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ovperc.viz.legend import PAPER_RGB
-from ovperc.viz.palette import heat_colours
+from ovperc.viz.palette import channels, heat_colours
 from ovperc.viz.text import font_for, shorten, text_width_px
 
 _INK_RGB = (30, 30, 30)
@@ -60,7 +60,7 @@ def _largest(counts: np.ndarray, names: list[str], limit: int) -> tuple[np.ndarr
 def _draw_cell(draw: ImageDraw.ImageDraw, share: float, left: int, top: int, side: int) -> None:
     # The square root lifts small confusions out of the dark.
     rgb = heat_colours(np.sqrt(np.array(share)))
-    draw.rectangle((left, top, left + side - 2, top + side - 2), fill=tuple(int(channel) for channel in rgb))
+    draw.rectangle((left, top, left + side - 2, top + side - 2), fill=channels(rgb))
     if share >= 0.01:
         ink = (20, 20, 20) if rgb.astype(float) @ (0.299, 0.587, 0.114) > 130 else (245, 245, 245)
         text = f"{100 * share:.0f}"

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from ovperc.viz.legend import PAPER_RGB, LegendEntry, colour_bar, legend_below, legend_beside
-from ovperc.viz.palette import heat_colours
+from ovperc.viz.palette import channels, heat_colours
 from ovperc.viz.text import font_for
 
 # Smaller images are enlarged by a whole factor to about this, so that a legend beside them can be read.
@@ -88,8 +88,8 @@ def draw_segmentation(
         return picture
     counts = np.bincount(labels.ravel(), minlength=len(names))
     entries = [
-        LegendEntry(names[label], counts[label] / labels.size, tuple(int(c) for c in colours[label]))
-        for label in np.flatnonzero(counts)
+        LegendEntry(names[label], float(counts[label] / labels.size), channels(colours[label]))
+        for label in np.flatnonzero(counts).tolist()
     ]
     if picture.width > 1.5 * picture.height:
         return _stack(picture, legend_below(entries, max(picture.width, 16 * font_px), font_px, max_classes))

@@ -35,6 +35,12 @@ def palette(num_labels: int, background: bool = False) -> np.ndarray:
     return np.concatenate([grey, greedy, _golden_colours(num_classes - len(greedy))])
 
 
+def channels(rgb: np.ndarray) -> tuple[int, int, int]:
+    """One colour ``(3,)`` uint8 as Pillow takes it."""
+    red, green, blue = rgb.tolist()
+    return red, green, blue
+
+
 def hex_colour(rgb: np.ndarray) -> str:
     """``"#rrggbb"`` of one colour ``(3,)`` uint8."""
     return "#" + "".join(f"{int(channel):02x}" for channel in rgb)

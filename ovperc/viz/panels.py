@@ -9,7 +9,7 @@ from PIL import Image
 
 from ovperc.viz.draw import draw_segmentation, panel
 from ovperc.viz.legend import PAPER_RGB, LegendEntry, legend_below
-from ovperc.viz.palette import palette
+from ovperc.viz.palette import channels, palette
 
 _VOID_RGB = (40, 40, 40)
 # Right, wrong, void: told apart without colour too, as light, middle and dark.
@@ -62,8 +62,8 @@ def _with_legend(
     shares = [np.bincount(labels.ravel(), minlength=len(names)) / labels.size for labels in (true, predicted)]
     share = np.maximum(*shares)
     entries = [
-        LegendEntry(names[label], float(share[label]), tuple(int(channel) for channel in colours[label]))
-        for label in np.flatnonzero(share)
+        LegendEntry(names[label], float(share[label]), channels(colours[label]))
+        for label in np.flatnonzero(share).tolist()
     ]
     legend = legend_below(entries, row.width, max(14, row.width // 110), _MAX_LEGEND_LINES)
     paper = Image.new("RGB", (row.width, row.height + legend.height), PAPER_RGB)
