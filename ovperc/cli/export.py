@@ -19,16 +19,12 @@ EXAMPLE = """examples:
   python tools/export.py sclip --out exports/sclip --size 480x640 --precision int8 --check
   python tools/export.py trident --out exports/trident --precision int8 --calibrate --check
   python tools/export.py maskclip --out exports/bins --size 480x640 --fixed-words "brick, grass, red star"
-  python tools/export.py clearclip --out exports/clearclip --size 480x640 --format torch
   python tools/export.py fvlm --out exports/fvlm --size 480x640 --check
   python tools/export.py patch_memory --out exports/nuts --normal photos/nuts/good --check
 
 The folder holds model.onnx, text.onnx, the tokenizer, card.json, an example image and the expected answer.
 Read it with ovperc.runtime.segmenter, which needs numpy, onnxruntime and Pillow only.
 """
-
-
-_FORMAT_HELP = "torch: a torch.export program; aot: the same, compiled for this machine (needs a C++ compiler)"
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -70,7 +66,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="with int8: fix the ranges of activations on N scenes of the world (default 32)",
     )
-    parser.add_argument("--format", default="onnx", choices=("onnx", "torch", "aot"), help=_FORMAT_HELP)
     parser.add_argument(
         "--check",
         nargs="?",
@@ -112,8 +107,8 @@ def _export(arguments: argparse.Namespace) -> Card:
     if isinstance(method, MethodConfig):
         return _export_segmentation(arguments, method.title)
     kind = type(method).__name__
-    if arguments.format != "onnx" or arguments.fixed_words or arguments.calibrate:
-        raise ValueError(f"{arguments.method} exports as --format onnx, without --fixed-words and --calibrate")
+    if arguments.fixed_words or arguments.calibrate:
+        raise ValueError(f"{arguments.method} is exported without --fixed-words and --calibrate")
     if kind == "AnomalyMethod":
         return _export_anomaly(arguments)
     if kind == "DetectionMethod":
@@ -128,7 +123,6 @@ def _export_segmentation(arguments: argparse.Namespace, title: str) -> Card:
     plan = ExportPlan(
         size_hw=arguments.size,
         precision=arguments.precision,
-        kind=arguments.format,
         fixed_words=arguments.fixed_words,
         background=arguments.background,
         check_images=arguments.check,
@@ -172,7 +166,7 @@ def _licence(weights: str) -> str:
 
 def _report(card: Card, out: Path) -> int:
     size = "any size" if card.profile.size_hw is None else "x".join(map(str, card.profile.size_hw))
-    print(f"wrote {out}: {card.method} on {card.weights}, {card.kind} {card.precision}, images of {size}")
+    print(f"wrote {out}: {card.method} on {card.weights}, {card.precision}, images of {size}")
     for name in card.files:
         print(f"  {(out / name).stat().st_size / 1e6:8.2f} MB  {name}")
     if not card.parity:

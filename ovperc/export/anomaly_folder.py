@@ -17,7 +17,7 @@ from ovperc.export.folder import replaced_folder
 from ovperc.export.graph import ExportError
 from ovperc.export.parity import Parity, paired_latency
 from ovperc.export.quantize import converter
-from ovperc.runtime.card import EXAMPLE_NAME, EXPECTED_STEM, INPUTS_NAME, MODEL_STEM, Card, Profile, file_name
+from ovperc.runtime.card import EXAMPLE_NAME, EXPECTED_STEM, INPUTS_NAME, MODEL_NAME, Card, Profile
 from ovperc.runtime.segmenter import load
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def export_anomaly_folder(predictor: AnomalyPredictor, licence: str, plan: Anoma
     with replaced_folder(Path(out)) as folder:
         inputs = anomaly_inputs(predictor, plan.object_name)
         model = export_anomaly(predictor, inputs, plan.size_hw, converter(plan.precision))
-        onnx.save(model, folder / file_name(MODEL_STEM, "onnx"))
+        onnx.save(model, folder / MODEL_NAME)
         np.savez(folder / INPUTS_NAME, **inputs)
         card = _card(predictor, licence, plan)
         card.write(folder)
@@ -141,7 +141,6 @@ def _card(predictor: AnomalyPredictor, licence: str, plan: AnomalyPlan) -> Card:
         embed_dim=predictor.backbone.embed_dim,
         logit_scale=1.0,
         precision=plan.precision,
-        kind="onnx",
         profile=Profile(
             size_hw=plan.size_hw,
             min_side_px=tiler.crop_px if free else 0,

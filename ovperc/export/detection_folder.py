@@ -26,11 +26,10 @@ from ovperc.runtime.card import (
     EXPECTED_STEM,
     INPUTS_NAME,
     MERGES_NAME,
-    MODEL_STEM,
-    TEXT_STEM,
+    MODEL_NAME,
+    TEXT_NAME,
     Card,
     Profile,
-    file_name,
 )
 from ovperc.runtime.region_scores import box_overlaps
 from ovperc.runtime.segmenter import load
@@ -83,8 +82,8 @@ def export_detection_folder(predictor: DetPredictor, title: str, licence: str, p
     """
     with replaced_folder(Path(out)) as folder:
         model = export_detector(predictor.detector, plan.size_hw, converter(plan.precision))
-        onnx.save(model, folder / file_name(MODEL_STEM, "onnx"))
-        onnx.save(export_text(predictor.text_encoder.text_tower), folder / file_name(TEXT_STEM, "onnx"))
+        onnx.save(model, folder / MODEL_NAME)
+        onnx.save(export_text(predictor.text_encoder.text_tower), folder / TEXT_NAME)
         shutil.copyfile(merges_file(predictor.text_encoder), folder / MERGES_NAME)
         np.savez(folder / INPUTS_NAME, **_inputs(predictor))
         card = _card(predictor, title, licence, plan)
@@ -171,7 +170,6 @@ def _card(predictor: DetPredictor, title: str, licence: str, plan: DetectionPlan
         embed_dim=detector.clip.backbone.embed_dim,
         logit_scale=float(classifier.scale),
         precision=plan.precision,
-        kind="onnx",
         profile=Profile(size_hw=plan.size_hw, max_batch=1),
         preprocess={"mean": preprocess.mean, "std": preprocess.std, "colour_order": "RGB", "resize": "bilinear"},
         templates=templates.patterns,

@@ -24,14 +24,12 @@ from ovperc.runtime.card import (
     CARD_NAME,
     EXAMPLE_NAME,
     EXPECTED_STEM,
-    KINDS,
     MERGES_NAME,
-    MODEL_STEM,
-    TEXT_STEM,
+    MODEL_NAME,
+    TEXT_NAME,
     Card,
     FixedWords,
     Profile,
-    file_name,
 )
 from ovperc.runtime.segmenter import ExportedSegmenter, load
 
@@ -50,7 +48,6 @@ class ExportPlan:
     Attributes:
         size_hw: the one image size of the file; ``None`` for any size.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        kind: ``onnx``, ``torch`` or ``aot``.
         fixed_words: words to bake in; ``None`` leaves them free.
         background: policy of the fixed words.
         check_images: scenes that eager and exported are compared on; 0 for none.
@@ -59,24 +56,13 @@ class ExportPlan:
 
     size_hw: tuple[int, int] | None = None
     precision: str = "fp32"
-    kind: str = "onnx"
     fixed_words: Words | None = None
     background: BackgroundLike = None
     check_images: int = 0
     calibration_images: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"format must be one of {', '.join(KINDS)}; got {self.kind!r}")
         converter(self.precision)
-        if self.kind != "onnx" and self.precision != "fp32":
-            raise ExportError("a torch program is written in fp32; for fp16 and int8 use --format onnx")
-        if self.kind != "onnx" and (self.size_hw is None or self.fixed_words is not None):
-            raise ExportError("a torch program holds one image size and free words; pass --size HxW, no --fixed-words")
-        if self.kind == "aot":
-            from ovperc.export.torch_export import find_compiler
-
-            find_compiler()
         if self.calibration_images < 0 or (self.calibration_images and self.precision != "int8"):
             raise ExportError("calibration fixes the ranges of int8; pass --precision int8 with --calibrate")
         if self.size_hw is not None and min(self.size_hw) < 1:
@@ -109,10 +95,7 @@ def export_folder(
         if plan.fixed_words is not None:
             bank = predictor.bank(plan.fixed_words, plan.background)
         example = example_scene(plan.size_hw)
-        if plan.kind == "onnx":
-            _write_onnx(predictor, plan, bank, folder, towers)
-        else:
-            _write_programs(predictor, plan, example, folder)
+        _write_onnx(predictor, plan, bank, folder, towers)
         if bank is None:
             shutil.copyfile(merges_file(predictor.text_encoder), folder / MERGES_NAME)
         card = _card(predictor, title, licence, plan, bank, example)
@@ -139,19 +122,10 @@ def _write_onnx(
         windows = calibration_windows(segmenter, plan.calibration_images, plan.size_hw)
         converted = replace(converted, windows=to_static_int8(towers.windows, windows))
     model = onnx_export.assemble(segmenter, converted, plan.size_hw, bank)
-    onnx.save(model, folder / file_name(MODEL_STEM, plan.kind))
+    onnx.save(model, folder / MODEL_NAME)
     if bank is None:
         text = onnx_export.export_text(predictor.text_encoder.text_tower)
-        onnx.save(text, folder / file_name(TEXT_STEM, plan.kind))
-
-
-def _write_programs(predictor: Predictor, plan: ExportPlan, example: Example, folder: Path) -> None:
-    from ovperc.export import torch_export
-
-    save = torch_export.save_program if plan.kind == "torch" else torch_export.compile_program
-    model = torch_export.export_segmenter(predictor.segmenter, plan.size_hw, predictor.bank(list(example.words)))
-    save(model, folder / file_name(MODEL_STEM, plan.kind))
-    save(torch_export.export_text(predictor.text_encoder.text_tower), folder / file_name(TEXT_STEM, plan.kind))
+        onnx.save(text, folder / TEXT_NAME)
 
 
 def merges_file(encoder: TextEncoder) -> Path:
@@ -191,7 +165,6 @@ def _card(
         logit_scale=segmenter.classifier.logit_scale,
         precision=plan.precision,
         calibration=plan.calibration_images,
-        kind=plan.kind,
         profile=Profile(
             size_hw=plan.size_hw,
             min_side_px=tiler.crop_px if plan.size_hw is None else 0,
@@ -210,7 +183,7 @@ def _card(
         version=__version__,
         fixed=fixed,
         known_tokens=known_tokens(predictor.text_encoder) if bank is None else None,
-        opset=OPSET if plan.kind == "onnx" else 0,
+        opset=OPSET,
     )
 
 

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from ovperc.runtime.card import Card
 
 METHODS = ("maskclip", "sclip", "clearclip", "naclip", "gem", "clip_surgery", "proxyclip", "clip_dinoiser", "trident")
-FORMATS = ("fp32", "fp16", "int8", "int8-calibrated", "torch", "aot")
+FORMATS = ("fp32", "fp16", "int8", "int8-calibrated")
 _CALIBRATION_SCENES = 32
-_PROGRAM_SIZE = (224, 224)
 _HEAD = ("method", "format", "MB", "labels equal", "worst image", "stated", "mIoU", "loss", "ms", "of eager")
 
 
@@ -41,7 +40,7 @@ class Row:
 
 
 def plan_of(form: str, scenes: int) -> ExportPlan:
-    """What to export for a column of the table: ONNX for any size, programs for one.
+    """What to export for a column of the table.
 
     Raises:
         ValueError: an unknown format; near matches are offered.
@@ -51,8 +50,6 @@ def plan_of(form: str, scenes: int) -> ExportPlan:
 
     if form not in FORMATS:
         raise ValueError(f"unknown format {form!r}; {suggest(form, FORMATS)}")
-    if form in ("torch", "aot"):
-        return ExportPlan(size_hw=_PROGRAM_SIZE, kind=form, check_images=scenes)
     calibration = _CALIBRATION_SCENES if form == "int8-calibrated" else 0
     return ExportPlan(precision=form.partition("-")[0], check_images=scenes, calibration_images=calibration)
 
@@ -100,7 +97,7 @@ def _export(method: str, plans: dict[str, ExportPlan], folder: Path) -> None:
     predictor, title = load(method), load_method(method).title
     towers = None
     for form, plan in plans.items():
-        if plan.kind == "onnx" and towers is None:
+        if towers is None:
             towers = trace_towers(predictor.segmenter)
         licence = get_entry("clip-mini").licence
         export_folder(predictor, title, licence, plan, folder / f"{method}-{form}", towers)
@@ -133,7 +130,7 @@ def _line(row: Row) -> str:
 
 def _document(rows: Sequence[Row], command: str, scenes: int) -> str:
     latency = rows[0].card.latency
-    image, program = ("x".join(map(str, size)) for size in (latency["size_hw"], _PROGRAM_SIZE))
+    image = "x".join(map(str, latency["size_hw"]))
     return f"""# Methods x formats of the export
 
 ```bash
@@ -142,8 +139,7 @@ def _document(rows: Sequence[Row], command: str, scenes: int) -> str:
 
 clip-mini, {scenes} scenes of world-base, {latency["words"]} classes.
 
-- ONNX files take any size and are checked on five sizes and shapes. `torch` and `aot` hold one size, {program}, and are
-  checked on that: their mIoU is of other images.
+- The files take any size and are checked on five sizes and shapes.
 - "labels equal": pixels with the label of eager Python. "loss": eager minus exported, percentage points of mIoU.
 - "ms": median of five calls on an image of {image}, all of {latency["cpus"]} cores; "of eager": median share of the
   eager method's time over five pairs in turn. Take the shares, not the milliseconds.
@@ -158,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures and writes the table; 1 where an agreement is below the stated one."""
     parser = argparse.ArgumentParser(prog="tools/export_table.py", description=__doc__)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="METHOD")
-    parser.add_argument("--formats", nargs="+", default=list(FORMATS[:-1]), metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("--formats", nargs="+", default=list(FORMATS), metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--check", type=int, default=20, metavar="N", help="scenes (default 20)")
     parser.add_argument("--work-dir", type=Path, default=Path("exports/table"), help="keeps the exports; goes on there")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/export_formats.md"), metavar="FILE")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ovperc.runtime.card import INPUTS_NAME, MODEL_STEM, Card, FolderError, file_name
+from ovperc.runtime.card import INPUTS_NAME, MODEL_NAME, Card, FolderError
 from ovperc.runtime.segmenter import check_image
 from ovperc.runtime.sessions import SessionOptions
 from ovperc.runtime.streaming import StreamResult, stream
@@ -38,7 +38,7 @@ class ExportedAnomaly:
         self.card = card
         self.calibration = Calibration(**card.settings["calibration"])
         self.inputs = read_inputs(folder)
-        self._session = options.open(folder / file_name(MODEL_STEM, card.kind))
+        self._session = options.open(folder / MODEL_NAME)
 
     def use_inputs(self, inputs: dict[str, np.ndarray]) -> None:
         """Compares with something else: the two text vectors of another object, or another memory of patches.

@@ -13,10 +13,9 @@ from ovperc.core.checksum import file_sha256
 
 FORMAT = "ovperc-export-1"
 CARD_NAME, MERGES_NAME = "card.json", "bpe_simple_vocab_16e6.txt.gz"
-MODEL_STEM, TEXT_STEM = "model", "text"
+MODEL_NAME, TEXT_NAME = "model.onnx", "text.onnx"
 INPUTS_NAME = "inputs.npz"
 EXAMPLE_NAME, EXPECTED_STEM = "example.png", "expected"
-KINDS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2", "aot": ".aot.pt2"}
 
 
 class FolderError(ValueError):
@@ -98,7 +97,6 @@ class Card:
         logit_scale: factor of the cosines inside the softmax.
         precision: ``fp32``, ``fp16`` or ``int8``.
         calibration: scenes that fixed the ranges of int8; 0 where every image has its own.
-        kind: ``onnx``, ``torch`` (a ``torch.export`` program) or ``aot`` (one compiled ahead of time).
         profile: which images are taken.
         preprocess: mean and deviation per channel; information only, the graph applies them.
         templates: sentences around a word, as :class:`ovperc.text.templates.TemplateSet` takes them.
@@ -126,7 +124,6 @@ class Card:
     embed_dim: int
     logit_scale: float
     precision: str
-    kind: str
     profile: Profile
     preprocess: Mapping[str, Any]
     templates: tuple[str, ...]
@@ -167,6 +164,12 @@ class Card:
             ) from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise FolderError(f"{str(path)!r} is not a card of this version ({FORMAT}); export again")
+        kind = content.pop("kind", "onnx")
+        if kind != "onnx":
+            raise FolderError(
+                f"{str(folder)!r} holds a torch program ({kind}), which this version no longer runs; where torch is "
+                f"installed use ovperc.load({content.get('method')!r}), elsewhere export again as ONNX"
+            )
         try:
             profile = Profile(**{name: _tuples(value) for name, value in content.pop("profile").items()})
             fixed = content.pop("fixed")
@@ -195,11 +198,6 @@ class Card:
                     f"{str(path)!r} is not the file that was exported (its sha256 differs: truncated or changed); "
                     "copy it again"
                 )
-
-
-def file_name(stem: str, kind: str) -> str:
-    """Name of a model file: ``model.onnx``, ``text.pt2``."""
-    return stem + KINDS[kind]
 
 
 def _tuples(value: Any) -> Any:

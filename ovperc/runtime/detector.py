@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ovperc.runtime.anomaly import read_inputs
-from ovperc.runtime.card import MODEL_STEM, Card, file_name
+from ovperc.runtime.card import MODEL_NAME, Card
 from ovperc.runtime.region_scores import region_scores, suppress
 from ovperc.runtime.segmenter import check_bank, check_image
 from ovperc.runtime.sessions import SessionOptions
@@ -44,7 +44,7 @@ class ExportedDetector:
         self.encode_words = WordEncoder(folder, card, options)
         self._classifier = {**card.settings["classifier"], **read_inputs(folder)}
         self._base_words = frozenset(card.settings["base_words"])
-        self._session = options.open(folder / file_name(MODEL_STEM, card.kind))
+        self._session = options.open(folder / MODEL_NAME)
         self._bank: WordBank | None = None
 
     @property

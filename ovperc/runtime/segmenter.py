@@ -19,7 +19,7 @@ import numpy as np
 
 from ovperc.core.background import Background
 from ovperc.io.images import read_image
-from ovperc.runtime.card import MODEL_STEM, Card, FolderError, Profile, file_name
+from ovperc.runtime.card import MODEL_NAME, Card, FolderError, Profile
 from ovperc.runtime.sessions import SessionOptions
 from ovperc.runtime.streaming import StreamResult, stream
 from ovperc.runtime.word_bank import WordBank
@@ -43,7 +43,7 @@ def load(
     """Opens an exported folder: an :class:`ExportedSegmenter`, or what its task has in its place.
 
     Args:
-        folder: made by ``tools/export.py``. One of ``--format torch`` needs torch to run.
+        folder: made by ``tools/export.py``.
         providers: ``"cpu"``, ``"cuda"``, ``"tensorrt"``, or onnxruntime's own names (also with options, as
             ``("CUDAExecutionProvider", {"device_id": 1})``); several in order of preference.
         threads: CPU threads of the model; ``None`` for all cores.
@@ -61,7 +61,7 @@ def load(
         raise FolderError(f"this ovperc opens no folders of the task {card.task!r}; install a newer one")
     module, name = _OPENERS[card.task].split(":")
     opener = getattr(importlib.import_module(module), name)
-    return opener(folder, card, SessionOptions.choose(card.kind, providers, threads))
+    return opener(folder, card, SessionOptions.choose(providers, threads))
 
 
 def check_image(image: Any, profile: Profile) -> np.ndarray:
@@ -110,7 +110,7 @@ class ExportedSegmenter:
     def __init__(self, folder: Path, card: Card, options: SessionOptions) -> None:
         self.card = card
         self.encode_words = WordEncoder(folder, card, options)
-        self._session = options.open(folder / file_name(MODEL_STEM, card.kind))
+        self._session = options.open(folder / MODEL_NAME)
         self._bank: WordBank | None = None
 
     @property

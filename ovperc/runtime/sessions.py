@@ -1,4 +1,4 @@
-"""Opened model files: onnxruntime's sessions, their providers and threads; torch programs where torch is."""
+"""Opened model files: onnxruntime's sessions, their providers and threads."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ class SessionOptions:
     """How files are opened.
 
     Attributes:
-        kind: of the folder: ``onnx``, ``torch`` or ``aot``.
         providers: onnxruntime's, in order of preference.
         threads: CPU threads; ``None`` for all cores.
     """
 
-    kind: str = "onnx"
     providers: tuple[Any, ...] = ("CPUExecutionProvider",)
     threads: int | None = None
 
@@ -41,11 +39,10 @@ class SessionOptions:
             raise ValueError(f"threads must be at least 1; got {self.threads}")
 
     @classmethod
-    def choose(cls, kind: str, wanted: str | Sequence[Any], threads: int | None = None) -> SessionOptions:
+    def choose(cls, wanted: str | Sequence[Any], threads: int | None = None) -> SessionOptions:
         """Options with providers by name.
 
         Args:
-            kind: of the folder.
             wanted: ``"cpu"``, ``"cuda"``, ``"tensorrt"``, or onnxruntime's own names (also with options, as
                 ``("CUDAExecutionProvider", {"device_id": 1})``); several in order of preference.
             threads: CPU threads.
@@ -54,7 +51,7 @@ class SessionOptions:
             ValueError: an unknown provider, or one that this onnxruntime lacks.
         """
         entries = [wanted] if isinstance(wanted, str) else list(wanted)
-        return cls(kind, tuple(_provider(entry, kind) for entry in entries), threads)
+        return cls(tuple(map(_provider, entries)), threads)
 
     def open(self, path: Path) -> Session:
         """Opens a model file.
@@ -62,8 +59,6 @@ class SessionOptions:
         Raises:
             FolderError: it cannot be opened.
         """
-        if self.kind != "onnx":
-            return self._open_program(path)
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if self.threads is not None:
@@ -74,16 +69,6 @@ class SessionOptions:
             # onnxruntime has no common class for its errors.
             raise FolderError(f"onnxruntime cannot open {str(path)!r}: {error}") from error
         return OnnxSession(session)
-
-    def _open_program(self, path: Path) -> Session:
-        try:
-            from ovperc.runtime.torch_session import CompiledSession, TorchSession
-        except ImportError as error:
-            raise FolderError(
-                f"{str(path)!r} is a torch program and there is no torch here ({error}); export with --format onnx"
-            ) from error
-        device = "cuda" if _name_of(self.providers[0]) == _PROVIDERS["cuda"] else "cpu"
-        return TorchSession(path, device) if self.kind == "torch" else CompiledSession(path)
 
 
 class OnnxSession:
@@ -102,11 +87,11 @@ def _name_of(provider: Any) -> str:
     return provider if isinstance(provider, str) else provider[0]
 
 
-def _provider(entry: Any, kind: str) -> Any:
+def _provider(entry: Any) -> Any:
     name, options = _name_of(entry), [] if isinstance(entry, str) else list(entry)[1:]
     name = _PROVIDERS.get(name, name)
     available = ort.get_available_providers()
-    if kind == "onnx" and name not in available:
+    if name not in available:
         raise ValueError(
             f"this onnxruntime has no provider {name!r} (it has {', '.join(available)}); "
             + (

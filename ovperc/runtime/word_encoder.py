@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ovperc.runtime.card import MERGES_NAME, TEXT_STEM, Card, FolderError, file_name
+from ovperc.runtime.card import MERGES_NAME, TEXT_NAME, Card, FolderError
 from ovperc.runtime.sessions import Session, SessionOptions
 from ovperc.runtime.tokenizer import Tokenizer
 from ovperc.text.templates import TemplateSet
@@ -69,13 +69,12 @@ class WordEncoder:
     def _open(self) -> tuple[Tokenizer, Session]:
         if self._opened is not None:
             return self._opened
-        name = file_name(TEXT_STEM, self._card.kind)
-        for needed in (name, MERGES_NAME):
+        for needed in (TEXT_NAME, MERGES_NAME):
             if not (self._folder / needed).is_file():
                 raise FolderError(
                     f"{needed} is missing from {str(self._folder)!r}, so words cannot be embedded here; copy it from "
                     "where the folder was made, or pass embedded words to use_bank"
                 )
         tokenizer = Tokenizer(self._folder / MERGES_NAME, self._card.context_length)
-        self._opened = tokenizer, self._options.open(self._folder / name)
+        self._opened = tokenizer, self._options.open(self._folder / TEXT_NAME)
         return self._opened

@@ -38,10 +38,10 @@ def test_unknown_method_and_misplaced_policy(tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"kind": "torch"},
-        {"kind": "torch", "size_hw": (8, 8), "precision": "int8"},
         {"precision": "int4"},
-        {"kind": "tf"},
+        {"calibration_images": 3},
+        {"precision": "int8", "calibration_images": -1},
+        {"size_hw": (0, 8)},
     ],
 )
 def test_plans_that_cannot_be_met(fields) -> None:

@@ -16,7 +16,6 @@ from ovperc.export.graph import ExportError
 from ovperc.export.parity import STATED_AGREEMENT
 from ovperc.export.pixel_ops import AxisPlan, resize_bilinear
 from ovperc.export.quantize import to_half, to_int8, to_static_int8
-from ovperc.export.torch_export import bilinear_taps
 
 
 def _session(model) -> ort.InferenceSession:
@@ -58,14 +57,6 @@ def test_resize_is_opencv_bit_for_bit(original: tuple[int, int], resized: tuple[
     expected = cv2.resize(image, resized[::-1], interpolation=cv2.INTER_LINEAR)
     (ours,) = _session(model).run(None, {"image": image[None]})
     assert (ours[0] == expected).all()
-
-
-def test_bilinear_weights_of_the_torch_program_are_the_same() -> None:
-    """Rows and columns differ at the border only; weights sum to 2048."""
-    for inside in (False, True):
-        low, high, first, second = bilinear_taps(9, 26, inside)
-        assert (first + second == 2048).all()
-        assert int(low.min()) == 0 and int(high.max()) == 8
 
 
 # Whole image padded at the end; overlapping windows; windows padded on both sides. Each trace costs seconds: by

@@ -181,6 +181,9 @@ def test_refuses_damaged_folders(folder, tmp_path) -> None:
         runtime.load(copy)
     with pytest.raises(FolderError, match="not an exported folder"):
         runtime.load(tmp_path / "nowhere")
+    (copy / CARD_NAME).write_text(json.dumps({"format": "ovperc-export-1", "kind": "aot", "method": "sclip"}))
+    with pytest.raises(FolderError, match=r"torch program \(aot\).*ovperc\.load\('sclip'\)"):
+        runtime.load(copy)
 
 
 def test_refuses_unknown_providers(folder) -> None:

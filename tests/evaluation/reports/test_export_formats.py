@@ -30,7 +30,6 @@ def _card() -> Card:
         embed_dim=4,
         logit_scale=40.0,
         precision="int8",
-        kind="onnx",
         profile=Profile(),
         preprocess={},
         templates=("{}",),
@@ -50,11 +49,10 @@ def test_a_row_holds_agreement_loss_and_share_of_time() -> None:
 
 
 def test_plans_of_all_formats() -> None:
-    plans = {form: plan_of(form, 3) for form in FORMATS if form != "aot"}
+    plans = {form: plan_of(form, 3) for form in FORMATS}
     assert all(plan.check_images == 3 for plan in plans.values())
     assert plans["int8-calibrated"].precision == "int8" and plans["int8-calibrated"].calibration_images
     assert plans["int8"].calibration_images == 0
-    assert plans["torch"].size_hw == (224, 224)
     with pytest.raises(ValueError, match="did you mean 'int8'"):
         plan_of("int-8", 3)
 
