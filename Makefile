@@ -1,10 +1,10 @@
-# make demo | check | test | lint | types | doctor | clean: each makes the environment first if it is missing.
+# make demo | check | docs | test | lint | types | doctor | clean: each makes the environment first if it is missing.
 # check is lint, types and test, as continuous integration runs them.
 # Another interpreter or place: make test PYTHON=python3.12 VENV=~/envs/ovperc
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-EXTRAS ?= dev,demo
+EXTRAS ?= dev,demo,docs
 PYTEST_ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -15,7 +15,7 @@ STAMP := $(VENV)/.ovperc-installed
 QUICK_MALLOC := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_ARENA_MAX=1
 TEST_ENV := $(QUICK_MALLOC) OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
 
-.PHONY: demo check test lint types doctor env clean
+.PHONY: demo check docs test lint types doctor env clean
 .DEFAULT_GOAL := demo
 
 demo: env
@@ -35,6 +35,9 @@ lint: env
 
 types: env
 	$(PY) -m mypy
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 doctor: env
 	$(PY) tools/doctor.py

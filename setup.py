@@ -33,6 +33,7 @@ EXTRAS = {
     "siglip": ["transformers"],
     "gpu": ["xformers"],
     "demo": ["scikit-image"],
+    "docs": ["mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"],
     # The tests also run the exported files and compare with the reference libraries.
     "dev": [
         "pytest",
