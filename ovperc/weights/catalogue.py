@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ovperc.weights.errors import MissingWeightsError
+
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _HALF = (0.5, 0.5, 0.5)
@@ -15,10 +17,6 @@ _OPENAI = "https://openaipublic.azureedge.net/clip/models"
 _HUB = "https://huggingface.co"
 _META = "https://dl.fbaipublicfiles.com"
 _ASSETS = Path(__file__).parents[1] / "assets" / "weights"
-
-
-class MissingWeightsError(FileNotFoundError):
-    """Weights are not on this machine; says which file, where from, and where to put it."""
 
 
 @dataclass(frozen=True)
