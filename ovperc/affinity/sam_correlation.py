@@ -58,9 +58,12 @@ class SamCorrelation:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if (weights is None) == (backbone is None):
+        if backbone is not None and weights is None:
+            self.backbone = backbone
+        elif weights is not None and backbone is None:
+            self.backbone = load_sam(weights, device=device, dtype=dtype)
+        else:
             raise ValueError("SamCorrelation needs either weights (a name or a file) or a loaded backbone")
-        self.backbone = load_sam(weights, device=device, dtype=dtype) if backbone is None else backbone
         self.prompter = SamPrompter(self.backbone)
         self.cos_factor = cos_factor
         self.keep_negative = keep_negative
@@ -121,7 +124,8 @@ class SamCorrelation:
         mixed = resized @ self.matrix(image).T
         if self.share == 1.0:
             return mixed.unflatten(1, size)
-        step = _resize((mixed - resized).unflatten(1, size), canvas.shape[1:])
+        height, width = canvas.shape[1:]
+        step = _resize((mixed - resized).unflatten(1, size), (height, width))
         return canvas + self.share * step
 
 

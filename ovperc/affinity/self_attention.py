@@ -64,12 +64,12 @@ class SelfAttention(Affinity):
         start = inputs.num_prefix if self.drop_prefix else 0
         bias = self.logit_bias(inputs)
         bias = None if bias is None else bias[..., start:].to(values.dtype)
-        total: Tensor | None = None
-        for pair in self.pairs:
-            query, key = self.operands(inputs, pair)
-            part = attend(query, key[:, :, start:], values[:, :, start:], bias, backend=self.backend)
-            total = part if total is None else total + part
-        return total
+        operands = (self.operands(inputs, pair) for pair in self.pairs)
+        parts = [
+            attend(query, key[:, :, start:], values[:, :, start:], bias, backend=self.backend)
+            for query, key in operands
+        ]
+        return sum(parts[1:], start=parts[0])
 
     def weights(self, inputs: AttentionInputs) -> Tensor:
         """The summed softmax matrices, ``(B, a, n, p + n)``; dropped prefix columns are zero."""
@@ -77,8 +77,8 @@ class SelfAttention(Affinity):
         bias = self.logit_bias(inputs)
         bias = None if bias is None else bias[..., start:]
         operands = (self.operands(inputs, pair) for pair in self.pairs)
-        total = sum(explicit_weights(query, key[:, :, start:], bias) for query, key in operands)
-        return F.pad(total, (start, 0))
+        parts = [explicit_weights(query, key[:, :, start:], bias) for query, key in operands]
+        return F.pad(sum(parts[1:], start=parts[0]), (start, 0))
 
     def extra_repr(self) -> str:
         """The settings, for printing."""
