@@ -12,27 +12,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovperc.cli.common import EXIT_OK, EXIT_USAGE, complain, run_until_interrupted
+from ovperc.cli.exits import run_to_exit_code
+from ovperc.cli.options import Parser
 
 METHODS = ("maskclip", "clip_surgery", "proxyclip", "clip_dinoiser", "trident", "trident_sam")
 CELL_PX = 224
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Draws the sheet; 0 if it is written, 2 if it could not start."""
+def run(arguments: argparse.Namespace) -> None:
+    """Draws the sheet."""
     from ovperc.data.benchmarks import get_benchmark
 
-    try:
-        row = get_benchmark(arguments.benchmark)
-        images = row.images(num_scenes=max(arguments.scenes) + 1, seed=arguments.seed)
-        sheet = draw_sheet(arguments.methods, row, images, arguments.scenes)
-    except (ValueError, OSError, ImportError) as error:
-        complain(error)
-        return EXIT_USAGE
+    row = get_benchmark(arguments.benchmark)
+    images = row.images(num_scenes=max(arguments.scenes) + 1, seed=arguments.seed)
+    sheet = draw_sheet(arguments.methods, row, images, arguments.scenes)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(arguments.out, optimize=True)
     print(f"wrote {arguments.out}: {', '.join(('picture', 'truth', *arguments.methods))}")
-    return EXIT_OK
 
 
 def draw_sheet(methods: Sequence[str], row, images, scenes: Sequence[int]):
@@ -76,13 +72,13 @@ def draw_sheet(methods: Sequence[str], row, images, scenes: Sequence[int]):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the comparison from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME", help="default: %(default)s")
     parser.add_argument("--benchmark", default="world-base", help="default: %(default)s")
     parser.add_argument("--scenes", nargs="+", type=int, default=(0, 1, 2), metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the scenes (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("outputs/methods.png"), help="default: %(default)s")
-    return run_until_interrupted(run, parser.parse_args(argv))
+    return run_to_exit_code(lambda: run(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 import ovperc
-from ovperc.cli.common import staged_directory
+from ovperc.core.atomic import staged_directory
 from ovperc.data.world.anomaly import WorldAnomaly
 from ovperc.data.world.detection import WorldDetection
 from ovperc.viz.draw import panel

@@ -13,15 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovperc.cli.common import (
-    EXIT_OK,
-    EXIT_USAGE,
-    add_model_arguments,
-    complain,
-    model_options,
-    run_until_interrupted,
-    staged_directory,
-)
+from ovperc.cli.exits import run_to_exit_code
+from ovperc.cli.options import Parser, add_model_options, load_predictor
+from ovperc.core.atomic import staged_directory
 
 if TYPE_CHECKING:
     from pictures import DemoPicture
@@ -64,20 +58,14 @@ def summary(prediction: SegPrediction, picture: DemoPicture) -> str:
     return f"{text}; {right:.0%} of the pixels are right"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Runs the demo; 0 if all pictures are written, 2 if it could not start."""
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the demo."""
     from contact_sheet import Cell, contact_sheet
     from other_tasks import detect, find_damage
     from pictures import demo_pictures
 
-    from ovperc.tasks.load import load
-
-    try:
-        predictor = load(**model_options(arguments))
-        pictures = demo_pictures()
-    except (ValueError, OSError, ImportError) as error:
-        complain(error)
-        return EXIT_USAGE
+    predictor = load_predictor(arguments)
+    pictures = demo_pictures()
     print(f"method {predictor.info.method}, weights {predictor.info.weights}, on {predictor.info.device}")
     cells = [Cell(picture.title, picture.image, segment(predictor, picture, arguments.out)) for picture in pictures]
     with staged_directory(arguments.out) as folder:
@@ -86,15 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.weights is None:
         detect(arguments.out)
         find_damage(arguments.out)
-    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python demo/run_all.py --method sclip")
+    parser = Parser(description=__doc__, epilog="example: python demo/run_all.py --method sclip")
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), metavar="DIR", help="default: %(default)s")
-    add_model_arguments(parser)
-    return run_until_interrupted(run, parser.parse_args(argv))
+    add_model_options(parser)
+    return run_to_exit_code(lambda: run(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

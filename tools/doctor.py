@@ -1,11 +1,11 @@
-"""Says what is installed, which weights are there, what is missing, and the command that mends each."""
+"""Check the installation: ``python tools/doctor.py``."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # also answers before ovperc is installed
 
-from ovperc.cli.doctor import main
+from ovperc.cli.main import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main(["doctor", *sys.argv[1:]]))

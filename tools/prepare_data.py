@@ -2,7 +2,7 @@
 
 import sys
 
-from ovperc.cli.prepare import main
+from ovperc.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["prepare", *sys.argv[1:]]))

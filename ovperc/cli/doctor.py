@@ -1,4 +1,4 @@
-"""What is installed, which weights are there, what is missing, and the command that mends each.
+"""The ``doctor`` verb: what is installed, which weights are there, what is missing, and the command that fixes it.
 
 Imports what a check needs only inside it, so that it answers in a broken or empty environment too.
 """
@@ -17,8 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ovperc.cli.exits import ExitCode
 from ovperc.cli.requirements import INSTALL_HINT, ROOT, declared_requirements, project_name, satisfies, unmet
 
+DESCRIPTION = "Check the installation: what is installed, which weights are there, what is missing and how to fix it."
+EXAMPLES = "example: ovperc doctor --json - | python -m json.tool"
 Status = Literal["ok", "note", "fault"]
 MINIMUM_PYTHON = (3, 10)
 
@@ -32,14 +35,14 @@ class Finding:
         name: what was looked at.
         status: ``ok``; ``note``: absent but optional; ``fault``: ovperc cannot work as it is.
         detail: what was found.
-        mend: a command or step that changes it; empty where nothing is wrong.
+        fix: a command or step that changes it; empty where nothing is wrong.
     """
 
     section: str
     name: str
     status: Status
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 def check_python() -> list[Finding]:
@@ -115,12 +118,12 @@ def check_torch() -> list[Finding]:
 
 def check_opencv() -> list[Finding]:
     """cv2 imports, encodes and decodes, and comes from one package only."""
-    mend = "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python"
+    fix = "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python"
     findings = []
     packages = [name for name in ("opencv-python", "opencv-python-headless") if unmet(name) is None]
     if len(packages) > 1:
         findings.append(
-            Finding("opencv", "packages", "note", "opencv-python and opencv-python-headless overwrite each other", mend)
+            Finding("opencv", "packages", "note", "opencv-python and opencv-python-headless overwrite each other", fix)
         )
     try:
         import cv2
@@ -131,10 +134,10 @@ def check_opencv() -> list[Finding]:
         if not np.array_equal(back, pixels):
             raise RuntimeError("a PNG that cv2 wrote reads back with other pixels")
     except ImportError as error:
-        library = "apt-get install libgl1 libglib2.0-0" if ".so" in str(error) else mend
+        library = "apt-get install libgl1 libglib2.0-0" if ".so" in str(error) else fix
         return [*findings, Finding("opencv", "cv2", "fault", str(error), library)]
     except Exception as error:
-        return [*findings, Finding("opencv", "cv2", "fault", f"{type(error).__name__}: {error}", mend)]
+        return [*findings, Finding("opencv", "cv2", "fault", f"{type(error).__name__}: {error}", fix)]
     return [*findings, Finding("opencv", "cv2", "ok", f"{cv2.__version__} encodes and decodes")]
 
 
@@ -158,10 +161,10 @@ def check_weights() -> list[Finding]:
         if file is not None:
             findings.append(Finding("weights", entry.name, "ok", f"{file} ({file.stat().st_size / 1e6:.1f} MB)"))
         elif entry.url is None:
-            train = f"python tools/train.py {entry.name.replace('-', '_')}, or install ovperc again"
+            train = f"ovperc train {entry.name.replace('-', '_')}, or install ovperc again"
             findings.append(Finding("weights", entry.name, "fault", "should ship with ovperc, but is missing", train))
         else:
-            get = f"python tools/download.py {entry.name}"
+            get = f"ovperc download {entry.name}"
             findings.append(Finding("weights", entry.name, "note", f"not here ({entry.size_mb} MB)", get))
     return findings
 
@@ -189,7 +192,7 @@ def examine(checks: Iterable[Callable[[], list[Finding]]] = CHECKS) -> list[Find
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """The report as text, a block per section, with the mending command under what it mends."""
+    """The report as text, a block per section, with the command that fixes it under each fault."""
     marks = {"ok": "  ok   ", "note": "  note ", "fault": "  FAULT"}
     lines: list[str] = []
     for section in dict.fromkeys(finding.section for finding in findings):
@@ -197,7 +200,7 @@ def render(findings: Sequence[Finding]) -> str:
         for finding in findings:
             if finding.section == section:
                 lines.append(f"{marks[finding.status]} {finding.name:<24} {finding.detail}")
-                lines += [f"           mend: {finding.mend}"] if finding.mend else []
+                lines += [f"           fix: {finding.fix}"] if finding.fix else []
     faults = sum(finding.status == "fault" for finding in findings)
     lines.append(f"\n{faults} fault{'s' * (faults != 1)}" if faults else "\nno faults: ovperc can run here")
     return "\n".join(lines)
@@ -211,17 +214,17 @@ def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the report; 0 without faults, 1 with faults."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="example: python tools/doctor.py --json - | python -m json.tool",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON; '-' prints it instead of the text")
-    parser.add_argument("--satisfies", metavar="EXTRAS", help="only exit 0 if ovperc and these extras are installed")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--satisfies", metavar="EXTRAS", help="only check that ovperc and these extras are installed")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the report."""
     if arguments.satisfies is not None:
-        return 0 if satisfies(filter(None, arguments.satisfies.split(","))) else 1
+        installed = satisfies(filter(None, arguments.satisfies.split(",")))
+        return ExitCode.DONE if installed else ExitCode.SOME_FAILED
     findings = examine()
     report = as_json(findings)
     if arguments.json == "-":
@@ -230,4 +233,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(render(findings))
         if arguments.json:
             Path(arguments.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return 0 if report["ok"] else 1
+    return ExitCode.DONE if report["ok"] else ExitCode.SOME_FAILED

@@ -1,33 +1,45 @@
-"""Fetches weights of the catalogue, for this machine or for one without a network.
-
-Example:
-    python tools/download.py --list
-    python tools/download.py ViT-B-16/openai
-    python tools/download.py ViT-B-16/openai RN50/openai --to /media/stick/weights
-"""
+"""The ``download`` verb: fetches weights of the catalogue, for this machine or for one without a network."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from ovperc.cli.common import EXIT_INTERRUPTED
+from ovperc.cli.exits import ExitCode, UsageError, complain
 from ovperc.core.checksum import file_sha256
 from ovperc.weights.catalogue import CATALOGUE, WeightsEntry, get_entry, how_to_get, local_file, weights_folder
 from ovperc.weights.download import DownloadError, download_file
 
+DESCRIPTION = "Fetch weights of the catalogue, for this machine or for one without a network."
+EXAMPLES = """examples:
+  ovperc download --list
+  ovperc download ViT-B-16/openai
+  ovperc download ViT-B-16/openai RN50/openai --to /media/stick/weights
+"""
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="catalogue names, such as ViT-B-16/openai")
     parser.add_argument("--list", action="store_true", help="show the catalogue and what is on this machine")
-    parser.add_argument("--to", metavar="DIR", type=Path, help=f"folder for the files (default {weights_folder()})")
-    parsed = parser.parse_args(arguments)
-    if not parsed.list and not parsed.names:
-        parser.error("name the weights to fetch, or pass --list")
-    return parsed
+    parser.add_argument("--to", metavar="DIR", type=Path, help="folder for the files (default: weights in OVPERC_HOME)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Shows and fetches what the command line names."""
+    if not arguments.list and not arguments.names:
+        raise UsageError("name the weights to fetch, or pass --list")
+    entries = [get_entry(name) for name in arguments.names]
+    if arguments.list:
+        show_catalogue()
+    failures = 0
+    for entry in entries:
+        try:
+            print(fetch(entry, arguments.to or weights_folder()))
+        except DownloadError as error:
+            complain(how_to_get(entry, str(error)))
+            failures += 1
+    return ExitCode.SOME_FAILED if failures else ExitCode.DONE
 
 
 def show_catalogue() -> None:
@@ -49,31 +61,3 @@ def fetch(entry: WeightsEntry, folder: Path) -> str:
     download_file(entry.url, target, sha256=entry.sha256)
     checked = "sha256 verified" if entry.sha256 else "the publisher gives no checksum"
     return f"{entry.name}: {target} ({checked})"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the tool; returns the exit status."""
-    try:
-        return run(parse_arguments(arguments))
-    except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on where it ended", file=sys.stderr)
-        return EXIT_INTERRUPTED
-
-
-def run(parsed: argparse.Namespace) -> int:
-    """Shows and fetches what the command line names; returns the exit status."""
-    if parsed.list:
-        show_catalogue()
-    try:
-        entries = [get_entry(name) for name in parsed.names]
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    failures = 0
-    for entry in entries:
-        try:
-            print(fetch(entry, parsed.to or weights_folder()))
-        except DownloadError as error:
-            print(how_to_get(entry, str(error)), file=sys.stderr)
-            failures += 1
-    return 1 if failures else 0

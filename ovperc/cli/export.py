@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovperc.cli.common import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, complain
+from ovperc.cli.exits import ExitCode, UsageError, complain
+from ovperc.cli.options import add_method_argument, add_model_options, load_predictor
 
 if TYPE_CHECKING:
     from ovperc.runtime.card import Card
 
-EXAMPLE = """examples:
-  python tools/export.py maskclip --out exports/maskclip --dynamic --check
-  python tools/export.py sclip --out exports/sclip --size 480x640 --precision int8 --check
-  python tools/export.py trident --out exports/trident --precision int8 --calibrate --check
-  python tools/export.py maskclip --out exports/bins --size 480x640 --fixed-words "brick, grass, red star"
-  python tools/export.py fvlm --out exports/fvlm --size 480x640 --check
-  python tools/export.py patch_memory --out exports/nuts --normal photos/nuts/good --check
+DESCRIPTION = "Export a method as one folder that a machine without torch can ask any words."
+EXAMPLES = """examples:
+  ovperc export maskclip --out exports/maskclip --dynamic --check
+  ovperc export sclip --out exports/sclip --size 480x640 --precision int8 --check
+  ovperc export trident --out exports/trident --precision int8 --calibrate --check
+  ovperc export maskclip --out exports/bins --size 480x640 --fixed-words "brick, grass, red star"
+  ovperc export fvlm --out exports/fvlm --size 480x640 --check
+  ovperc export patch_memory --out exports/nuts --normal photos/nuts/good --check
 
 The folder holds model.onnx, text.onnx, the tokenizer, card.json, an example image and the expected answer.
 Read it with ovperc.runtime.segmenter, which needs numpy, onnxruntime and Pillow only.
@@ -34,19 +34,10 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ovperc export",
-        description="Export a method as one folder that a machine without torch can ask any words.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "method", metavar="METHOD", help="a method, such as maskclip, trident or anomalyclip, or a config"
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    add_method_argument(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make or to replace")
-    parser.add_argument("--weights", metavar="NAME|FILE", help="weights (default: clip-mini)")
-    parser.add_argument("--arch", metavar="NAME", help="architecture, where the weights do not tell it")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--size", type=_size, metavar="HxW", help="take images of this size only (fastest)")
     sizes.add_argument("--dynamic", action="store_true", help="take images of any size (default)")
@@ -75,35 +66,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="compare with the eager method on N scenes (default 10); exit status 1 below the stated agreement",
     )
-    return parser
+    add_model_options(parser, method=None, compute=False)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exports; 0: written, 1: written but the check failed, 2: nothing could be written."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+def run(arguments: argparse.Namespace) -> int:
+    """Exports; 1 if the check of what was written failed."""
     if arguments.background and not arguments.fixed_words:
-        parser.error("--background belongs to --fixed-words; free words get their policy at run time")
+        raise UsageError("--background belongs to --fixed-words; free words get their policy at run time")
     if arguments.check < 0:
-        parser.error(f"--check needs a number of scenes; got {arguments.check}")
+        raise UsageError(f"--check needs a number of scenes; got {arguments.check}")
     try:
         card = _export(arguments)
-    except (ValueError, TypeError, OSError) as error:
-        complain(error)
-        return EXIT_USAGE
     except ModuleNotFoundError as error:
-        complain(f"{error}; install what export needs: pip install 'ovperc[export]'")
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        complain("interrupted; nothing was written")
-        return EXIT_INTERRUPTED
+        raise UsageError(f"{error}; install what export needs: pip install 'ovperc[export]'") from error
     return _report(card, arguments.out)
 
 
 def _export(arguments: argparse.Namespace) -> Card:
     from ovperc.tasks.methods import MethodConfig, load_method
 
-    method = load_method(arguments.method)
+    if arguments.method is None:
+        raise UsageError("name a method; ovperc info lists them")
+    method = load_method(arguments.method, arguments.overrides)
     if isinstance(method, MethodConfig):
         return _export_segmentation(arguments, method.title)
     kind = type(method).__name__
@@ -118,7 +102,6 @@ def _export(arguments: argparse.Namespace) -> Card:
 
 def _export_segmentation(arguments: argparse.Namespace, title: str) -> Card:
     from ovperc.export.folder import ExportPlan, export_folder
-    from ovperc.tasks.load import load
 
     plan = ExportPlan(
         size_hw=arguments.size,
@@ -128,13 +111,12 @@ def _export_segmentation(arguments: argparse.Namespace, title: str) -> Card:
         check_images=arguments.check,
         calibration_images=arguments.calibrate,
     )
-    predictor = load(arguments.method, arguments.weights, arguments.arch)
+    predictor = load_predictor(arguments)
     return export_folder(predictor, title, _licence(predictor.info.weights), plan, arguments.out)
 
 
 def _export_anomaly(arguments: argparse.Namespace) -> Card:
     from ovperc.export.anomaly_folder import AnomalyPlan, export_anomaly_folder
-    from ovperc.tasks.load import load
 
     plan = AnomalyPlan(
         object_name=arguments.object,
@@ -142,7 +124,7 @@ def _export_anomaly(arguments: argparse.Namespace) -> Card:
         precision=arguments.precision,
         check_images=arguments.check,
     )
-    predictor = load(arguments.method, arguments.weights, arguments.arch)
+    predictor = load_predictor(arguments)
     if arguments.normal is not None:
         predictor = predictor.learn_normal(arguments.normal, arguments.object, fpr=arguments.fpr)
     return export_anomaly_folder(predictor, _licence(predictor.info.weights), plan, arguments.out)
@@ -150,10 +132,9 @@ def _export_anomaly(arguments: argparse.Namespace) -> Card:
 
 def _export_detection(arguments: argparse.Namespace, title: str) -> Card:
     from ovperc.export.detection_folder import DetectionPlan, export_detection_folder
-    from ovperc.tasks.load import load
 
     plan = DetectionPlan(arguments.size, arguments.precision, arguments.check)
-    predictor = load(arguments.method, arguments.weights, arguments.arch)
+    predictor = load_predictor(arguments)
     return export_detection_folder(predictor, title, _licence(predictor.info.weights), plan, arguments.out)
 
 
@@ -170,7 +151,7 @@ def _report(card: Card, out: Path) -> int:
     for name in card.files:
         print(f"  {(out / name).stat().st_size / 1e6:8.2f} MB  {name}")
     if not card.parity:
-        return EXIT_OK
+        return ExitCode.DONE
     from ovperc.export.folder import parity_of
 
     parity = parity_of(card)
@@ -186,10 +167,6 @@ def _report(card: Card, out: Path) -> int:
         print(f"  mIoU {figures}: a loss of {parity.miou_loss:.2f} points")
     print(f"  {card.latency['eager_ms']:.1f} ms eager, {card.latency['exported_ms']:.1f} ms exported")
     if parity.held:
-        return EXIT_OK
+        return ExitCode.DONE
     complain("the exported file agrees less than stated")
-    return EXIT_SOME_FAILED
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return ExitCode.SOME_FAILED

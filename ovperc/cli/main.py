@@ -1,63 +1,105 @@
-"""The ``ovperc`` command: one verb per tool, each imported only when it is called."""
+"""The ``ovperc`` command: one parser tree, whose branches are imported only when their verb is called."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ovperc.cli.common import EXIT_OK, EXIT_USAGE, complain
+from ovperc.cli.exits import MEANINGS, ExitCode, UsageError, run_to_exit_code
+from ovperc.cli.options import Parser
+from ovperc.core.naming import suggest
+from ovperc.core.version import __version__
+
+RESUME = "run the same command again to go on"
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb: the module whose ``main(argv)`` runs it, and what it does."""
+    """A verb of the command.
 
-    module: str
+    Attributes:
+        name: also of its module in :mod:`ovperc.cli`, which has ``DESCRIPTION``, ``EXAMPLES``,
+            ``add_arguments(parser)`` and ``run(arguments)``.
+        help: one line.
+        after_stop: what remains after Ctrl-C or SIGTERM.
+    """
+
+    name: str
     help: str
+    after_stop: str = ""
 
 
 VERBS: dict[str, Verb] = {
-    "predict": Verb("ovperc.cli.predict", "segment images with the words you type"),
-    "test": Verb("ovperc.cli.test", "score a method on a benchmark"),
-    "train": Verb("ovperc.cli.train", "train a config"),
-    "prepare": Verb("ovperc.cli.prepare", "check and convert the data of a benchmark"),
-    "export": Verb("ovperc.cli.export", "write a folder that runs without torch"),
-    "download": Verb("ovperc.cli.download", "fetch weights, for this machine or one without a network"),
-    "doctor": Verb("ovperc.cli.doctor", "say what is installed, what is missing, and what mends it"),
+    verb.name: verb
+    for verb in (
+        Verb("predict", "run a method on images", "results of completed images are kept"),
+        Verb("test", "score a method on a benchmark", RESUME),
+        Verb("train", "train a config", "run the same command with --resume to go on from the last checkpoint"),
+        Verb("prepare", "check and convert the data of a benchmark", RESUME),
+        Verb("export", "write a folder that runs without torch", "nothing was written"),
+        Verb("download", "fetch weights, for this machine or one without a network", RESUME),
+        Verb("benchmark", "measure speed and memory"),
+        Verb("info", "list methods, or show the parts and settings of one"),
+        Verb("doctor", "check the installation and say how to fix it"),
+    )
 }
 
 
-def usage() -> str:
-    """The help text."""
-    width = max(map(len, VERBS)) + 2
-    lines = [f"  {name:<{width}}{verb.help}" for name, verb in VERBS.items()]
-    return "\n".join(
-        ["usage: ovperc VERB ...", "", "Name things in plain words, get masks.", "", "verbs:", *lines, "",
-         "ovperc VERB --help shows the options of a verb."]
-    )  # fmt: skip
+def build_parser(*filled: str) -> Parser:
+    """The parser tree.
+
+    Args:
+        *filled: verbs that get their options, for which their modules are imported; the others are only listed.
+    """
+    codes = "\n".join(f"  {code.value:<5} {meaning}" for code, meaning in MEANINGS.items())
+    parser = Parser(
+        prog="ovperc",
+        description="Dense open-vocabulary perception: name things in plain words, get masks, boxes or anomaly maps.",
+        epilog=f"exit codes:\n{codes}\n\n'ovperc VERB --help' shows the options of a verb.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title="verbs")
+    for verb in VERBS.values():
+        if verb.name not in filled:
+            verbs.add_parser(verb.name, help=verb.help, add_help=False)
+            continue
+        module = importlib.import_module(f"ovperc.cli.{verb.name}")
+        branch = verbs.add_parser(verb.name, help=verb.help, description=module.DESCRIPTION, epilog=module.EXAMPLES)
+        module.add_arguments(branch)
+        branch.set_defaults(run=module.run)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
-        return EXIT_OK if arguments else EXIT_USAGE
-    if arguments[0] == "--version":
-        from ovperc.core.version import __version__
+    """Runs one verb.
 
-        print(__version__)
-        return EXIT_OK
-    name, *rest = arguments
-    if name not in VERBS:
-        from difflib import get_close_matches
+    Args:
+        argv: verb and options; the process's own by default.
 
-        near = get_close_matches(name, VERBS, n=1)
-        complain(f"unknown verb {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(VERBS)}"))
-        return EXIT_USAGE
-    return importlib.import_module(VERBS[name].module).main(rest)
+    Returns:
+        A value of :class:`ovperc.cli.exits.ExitCode`.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    verb = VERBS.get(given[0]) if given else None
+
+    def work() -> int | None:
+        arguments = _parse(given)
+        return ExitCode.DONE if arguments is None else arguments.run(arguments)
+
+    return run_to_exit_code(work, "" if verb is None else verb.after_stop)
+
+
+def _parse(given: Sequence[str]) -> argparse.Namespace | None:
+    """Parsed arguments; None where the parser itself has answered (``--help``, ``--version``)."""
+    if given and given[0] not in VERBS and not given[0].startswith("-"):
+        raise UsageError(f"unknown verb {given[0]!r}; {suggest(given[0], VERBS)}")
+    try:
+        return build_parser(*given[:1]).parse_args(given)
+    except SystemExit:
+        return None
 
 
 if __name__ == "__main__":

@@ -8,18 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovperc.cli.common import (
-    EXIT_OK,
-    EXIT_SOME_FAILED,
-    EXIT_USAGE,
-    add_file_arguments,
-    add_model_arguments,
-    complain,
-    model_options,
-    plain_warnings,
-    staged_directory,
-    stop_on_terminate,
-)
+from ovperc.cli.exits import ExitCode, complain
+from ovperc.cli.options import load_predictor
+from ovperc.core.atomic import staged_directory
 from ovperc.core.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -27,70 +18,50 @@ if TYPE_CHECKING:
     from ovperc.tasks.anomaly.prediction import AnomalyPrediction
     from ovperc.tasks.anomaly.predictor import AnomalyPredictor
 
-EXAMPLE = (
-    'example: python demo/image_demo.py --task anomaly parts/ --object "metal nut" --normal good/ --fpr 0.05 --out out'
-)
 TABLE = "scores.csv"
 COLUMNS = ("image", "score", "anomalous", "threshold", "regions", "anomalous_px", "largest_box", "error")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the verb."""
-    add_file_arguments(parser, f"{TABLE}; and STEM_heat.png, STEM.png (16-bit map) and STEM.json of each image")
-    parser.add_argument(
+def add_arguments(group: Any) -> None:
+    """Adds the arguments of the task."""
+    group.add_argument(
         "--object",
         default="object",
         metavar="NAME",
         help='what the images show, such as "metal nut"; learned prompts and patch memory work without',
     )
-    parser.add_argument(
+    group.add_argument(
         "--normal",
         metavar="FOLDER",
-        help="flawless images: few-shot methods remember them, and all take their threshold from them",
+        help="normal images: few-shot methods remember them, and all take their threshold from them",
     )
-    parser.add_argument(
-        "--fpr", type=float, default=0.05, help="share of flawless images that may be called anomalous (with --normal)"
+    group.add_argument(
+        "--fpr", type=float, default=0.05, help="share of normal images that may be called anomalous (with --normal)"
     )
-    parser.add_argument("--threshold", type=float, metavar="X", help="image score from which an image is anomalous")
-    parser.add_argument("--pixel-threshold", type=float, metavar="X", help="map value from which a pixel is")
-    parser.add_argument("--min-area", type=int, default=1, metavar="PX", help="smallest region (default: %(default)s)")
-    parser.add_argument("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of the colours, fixed for all")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the method")
-    add_model_arguments(parser)
-    parser.set_defaults(method="anomalyclip", weights=None)
+    group.add_argument("--threshold", type=float, metavar="X", help="image score from which an image is anomalous")
+    group.add_argument("--pixel-threshold", type=float, metavar="X", help="map value from which a pixel is")
+    group.add_argument("--min-area", type=int, default=1, metavar="PX", help="smallest region (default: %(default)s)")
+    group.add_argument("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of the colours, fixed for all")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Looks through the images; 0: all are written, 1: some failed (each is named on stderr), 2: nothing started."""
-    try:
-        with plain_warnings():
-            predictor = _predictor(arguments)
-            predictor.check(arguments.object)
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        complain(error)
-        return EXIT_USAGE
+    predictor = _predictor(arguments)
+    predictor.check(arguments.object)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     sources = list(_sources(arguments.images, arguments.recursive))
     rows: list[Mapping[str, Any]] = []
-    with stop_on_terminate(), progress_bar(arguments.quiet) as bar:
+    with progress_bar(arguments.quiet) as bar:
         task = bar.add_task("looking", total=len(sources))
         for source in sources:
             rows.append(_look(predictor, source, arguments))
             bar.advance(task)
         _write_table(rows, arguments.out)
-    return EXIT_SOME_FAILED if any(row["error"] for row in rows) else EXIT_OK
+    return ExitCode.SOME_FAILED if any(row["error"] for row in rows) else ExitCode.DONE
 
 
 def _predictor(arguments: argparse.Namespace) -> AnomalyPredictor:
-    from ovperc.core.config_files import parse_overrides
-    from ovperc.tasks.load import load
-
-    options = model_options(arguments)
-    predictor = load(options.pop("name"), **options, **parse_overrides(arguments.set))
-    if not hasattr(predictor, "with_thresholds"):
-        raise ValueError(
-            f"{arguments.method!r} is no method of anomaly localization; see ovperc.list_methods('anomaly')"
-        )
+    predictor = load_predictor(arguments)
     if arguments.normal is not None:
         predictor = predictor.learn_normal(arguments.normal, arguments.object, fpr=arguments.fpr)
         if predictor.calibration.note:

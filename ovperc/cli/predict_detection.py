@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ovperc.cli.common import add_file_arguments, add_model_arguments, staged_directory
-from ovperc.cli.predict import ask_words
+from ovperc.cli import predict_segmentation
+from ovperc.cli.predict_segmentation import ask_words
+from ovperc.core.atomic import staged_directory
 
 if TYPE_CHECKING:
     from ovperc.tasks.segmentation.predictor import ImageResult
 
-EXAMPLE = 'example: python demo/image_demo.py --task detection photo.jpg --words "red star, car|automobile" --out out'
-OUTPUTS = "STEM_detections.png (to look at) and STEM.json (COCO: boxes, masks, names, scores)"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the command."""
-    add_file_arguments(parser, f"{OUTPUTS} of each image")
-    parser.add_argument(
-        "--words",
-        required=True,
-        metavar="WORDS",
-        help="objects with commas between, synonyms with | between; or a .json, .yaml or .txt file",
-    )
-    parser.add_argument(
-        "--background", metavar="POLICY", help="words of what is no object, a least score, or both: '0.05, sky, wall'"
-    )
-    parser.add_argument(
+def add_arguments(group: Any) -> None:
+    """Adds the arguments of the task."""
+    predict_segmentation.add_arguments(group)
+    group.add_argument(
         "--min-score", type=float, default=0.1, metavar="S", help="objects below it are left out (default: %(default)s)"
     )
-    parser.add_argument("--labelme", action="store_true", help="also writes STEM_labelme.json")
-    add_model_arguments(parser)
-    parser.set_defaults(method="fvlm")
+    group.add_argument("--labelme", action="store_true", help="also writes STEM_labelme.json")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,20 +1,20 @@
-"""``prepare_data``: check a download, convert what needs converting, verify it. ``--help`` imports nothing heavy."""
+"""The ``prepare`` verb: check a download, convert what needs converting, verify it."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from ovperc.cli.common import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, complain
+from ovperc.cli.exits import ExitCode, UsageError, complain
+from ovperc.cli.options import add_quiet_option
 
-EXAMPLE = """examples:
-  python tools/prepare_data.py --list
-  python tools/prepare_data.py coco_object --root data/coco_stuff164k
-  python tools/prepare_data.py voc21 --root data --check
-  python tools/prepare_data.py mvtec visa --root data
-  python tools/prepare_data.py world-anomaly --out world_anomaly
+DESCRIPTION = "Check a benchmark's download, convert what needs converting, verify counts and hashes."
+EXAMPLES = """examples:
+  ovperc prepare --list
+  ovperc prepare coco_object --root data/coco_stuff164k
+  ovperc prepare voc21 --root data --check
+  ovperc prepare mvtec visa --root data
+  ovperc prepare world-anomaly --out world_anomaly
 """
 
 
@@ -30,32 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--read-all", action="store_true", help="also decode every annotation and compare its hash")
     parser.add_argument("--archives", metavar="DIR", help="also verify the downloaded archives that lie in this folder")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="threads to convert with (default: 4)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``tools/prepare_data.py``."""
-    parser = argparse.ArgumentParser(
-        prog="prepare_data.py",
-        description="Check a benchmark's download, convert what needs converting, verify counts and hashes. "
-        "Exit status 0: ready.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
-    return parser
+    add_quiet_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepares every named benchmark; the exit status says whether all are ready."""
     if arguments.list:
         _print_list()
-        return EXIT_OK
+        return ExitCode.DONE
     if not arguments.names:
-        complain("name at least one benchmark, or pass --list")
-        return 2
+        raise UsageError("name at least one benchmark, or pass --list")
     ready = [_one(name, arguments) for name in arguments.names]
-    return EXIT_OK if all(ready) else EXIT_SOME_FAILED
+    return ExitCode.DONE if all(ready) else ExitCode.SOME_FAILED
 
 
 def _one(name: str, arguments: argparse.Namespace) -> bool:
@@ -149,13 +135,3 @@ def _print_list() -> None:
     for entry in ANOMALY_SETS.values():
         if entry.source:
             print(f"{entry.name}: {entry.title}; read as it is packed\n  {entry.source}; {entry.citation}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool and returns its exit status."""
-    arguments = build_parser().parse_args(argv)
-    try:
-        return run(arguments)
-    except KeyboardInterrupt:
-        print("interrupted; the finished files are kept, run the same command to go on", file=sys.stderr)
-        return EXIT_INTERRUPTED

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovperc.cli.common import EXIT_OK, EXIT_SOME_FAILED, complain
+from ovperc.cli.exits import UsageError, run_to_exit_code
+from ovperc.cli.options import Parser
 
 DEFAULT_RESULTS = "work_dirs"
 
 
 def model_table_main(argv: Sequence[str] | None = None) -> int:
     """Gathers summaries into the model table."""
-    parser = argparse.ArgumentParser(
+    return run_to_exit_code(lambda: _model_table(argv))
+
+
+def reproduce_main(argv: Sequence[str] | None = None) -> int:
+    """Prints published figures, ours, the difference and known departures."""
+    return run_to_exit_code(lambda: _reproduce(argv))
+
+
+def _model_table(argv: Sequence[str] | None) -> None:
+    parser = Parser(
         prog="model_table.py",
         description="Gather JSON summaries of tools/test.py into a Markdown table.",
         epilog="example: python tools/model_table.py work_dirs --out docs/model_zoo.md",
@@ -23,19 +32,14 @@ def model_table_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", metavar="FILE", help="write here (default: standard output)")
     parser.add_argument("--title", default="Model table", help="heading of the page (default: %(default)s)")
     arguments = parser.parse_args(argv)
-    try:
-        from ovperc.evaluation.reports.model_table import model_table
-        from ovperc.evaluation.reports.results import read_results
+    from ovperc.evaluation.reports.model_table import model_table
+    from ovperc.evaluation.reports.results import read_results
 
-        text = model_table(read_results(arguments.results), arguments.title)
-        if arguments.out:
-            _write(Path(arguments.out), text)
-        else:
-            print(text, end="")
-    except (ValueError, OSError) as error:
-        complain(error)
-        return EXIT_SOME_FAILED
-    return EXIT_OK
+    text = model_table(read_results(arguments.results), arguments.title)
+    if arguments.out:
+        _write(Path(arguments.out), text)
+    else:
+        print(text, end="")
 
 
 def _write(path: Path, text: str) -> None:
@@ -45,9 +49,8 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def reproduce_main(argv: Sequence[str] | None = None) -> int:
-    """Prints published figures, ours, the difference and known departures."""
-    parser = argparse.ArgumentParser(
+def _reproduce(argv: Sequence[str] | None) -> None:
+    parser = Parser(
         prog="reproduce.py",
         description="Compare our results with the published figures of a method.",
         epilog="example: python tools/reproduce.py sclip/voc21 --results work_dirs",
@@ -56,19 +59,14 @@ def reproduce_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", nargs="*", default=[DEFAULT_RESULTS], metavar="PATH",
                         help=f"summaries of tools/test.py, or folders (default: {DEFAULT_RESULTS})")  # fmt: skip
     arguments = parser.parse_args(argv)
-    try:
-        from ovperc.evaluation.reports.results import read_results
+    from ovperc.evaluation.reports.results import read_results
 
-        results = read_results([place for place in arguments.results if Path(place).exists()])
-        for pair in arguments.pairs:
-            method, _, benchmark = pair.partition("/")
-            if not benchmark:
-                raise ValueError(f"expected METHOD/BENCHMARK such as sclip/voc21; got {pair!r}")
-            _print_comparison(method, benchmark.replace("-", "_"), results)
-    except (ValueError, OSError) as error:
-        complain(error)
-        return EXIT_SOME_FAILED
-    return EXIT_OK
+    results = read_results([place for place in arguments.results if Path(place).exists()])
+    for pair in arguments.pairs:
+        method, _, benchmark = pair.partition("/")
+        if not benchmark:
+            raise UsageError(f"expected METHOD/BENCHMARK such as sclip/voc21; got {pair!r}")
+        _print_comparison(method, benchmark.replace("-", "_"), results)
 
 
 def _print_comparison(method: str, benchmark: str, results: Sequence[object]) -> None:

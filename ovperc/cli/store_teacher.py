@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovperc.cli.common import (
-    EXIT_OK,
-    EXIT_USAGE,
-    add_model_arguments,
-    complain,
-    model_options,
-    run_until_interrupted,
-    stop_on_terminate,
-)
+from ovperc.cli.exits import UsageError, run_to_exit_code
+from ovperc.cli.options import Parser, add_model_options, add_quiet_option, load_predictor
 from ovperc.core.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -26,42 +18,36 @@ if TYPE_CHECKING:
 EXAMPLE = "example: python tools/store_teacher.py data/coco/train2017 --out data/teacher --weights ViT-B-32/openai"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Writes what is missing; 0 when the store is complete, 2 when it could not start."""
+def run(arguments: argparse.Namespace) -> None:
+    """Writes what is missing of the store."""
     from ovperc.io.images import list_images, read_image
     from ovperc.tasks.detection.predictor import DetPredictor
-    from ovperc.tasks.load import load
     from ovperc.training.teacher_store import TeacherHeader, names_digest, write_store
 
-    try:
-        paths = list_images(arguments.images, arguments.recursive)
-        names = [path.stem for path in paths]
-        predictor = load(**model_options(arguments))
-        if not isinstance(predictor, DetPredictor):
-            raise ValueError(f"{arguments.method} finds no regions; use a method of detection such as sam_regions")
-        header = TeacherHeader(
-            teacher=predictor.info.weights,
-            fingerprint=predictor.info.fingerprint,
-            proposals=predictor.info.method,
-            crop_px=arguments.crop_px or predictor.detector.clip.preprocess.image_size_px,
-            contexts=tuple(arguments.contexts),
-            keep=arguments.keep,
-            names=names_digest(names),
-            images=len(names),
-            shard_size=arguments.shard_size,
-        )
+    paths = list_images(arguments.images, arguments.recursive)
+    names = [path.stem for path in paths]
+    predictor = load_predictor(arguments)
+    if not isinstance(predictor, DetPredictor):
+        raise UsageError(f"{arguments.method} finds no regions; use a method of detection such as sam_regions")
+    header = TeacherHeader(
+        teacher=predictor.info.weights,
+        fingerprint=predictor.info.fingerprint,
+        proposals=predictor.info.method,
+        crop_px=arguments.crop_px or predictor.detector.clip.preprocess.image_size_px,
+        contexts=tuple(arguments.contexts),
+        keep=arguments.keep,
+        names=names_digest(names),
+        images=len(names),
+        shard_size=arguments.shard_size,
+    )
 
-        def describe(row: int) -> TeacherRecord:
-            return describe_image(predictor, read_image(paths[row]), header.keep, header.crop_px, header.contexts)
+    def describe(row: int) -> TeacherRecord:
+        return describe_image(predictor, read_image(paths[row]), header.keep, header.crop_px, header.contexts)
 
-        with stop_on_terminate(), progress_bar(arguments.quiet) as bar:
-            task = bar.add_task("describing", total=len(names))
-            done = write_store(arguments.out, header, names, describe, lambda images: bar.advance(task, images))
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        complain(error)
-        return EXIT_USAGE
+    with progress_bar(arguments.quiet) as bar:
+        task = bar.add_task("describing", total=len(names))
+        done = write_store(arguments.out, header, names, describe, lambda images: bar.advance(task, images))
     print(f"{arguments.out}: {len(names)} images, {done} described now")
-    return EXIT_OK
 
 
 def describe_image(
@@ -93,10 +79,9 @@ def describe_image(
     return TeacherRecord(shares.cpu(), encoded.objectness[rows].cpu(), torch.as_tensor(features).cpu())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command from the command line."""
-    parser = argparse.ArgumentParser(description="Stores CLIP's embeddings of proposals.", epilog=EXAMPLE)
-    parser.add_argument("images", type=Path, metavar="FOLDER", help="pictures of the training set")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    parser.add_argument("images", type=Path, metavar="FOLDER", help="images of the training set")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the store; goes on if it was begun")
     parser.add_argument("--keep", type=int, default=300, metavar="N", help="boxes per image (default: %(default)s)")
     parser.add_argument("--crop-px", type=int, default=0, metavar="PX", help="side of crops (default: the tower's)")
@@ -104,12 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--contexts", type=float, nargs="+", default=[1.0, 1.5], metavar="F", help="box sizes (default: 1 1.5)"
     )
     parser.add_argument("--shard-size", type=int, default=1000, metavar="N", help="images per file (default: 1000)")
-    parser.add_argument("--recursive", action="store_true", help="also the folders inside the folder")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_model_arguments(parser)
-    parser.set_defaults(method="sam_regions")
-    return run_until_interrupted(run, parser.parse_args(argv))
+    parser.add_argument("--recursive", action="store_true", help="include subfolders")
+    add_quiet_option(parser)
+    add_model_options(parser, method="sam_regions")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command."""
+    parser = Parser(description="Store CLIP's embeddings of proposals.", epilog=EXAMPLE)
+    add_arguments(parser)
+    return run_to_exit_code(lambda: run(parser.parse_args(argv)), "run the same command again to go on")

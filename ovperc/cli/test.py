@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ovperc.cli.common import add_model_arguments, model_options
-from ovperc.cli.run import add_run_arguments, run_to_status
+from ovperc.cli.options import add_method_argument, add_model_options, add_run_options, model_settings
 
 if TYPE_CHECKING:
     from ovperc.core.summary import RunSummary
 
-EXAMPLE = """examples:
-  python tools/test.py sclip --benchmark world-base
-  python tools/test.py naclip --benchmark world-novel --limit 50 --json naclip.json
-  python tools/test.py clearclip --benchmark world-base --cfg-options readout.residual=True data.seed=1
-  python tools/test.py sclip --benchmark voc21 --data-root data --weights ViT-B-16.pt --presence 5 --panels 20
-  python tools/test.py sclip --benchmark ade150 --data-root data --shard 1/4
-  python tools/test.py patch_memory --benchmark world-anomaly --cfg-options shots=4
-  python tools/test.py anomalyclip --benchmark mvtec --data-root data --cfg-options eval.size_px=518
-  python tools/test.py --list
+DESCRIPTION = "Score a method on a benchmark."
+EXAMPLES = """examples:
+  ovperc test sclip --benchmark world-base
+  ovperc test naclip --benchmark world-novel --limit 50 --json naclip.json
+  ovperc test clearclip --benchmark world-base --set readout.residual=True data.seed=1
+  ovperc test sclip --benchmark voc21 --data-root data --weights ViT-B-16.pt --presence 5 --panels 20
+  ovperc test sclip --benchmark ade150 --data-root data --shard 1/4
+  ovperc test patch_memory --benchmark world-anomaly --set shots=4
+  ovperc test anomalyclip --benchmark mvtec --data-root data --set eval.size_px=518
+  ovperc test --list
 
 A run that was killed goes on where it stopped when the same command is given again.
 """
@@ -36,19 +34,11 @@ TITLES = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the verb."""
-    parser = argparse.ArgumentParser(
-        prog="test",
-        description="Score a training-free method on a benchmark.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "method", nargs="?", default=argparse.SUPPRESS, metavar="METHOD", help="a method's name, or its config file"
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    add_method_argument(parser)
     parser.add_argument("--benchmark", metavar="NAME", default="world-base", help="test set (default: %(default)s)")
-    parser.add_argument("--list", action="store_true", help="show the benchmarks")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks")
     data = parser.add_argument_group("data")
     data.add_argument(
         "--data-root", metavar="DIR", help="the data set's folder, or the folder of all (default: $OVPERC_DATA)"
@@ -75,49 +65,44 @@ def build_parser() -> argparse.ArgumentParser:
     results.add_argument(
         "--panels", type=int, default=0, metavar="N", help="write report.html with panels of the N worst images"
     )
-    add_model_arguments(parser)
-    add_run_arguments(parser)
-    return parser
+    add_model_options(parser)
+    add_run_options(parser)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the verb and returns the exit status."""
-    arguments = build_parser().parse_args(argv)
+def run(arguments: argparse.Namespace) -> None:
+    """Scores the method and prints the table."""
     if arguments.list:
-        return run_to_status(print_benchmarks)
+        print_benchmarks()
+        return
+    from ovperc.data.benchmarks import get_benchmark
+    from ovperc.evaluation.eval_loop import EvalOptions, Shard
+    from ovperc.evaluation.evaluate import evaluate
 
-    def work() -> None:
-        from ovperc.data.benchmarks import get_benchmark
-        from ovperc.evaluation.eval_loop import EvalOptions, Shard
-        from ovperc.evaluation.evaluate import evaluate
-
-        model = model_options(arguments)
-        workers = arguments.num_workers
-        if workers is None:
-            workers = 2 if get_benchmark(arguments.benchmark).needs_data else 0
-        summary = evaluate(
-            model.pop("name"),
-            arguments.benchmark,
-            **model,
-            overrides=arguments.cfg_options,
-            data_root=arguments.data_root,
-            allow_partial=arguments.allow_partial,
-            threshold=arguments.threshold,
-            limit=arguments.limit,
-            panels=arguments.panels,
-            save_predictions=arguments.save_predictions,
-            options=EvalOptions(
-                num_workers=workers,
-                launcher=arguments.launcher,
-                shard=Shard.parse(arguments.shard),
-                presence=arguments.presence,
-            ),
-            work_dir=arguments.work_dir,
-            summary_file=arguments.json,
-        )
-        print_scores(summary)
-
-    return run_to_status(work)
+    model = model_settings(arguments)
+    workers = arguments.num_workers
+    if workers is None:
+        workers = 2 if get_benchmark(arguments.benchmark).needs_data else 0
+    summary = evaluate(
+        model.pop("name"),
+        arguments.benchmark,
+        **model,
+        overrides=arguments.overrides,
+        data_root=arguments.data_root,
+        allow_partial=arguments.allow_partial,
+        threshold=arguments.threshold,
+        limit=arguments.limit,
+        panels=arguments.panels,
+        save_predictions=arguments.save_predictions,
+        options=EvalOptions(
+            num_workers=workers,
+            launcher=arguments.launcher,
+            shard=Shard.parse(arguments.shard),
+            presence=arguments.presence,
+        ),
+        work_dir=arguments.work_dir,
+        summary_file=arguments.json,
+    )
+    print_scores(summary)
 
 
 def print_benchmarks() -> None:
@@ -153,7 +138,3 @@ def print_scores(summary: RunSummary) -> None:
     if not settings["complete"]:
         part = f"{settings['images']} of {settings['images_in_set']} images"
         console.print(f"partial: {part}; not to be compared with published figures", markup=False, highlight=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

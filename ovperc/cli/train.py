@@ -1,28 +1,21 @@
-"""The ``train`` verb: a config in, checkpoints, log and summary out."""
+"""The ``train`` verb: a config in; checkpoints, log and summary out."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 
-from ovperc.cli.run import add_run_arguments, run_to_status
+from ovperc.cli.options import add_overrides, add_run_options
 
-EXAMPLE = """examples:
-  python tools/train.py clip_mini --work-dir work_dirs/clip_mini
-  python tools/train.py configs/train/clip_mini.py --resume --cfg-options train_cfg.max_iters=500
-  torchrun --nproc-per-node 2 tools/train.py clip_mini --launcher pytorch
+DESCRIPTION = "Train a config on mmengine's Runner."
+EXAMPLES = """examples:
+  ovperc train clip_mini --work-dir work_dirs/clip_mini
+  ovperc train configs/train/clip_mini.py --resume --set train_cfg.max_iters=500
+  torchrun --nproc-per-node 2 -m ovperc train clip_mini --launcher pytorch
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the verb."""
-    parser = argparse.ArgumentParser(
-        prog="train",
-        description="Train a config on mmengine's Runner.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
     parser.add_argument("config", metavar="CONFIG", help="a config file, or a name in configs/train")
     parser.add_argument(
         "--resume",
@@ -33,29 +26,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="go on from the newest checkpoint of the work dir, or from the one named",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="replaces the config's")
-    add_run_arguments(parser)
-    return parser
+    add_overrides(parser)
+    add_run_options(parser)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the verb and returns the exit status."""
-    arguments = build_parser().parse_args(argv)
+def run(arguments: argparse.Namespace) -> None:
+    """Trains."""
+    from ovperc.training.train import train
 
-    def work() -> None:
-        from ovperc.training.train import train
-
-        train(
-            arguments.config,
-            work_dir=arguments.work_dir,
-            resume=arguments.resume,
-            overrides=arguments.cfg_options,
-            launcher=arguments.launcher,
-            seed=arguments.seed,
-            summary_file=arguments.json,
-        )
-
-    return run_to_status(work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    train(
+        arguments.config,
+        work_dir=arguments.work_dir,
+        resume=arguments.resume,
+        overrides=arguments.overrides,
+        launcher=arguments.launcher,
+        seed=arguments.seed,
+        summary_file=arguments.json,
+    )

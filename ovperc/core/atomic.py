@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,3 +37,27 @@ def atomic_write(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_directory(target: Path) -> Iterator[Path]:
+    """A hidden folder inside ``target`` whose files move into ``target`` when the block ends well.
+
+    On any error or interrupt in the block nothing of it stays behind, so several files that belong
+    together appear together.
+
+    Raises:
+        OSError: ``target`` cannot be made or written.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=target) as folder:
+        yield Path(folder)
+        moved: list[Path] = []
+        try:
+            for file in sorted(Path(folder).iterdir()):
+                os.replace(file, target / file.name)
+                moved.append(target / file.name)
+        except BaseException:
+            for file in moved:
+                file.unlink(missing_ok=True)
+            raise

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ovperc.core.errors import DataError
 
-class AnnotationError(ValueError):
+
+class AnnotationError(DataError):
     """An annotation file is missing or cannot be read."""
 
 

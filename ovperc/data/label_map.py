@@ -9,13 +9,14 @@ from importlib import resources
 
 import numpy as np
 
+from ovperc.core.errors import DataError
 from ovperc.core.naming import suggest
 
 _FORBIDDEN = -1
 _RAW_VALUES = 1 << 16
 
 
-class LabelRangeError(ValueError):
+class LabelRangeError(DataError):
     """An annotation holds a number that its data set does not define."""
 
 

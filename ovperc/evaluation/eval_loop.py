@@ -278,7 +278,7 @@ def worker_error(error: ValueError) -> ValueError:
     if not text.startswith("Caught ") or "Original Traceback" not in text:
         return error
     last = text.rstrip().rpartition("\n")[2]
-    return ValueError(last.partition(": ")[2] or last)
+    return type(error)(last.partition(": ")[2] or last)
 
 
 def _all_scores(state: EvaluationState, dataset: SegmentationDataset) -> dict[str, float]:

@@ -11,6 +11,7 @@ import pytest
 
 from ovperc.cli import doctor, requirements
 from ovperc.cli.doctor import Finding
+from ovperc.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,9 +51,9 @@ def test_missing_requirement_is_a_fault_with_its_command(monkeypatch: pytest.Mon
     by_name = {finding.name: finding for finding in [*doctor.check_requirements(), *doctor.check_extras()]}
     assert by_name["pytest"].status == "ok"
     assert by_name["absent-thing"].status == "fault"
-    assert by_name["absent-thing"].mend == "pip install 'absent-thing>=3'"
+    assert by_name["absent-thing"].fix == "pip install 'absent-thing>=3'"
     assert by_name["web"].status == "note"
-    assert "[web]" in by_name["web"].mend
+    assert "[web]" in by_name["web"].fix
 
 
 def test_a_check_that_crashes_does_not_stop_the_others() -> None:
@@ -75,7 +76,7 @@ def test_weights_say_where_they_are_or_how_to_get_them(tmp_path: Path, monkeypat
     assert by_name["ViT-B-16/openai"].status == "ok"
     assert str(tmp_path / "weights" / "ViT-B-16.pt") in by_name["ViT-B-16/openai"].detail
     assert by_name["RN50/openai"].status == "note"
-    assert by_name["RN50/openai"].mend == "python tools/download.py RN50/openai"
+    assert by_name["RN50/openai"].fix == "ovperc download RN50/openai"
 
 
 def test_shipped_weights_that_are_missing_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,10 +92,10 @@ def test_environment_of_another_checkout_does_not_satisfy(tmp_path: Path) -> Non
 
 def test_exit_status_follows_faults(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: [Finding("a", "b", "note", "absent")])
-    assert doctor.main([]) == 0
-    monkeypatch.setattr(doctor, "examine", lambda: [Finding("a", "b", "fault", "absent", "mend it")])
-    assert doctor.main([]) == 1
-    assert "mend: mend it" in capsys.readouterr().out
+    assert main(["doctor"]) == 0
+    monkeypatch.setattr(doctor, "examine", lambda: [Finding("a", "b", "fault", "absent", "fix it")])
+    assert main(["doctor"]) == 1
+    assert "fix: fix it" in capsys.readouterr().out
 
 
 def test_tool_prints_json_from_any_directory(tmp_path: Path) -> None:
@@ -112,10 +113,8 @@ def test_help_needs_no_torch() -> None:
 import sys
 from ovperc.cli import doctor
 from ovperc.cli import requirements
-try:
-    doctor.main(["--help"])
-except SystemExit:
-    pass
+from ovperc.cli.main import main
+main(["doctor", "--help"])
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc.cli.predict import main
+from ovperc.cli.main import main
 from ovperc.tasks.anomaly.prediction import AnomalyPrediction
 
 
@@ -35,7 +35,7 @@ def _rows(out: Path) -> dict[str, dict[str, str]]:
 
 def test_few_shot_run(folders, capsys):
     out = folders / "out"
-    arguments = ["--task", "anomaly", str(folders / "parts"), "--method", "patch_memory", "--out", str(out)]
+    arguments = ["predict", str(folders / "parts"), "--method", "patch_memory", "--out", str(out)]
     status = main([*arguments, "--normal", str(folders / "good"), "--fpr", "0.25", "--min-area", "5"])
     assert status == 1  # one file is no image
     rows = _rows(out)
@@ -54,7 +54,7 @@ def test_few_shot_run(folders, capsys):
 
 def test_zero_shot_run_with_settings_and_thresholds(folders):
     out = folders / "zero"
-    arguments = ["--task", "anomaly", str(folders / "good" / "1.png"), "--method", "clip_baseline", "--quiet"]
+    arguments = ["predict", str(folders / "good" / "1.png"), "--method", "clip_baseline", "--quiet"]
     status = main([*arguments, "--threshold", "0", "--set", "head.tau=0.07", "--scale", "0", "1", "--out", str(out)])
     assert status == 0 and _rows(out)["1.png"]["anomalous"] == "1" and _rows(out)["1.png"]["regions"] == "0"
 
@@ -64,7 +64,10 @@ def test_zero_shot_run_with_settings_and_thresholds(folders):
     [
         (["--method", "patch_memory"], "fit(normal_images)"),
         (["--method", "patch_memory", "--normal", "EMPTY"], "no image in the folder"),
-        (["--method", "maskclip"], "no method of anomaly"),
+        (
+            ["--method", "maskclip", "--object", "nut"],
+            "option of anomaly methods; maskclip is a segmentation",
+        ),
         (["--method", "anomalyclipp"], "anomalyclip"),
         (["--method", "clip_baseline", "--object", " "], "object_name"),
         (["--method", "clip_baseline", "--set", "head.tauu=1"], "tauu"),
@@ -72,13 +75,13 @@ def test_zero_shot_run_with_settings_and_thresholds(folders):
 )
 def test_runs_that_cannot_start_say_why(folders, capsys, extra, message):
     extra = [str(folders / "empty") if part == "EMPTY" else part for part in extra]
-    status = main(["--task", "anomaly", str(folders / "parts"), "--out", str(folders / "none"), *extra])
+    status = main(["predict", str(folders / "parts"), "--out", str(folders / "none"), *extra])
     assert status == 2 and not (folders / "none").exists()
     assert message in capsys.readouterr().err
 
 
 def test_a_folder_without_images_is_one_failure(folders):
     out = folders / "out"
-    arguments = ["--task", "anomaly", str(folders / "empty"), "--method", "clip_baseline", "--quiet", "--out", str(out)]
+    arguments = ["predict", str(folders / "empty"), "--method", "clip_baseline", "--quiet", "--out", str(out)]
     assert main(arguments) == 1
     assert list(_rows(out)) == ["empty"]

@@ -1,4 +1,4 @@
-"""``demo/image_demo.py --task detection``."""
+"""``ovperc predict`` with a method of detection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc.cli import predict as cli_predict
+from ovperc.cli.main import main
 from ovperc.tasks.detection.prediction import DetPrediction
 
 
@@ -26,7 +26,7 @@ def photos(tmp_path: Path) -> Path:
 
 def run(photos: Path, tmp_path: Path, *extra: str, words: str = "red object, star") -> int:
     options = ["--words", words, "--out", str(tmp_path / "out"), "--quiet", "--device", "cpu", *extra]
-    return cli_predict.main(["--task", "detect", str(photos), *options])
+    return main(["predict", str(photos), "--method", "fvlm", *options])
 
 
 def test_each_image_gets_a_picture_and_a_document(photos: Path, tmp_path: Path) -> None:
@@ -44,6 +44,6 @@ def test_bad_images_and_words_have_their_exit_status(photos: Path, tmp_path: Pat
     assert run(photos, tmp_path) == 1
     assert "c.png" in capsys.readouterr().err
     assert run(photos, tmp_path, words=" , ") == 2
-    assert run(photos, tmp_path, "--method", "maskclip") == 2
-    assert "no method of detection" in capsys.readouterr().err
+    assert run(photos, tmp_path, "--method", "maskclip", "--min-score", "0.2") == 2
+    assert "--min-score is an option of detection methods" in capsys.readouterr().err
     assert run(photos, tmp_path, "--method", "fvml") == 2

@@ -14,17 +14,12 @@ from ovperc.cli.main import VERBS, main
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["test", "--help"], ["predict", "--help"], ["prepare", "--help"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS)])
 def test_help_does_not_import_torch(arguments: list[str]) -> None:
     code = f"""
 import sys
 from ovperc.cli.main import main
-try:
-    status = main({arguments!r})
-except SystemExit as stop:
-    status = stop.code
+status = main({arguments!r})
 assert not status and not {{"torch", "numpy", "mmengine"}} & set(sys.modules), "torch was imported"
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -37,13 +32,6 @@ def test_tools_are_the_verbs(tool: str) -> None:
     answer = subprocess.run([sys.executable, str(ROOT / "tools" / tool), "--help"], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert "--cfg-options" in answer.stdout and "examples:" in answer.stdout
-
-
-def test_every_verb_has_a_module_with_a_main() -> None:
-    import importlib
-
-    for verb in VERBS.values():
-        assert callable(importlib.import_module(verb.module).main)
 
 
 def test_unknown_verb_gets_a_near_match(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +49,7 @@ def test_unknown_verb_gets_a_near_match(capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     answer = capsys.readouterr().err
     assert message in answer and answer.startswith("error: ") and answer.count("\n") == 1
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers.benchmark_fixtures import VOID, make_coco_instances, make_fixture
-from ovperc.cli.prepare import main
+from ovperc.cli.main import main
 from ovperc.data.annotations import read_annotation
 from ovperc.data.label_map import load_label_map
 from ovperc.data.layout import LayoutError, check_layout, names_digest, resolve_root
@@ -226,15 +226,15 @@ def test_archives_are_compared_with_the_published_digest(tmp_path):
 
 def test_command_line(tmp_path, capsys):
     make_fixture("voc2012", tmp_path / "VOCdevkit/VOC2012")
-    assert main(["voc21", "--root", str(tmp_path), "--check", "--quiet"]) == 1
+    assert main(["prepare", "voc21", "--root", str(tmp_path), "--check", "--quiet"]) == 1
     shown = capsys.readouterr()
     assert "expected 1449 samples, found 3" in shown.err and "VOCtrainval_11-May-2012.tar" in shown.err
     assert "NOT ready" in shown.out
-    assert main(["ade_150", "--root", str(tmp_path)]) == 1
+    assert main(["prepare", "ade_150", "--root", str(tmp_path)]) == 1
     assert "'ade150'" in capsys.readouterr().err
-    assert main(["--list"]) == 0
+    assert main(["prepare", "--list"]) == 0
     assert "needs an account" in capsys.readouterr().out
-    assert main([]) == 2
+    assert main(["prepare"]) == 2
 
 
 def test_every_benchmark_has_a_source_with_a_how_to():

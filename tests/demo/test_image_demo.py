@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from helpers.tiny_models import tiny_clip
-from ovperc.cli import predict as cli_predict
-from ovperc.cli.common import staged_directory
+from ovperc.cli.main import main
+from ovperc.core.atomic import staged_directory
 from ovperc.tasks import load as loading
 from ovperc.tasks.methods import load_method
 from ovperc.tasks.segmentation.build import build_segmenter
@@ -43,8 +43,8 @@ def demo(tiny: Predictor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(loading, "load", lambda **options: tiny)
 
     def run(*images: Path, words: str = "brick, sky", extra: tuple[str, ...] = ()) -> int:
-        arguments = [*map(str, images), "--words", words, "--out", str(tmp_path / "out"), *extra]
-        return cli_predict.main(arguments)
+        arguments = ["predict", *map(str, images), "--words", words, "--out", str(tmp_path / "out"), *extra]
+        return main(arguments)
 
     return run
 
@@ -121,7 +121,7 @@ def test_bad_options_are_usage_errors(photos: Path, tmp_path: Path, capsys, opti
     if option == "--weights":
         del settings["--arch"]
     flags = [text for pair in settings.items() for text in pair]
-    assert cli_predict.main([str(photos), "--words", "sky, sand", "--out", str(tmp_path / "out"), *flags]) == 2
+    assert main(["predict", str(photos), "--words", "sky, sand", "--out", str(tmp_path / "out"), *flags]) == 2
     assert message in capsys.readouterr().err
     assert written(tmp_path) == []
 
@@ -135,9 +135,9 @@ def test_words_the_weights_never_met_are_told_in_one_line(demo, photos: Path, mo
 
 
 def test_missing_arguments_are_a_usage_error(capsys) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli_predict.main(["a.png"])
-    assert stop.value.code == 2
+    assert main(["predict", "a.png"]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert main(["predict", "a.png", "--out", "out"]) == 2
     assert "--words" in capsys.readouterr().err
 
 
@@ -204,18 +204,23 @@ def test_terminate_leaves_no_partial_output(tmp_path: Path) -> None:
     code = """
 import sys, time
 from pathlib import Path
-from ovperc.cli.common import staged_directory, stop_on_terminate
-with stop_on_terminate(), staged_directory(Path(sys.argv[1])) as folder:
-    (folder / "half").touch()
-    print("ready", flush=True)
-    time.sleep(60)
+from ovperc.cli.exits import run_to_exit_code
+from ovperc.core.atomic import staged_directory
+
+def work():
+    with staged_directory(Path(sys.argv[1])) as folder:
+        (folder / "half").touch()
+        print("ready", flush=True)
+        time.sleep(60)
+
+sys.exit(run_to_exit_code(work))
 """
     command = [sys.executable, "-c", code, str(tmp_path / "out")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) != 0
+        assert process.wait(timeout=30) == 143
         assert time.monotonic() - started < 30
     assert written(tmp_path) == []
 
@@ -226,4 +231,4 @@ def test_help_shows_an_example_without_torch(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "demo" / "image_demo.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
     assert done.returncode == 0, done.stderr
-    assert "example: python demo/image_demo.py" in done.stdout
+    assert "ovperc predict photo.jpg" in done.stdout

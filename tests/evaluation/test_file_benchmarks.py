@@ -128,7 +128,7 @@ def test_missing_data_is_one_line(break_it, message, tmp_path: Path, capsys: pyt
     make_fixture("ade2016", tmp_path / "data")
     break_it(tmp_path / "data")
     options = ["--benchmark", "ade150", "--data-root", str(tmp_path / "data"), "--work-dir", str(tmp_path / "run")]
-    assert main(["test", "naclip", *options, *MODEL]) == 1
+    assert main(["test", "naclip", *options, *MODEL]) == 2
     answer = capsys.readouterr().err
     assert message in answer and answer.count("\n") == 1
 
@@ -150,5 +150,5 @@ def test_label_outside_the_range_names_file_and_number(
 
 
 def test_data_root_for_a_generated_benchmark_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("world-base", tmp_path, tmp_path / "run") == 1
+    assert run("world-base", tmp_path, tmp_path / "run") == 2
     assert "generated and has no files" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.anomaly_layouts import write_mvtec
-from ovperc.cli.prepare import main
+from ovperc.cli.main import main
 from ovperc.data.anomaly.sets import ANOMALY_SETS, open_set
 from ovperc.data.world.anomaly import WorldAnomaly
 from ovperc.data.world.anomaly_folder import write_world_anomaly
@@ -30,10 +30,10 @@ def test_files_hold_the_drawn_images_and_masks(tmp_path: Path) -> None:
 
 def test_prepare_checks_anomaly_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_mvtec(tmp_path / "btad", ANOMALY_SETS["btad"].categories, "ok", "ko")
-    assert main(["btad", "--root", str(tmp_path), "--read-all"]) == 0
+    assert main(["prepare", "btad", "--root", str(tmp_path), "--read-all"]) == 0
     assert "btad: 02: 2 training, 2 normal, 2 anomalous of 1 kinds" in capsys.readouterr().out
-    assert main(["mvtec", "--root", str(tmp_path / "btad")]) == 1
+    assert main(["prepare", "mvtec", "--root", str(tmp_path / "btad")]) == 1
     told = capsys.readouterr().err
     assert "categories bottle" in told and "https://www.mvtec.com" in told
-    assert main(["world-anomaly"]) == 1
+    assert main(["prepare", "world-anomaly"]) == 1
     assert "--out DIR" in capsys.readouterr().err

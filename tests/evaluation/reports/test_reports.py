@@ -104,7 +104,7 @@ def test_command_lines(tmp_path, capsys, monkeypatch):
     assert reproduce_main(["sclip/voc21", "--results", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "59.63" in shown and "+0.37" in shown and "known departure: area_thd" in shown
-    assert reproduce_main(["sclip"]) == 1
+    assert reproduce_main(["sclip"]) == 2
     assert model_table_main([str(tmp_path), "--out", str(tmp_path / "table.md")]) == 0
     assert (tmp_path / "table.md").read_text().startswith("# Model table")
-    assert model_table_main([str(tmp_path / "none")]) == 1
+    assert model_table_main([str(tmp_path / "none")]) == 2

@@ -1,0 +1,7 @@
+"""Errors that several rooms raise."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """A file of a data set cannot be used; the message names it. The arguments of the run are right."""
