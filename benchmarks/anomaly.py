@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.case import Case, Measurement, Options
 from benchmarks.foundation import random_image
+from ovperc.core.structures import DenseFeatures, Tap
 from ovperc.core.timing import paired_ratio
 
 ARCH, SIZE_PX, SIDE_BLOCKS = "ViT-L-14-336", 518, 19
@@ -108,41 +109,41 @@ def anomalyclip_ratio(options: Options) -> Iterator[Measurement]:
     )
 
 
-def window_loop(backbone: Any, tokens: Tensor, grid_hw: tuple[int, int], side: int) -> Tensor:
+def window_loop(backbone: Any, features: DenseFeatures, side: int) -> Tensor:
     """Windows one by one, as the reference runs them; ``(B, windows, E)``."""
-    from ovperc.tasks.anomaly.windows import window_index
+    from ovperc.tasks.anomaly.windows import TOKENS, window_index
 
-    prefix = backbone.num_prefix
+    tokens, prefix = features[TOKENS], features.num_prefix
     found = []
-    for places in window_index(grid_hw, side).to(tokens.device):
+    for places in window_index(features.grid_hw, side).to(tokens.device):
         hidden = torch.cat([tokens[:, :prefix], tokens[:, prefix:][:, places]], dim=1)
         for layer in range(backbone.depth):
             hidden = backbone.view(layer).run(hidden)
-        found.append(backbone.pool(hidden))
+        found.append(backbone.pool(hidden, (side, side)))
     return torch.stack(found, dim=1)
 
 
 def winclip_windows(options: Options) -> Iterator[Measurement]:
     """WinCLIP's windows one by one over the same windows in one batch; a corner of the grid, of one image."""
-    from ovperc.tasks.anomaly.windows import encode_windows, window_index
+    from ovperc.tasks.anomaly.windows import TOKENS, encode_windows, window_index
 
     backbone = _clip(options).backbone
     whole = (SIZE_PX // backbone.stride_px,) * 2
     pixels = torch.randn(1, 3, *(side * backbone.stride_px for side in _CORNER), device=options.device)
     with torch.inference_mode():
-        tokens, grid_hw, _ = backbone.embed(pixels.to(backbone.dtype))
+        features = backbone.forward_dense(pixels, [TOKENS])
 
         def batched() -> None:
             with torch.inference_mode():
-                encode_windows(backbone, tokens, grid_hw, None, (2, 3))
+                encode_windows(backbone, features, (2, 3))
 
         def looped() -> None:
             with torch.inference_mode():
                 for side in (2, 3):
-                    window_loop(backbone, tokens, grid_hw, side)
+                    window_loop(backbone, features, side)
 
         ratio = paired_ratio(looped, batched, max(1, options.runs // 2), device=options.device)
-    few, all_ = (sum(len(window_index(grid, side)) for side in (2, 3)) for grid in (grid_hw, whole))
+    few, all_ = (sum(len(window_index(grid, side)) for side in (2, 3)) for grid in (features.grid_hw, whole))
     yield Measurement(
         "winclip-windows",
         f"{ARCH}, windows of 2 and 3 patches, {few} of the {all_:,} at {SIZE_PX} px",
@@ -156,14 +157,13 @@ def winclip_windows(options: Options) -> Iterator[Measurement]:
 
 def prompt_training(options: Options) -> Iterator[Measurement]:
     """A batch of prompt training that encodes its images over one that reads cached features."""
-    from ovperc.tasks.anomaly.tower_pass import TowerRequest
     from ovperc.training.anomaly_prompts import AnomalyPromptTraining
-    from ovperc.training.feature_cache import FeatureBatch, encode_for_training
+    from ovperc.training.feature_cache import FeatureBatch, TrainingTaps, encode_for_training
 
     clip = _clip(options)
     model = AnomalyPromptTraining(clip).to(options.device)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.5, 0.999))
-    request = TowerRequest(side_blocks=SIDE_BLOCKS, side_taps=(-1,), pooled="bare")
+    taps = TrainingTaps((Tap(-1, "dual", SIDE_BLOCKS),), Tap(-1, "pooled_bare"))
     pixels = torch.randn(BATCH, 3, SIZE_PX, SIZE_PX, device=options.device, dtype=clip.backbone.dtype)
     masks = torch.zeros(BATCH, SIZE_PX, SIZE_PX, dtype=torch.bool)
     masks[::2, 100:160, 200:280] = True
@@ -171,7 +171,7 @@ def prompt_training(options: Options) -> Iterator[Measurement]:
 
     def encode() -> tuple[list[Tensor], Tensor]:
         with torch.no_grad():
-            parts = [encode_for_training(clip.backbone, image[None], request) for image in pixels]
+            parts = [encode_for_training(clip.backbone, image[None], taps) for image in pixels]
         return [torch.cat([part[0][0] for part in parts])], torch.cat([part[1] for part in parts])
 
     def step(patches: list[Tensor], pooled: Tensor) -> None:

@@ -5,7 +5,8 @@ model = dict(_delete_=True, type="AnomalyAdapterTraining", clip=dict(weights="cl
 train_dataloader = dict(
     dataset=dict(
         clip=dict(weights="clip-mini", pos_embed="size_aa"),
-        request=dict(_delete_=True, main_taps=(1, 3, 4, 5), pooled="stock"),
+        taps=("1.out", "3.out", "4.out", "5.out"),
+        pooled="-1.pooled",
     ),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

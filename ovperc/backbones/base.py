@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from ovperc.core.structures import DenseFeatures, Tap
 
+POOLED = Tap(-1, "pooled")
+"""The tower's own image embedding."""
+
 
 @runtime_checkable
 class AttentionBlock(Protocol):
@@ -51,7 +54,7 @@ class DenseBackbone(nn.Module, ABC):
 
     @abstractmethod
     def forward_dense(self, images: Tensor, taps: Sequence[Tap | str]) -> DenseFeatures:
-        """Runs as many blocks as the taps need and no more.
+        """One pass of the tower: as many blocks as the taps need and no more.
 
         Args:
             images: ``(B, 3, H, W)`` float, normalised as the weights ask; any ``H, W >= stride_px``.
@@ -71,9 +74,9 @@ class DenseBackbone(nn.Module, ABC):
         ``(B, n, D) -> (B, n, E)``.
         """
 
-    @abstractmethod
     def encode_pooled(self, images: Tensor) -> Tensor:
-        """The tower's own image embedding ``(B, E)``, not normalised, at any image size."""
+        """The tower's own image embedding ``(B, E)``, not normalised, at any image size: the tap ``-1.pooled``."""
+        return self.forward_dense(images, [POOLED])[POOLED]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -111,3 +114,13 @@ def resolve_taps(taps: Sequence[Tap | str], depth: int) -> frozenset[Tap]:
     if not resolved:
         raise ValueError("forward_dense needs at least one tap, such as '-1.v'")
     return resolved
+
+
+def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
+    """``(B, n, a * d) -> (B, a, n, d)``."""
+    return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(heads: Tensor) -> Tensor:
+    """``(B, a, n, d) -> (B, n, a * d)``."""
+    return heads.transpose(1, 2).flatten(2)

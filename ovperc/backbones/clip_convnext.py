@@ -8,7 +8,7 @@ import torch
 from open_clip.timm_model import TimmModel
 from torch import Tensor
 
-from ovperc.backbones.base import DenseBackbone, resolve_taps
+from ovperc.backbones.base import POOLED, DenseBackbone, resolve_taps
 from ovperc.core.structures import DenseFeatures, Tap
 
 
@@ -64,23 +64,26 @@ class ClipConvNet(DenseBackbone):
     def forward_dense(self, images: Tensor, taps: Sequence[Tap | str]) -> DenseFeatures:
         """See :meth:`DenseBackbone.forward_dense`; the only layer is the final feature map."""
         wanted = resolve_taps(taps, self.depth)
-        missing = sorted({tap.point for tap in wanted} - {"in", "v", "out"})
+        missing = sorted({tap.point for tap in wanted} - {"in", "v", "out", "pooled"})
         if missing:
             raise ValueError(
                 f"a {type(self.tower.trunk).__name__} tower has no {', '.join(missing)}: it holds no attention. It "
-                "offers in, v and out of its last layer; use a method that reads values only, such as maskclip"
+                "offers in, v, out and pooled of its last layer; use a method that reads values only, such as maskclip"
             )
         images, grid_hw = self._whole_patches(images)
         features = self.tower.trunk.forward_features(images)
         if tuple(features.shape[-2:]) != grid_hw:
             raise ValueError(f"the trunk answered a map of {tuple(features.shape)} where a grid {grid_hw} was expected")
         tokens = features.flatten(2).transpose(1, 2)
-        return DenseFeatures(dict.fromkeys(wanted, tokens), grid_hw, 0, self.depth)
+        found = dict.fromkeys(wanted, tokens)
+        pooled = POOLED.resolve(self.depth)
+        if pooled in wanted:
+            found[pooled] = self._pool(features)
+        return DenseFeatures(found, grid_hw, 0, self.depth)
 
     def project(self, tokens: Tensor) -> Tensor:
-        alone = tokens.flatten(0, 1)[:, :, None, None]
-        return self.tower.head(self.tower.trunk.forward_head(alone)).unflatten(0, tokens.shape[:2])
+        return self._pool(tokens.flatten(0, 1)[:, :, None, None]).unflatten(0, tokens.shape[:2])
 
-    def encode_pooled(self, images: Tensor) -> Tensor:
-        images, _ = self._whole_patches(images)
-        return self.tower(images)
+    def _pool(self, features: Tensor) -> Tensor:
+        """The trunk's head on a map ``(B, D, h, w)``, ``(B, E)``."""
+        return self.tower.head(self.tower.trunk.forward_head(features))

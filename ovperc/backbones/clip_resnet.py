@@ -65,10 +65,11 @@ class ClipResNet(DenseBackbone):
         """See :meth:`DenseBackbone.forward_dense`; the only layer is the attention pool."""
         wanted = resolve_taps(taps, self.depth)
         points = {tap.point for tap in wanted}
-        missing = sorted(points & {"ln_2", "final"})
+        missing = sorted(points - {"in", "ln_1", "q", "k", "v", "out", "pooled"})
         if missing:
             raise ValueError(
-                f"a ResNet tower has no tap {missing[0]}; its attention pool offers in, ln_1, q, k, v and out"
+                f"a ResNet tower has no tap {missing[0]}; its attention pool offers in, ln_1, q, k, v, out and pooled. "
+                "Use the weights of a transformer tower"
             )
         features, grid_hw = self._positions(images)
         pool = self.tower.attnpool
@@ -79,6 +80,8 @@ class ClipResNet(DenseBackbone):
                 found[point] = projections[point](features)
         if "out" in points:
             found["out"] = pool.c_proj(self._attend(found["q"], found["k"], found["v"]))
+        if "pooled" in points:
+            found["pooled"] = self._pool(features, grid_hw)
         return DenseFeatures({Tap(0, point): found[point] for point in points}, grid_hw, 0, self.depth)
 
     def project(self, tokens: Tensor) -> Tensor:
@@ -90,9 +93,8 @@ class ClipResNet(DenseBackbone):
             )
         return tokens
 
-    def encode_pooled(self, images: Tensor) -> Tensor:
+    def _pool(self, features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """The pool's answer to the mean token, positional embedding included; ``(B, E)``."""
-        features, grid_hw = self._positions(images)
         pool = self.tower.attnpool
         tokens = torch.cat([features.mean(dim=1, keepdim=True), features], dim=1)
         side = round((len(pool.positional_embedding) - 1) ** 0.5)

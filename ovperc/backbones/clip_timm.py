@@ -146,6 +146,14 @@ class TimmTransformer(TokenTower):
         """timm's model."""
         return self.tower.trunk if isinstance(self.tower, TimmModel) else self.tower
 
+    @property
+    def pools_class_row(self) -> bool:
+        return self.trunk.attn_pool is None and self.trunk.global_pool == "token"
+
+    @property
+    def blocks_read_positions(self) -> bool:
+        return getattr(self.trunk, "rope", None) is not None
+
     def view(self, layer: int, positions: Tensor | None = None) -> TimmBlock:
         block = self.trunk.blocks[layer]
         if positions is not None and getattr(self.trunk, "rope_mixed", False):
@@ -180,11 +188,7 @@ class TimmTransformer(TokenTower):
             tokens = _pool_alone(trunk.attn_pool, tokens)
         return self._head(trunk.head(trunk.head_drop(trunk.fc_norm(tokens))))
 
-    def encode_pooled(self, images: Tensor) -> Tensor:
-        return self.pool(self.run_blocks(images))
-
-    def pool(self, tokens: Tensor) -> Tensor:
-        """The image embedding of the last block's output, ``(B, p + n, D) -> (B, E)``."""
+    def pool(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         return self._head(self.trunk.forward_head(self.trunk.norm(tokens)))
 
     def _head(self, tokens: Tensor) -> Tensor:

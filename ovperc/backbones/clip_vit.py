@@ -79,7 +79,6 @@ class ClipViT(TokenTower):
 
     @property
     def pools_class_row(self) -> bool:
-        """Whether the image embedding reads the class row only."""
         return self.tower.attn_pool is None and self.tower.pool_type == "tok"
 
     def view(self, layer: int, positions: None = None) -> ClipBlock:
@@ -110,14 +109,13 @@ class ClipViT(TokenTower):
             tokens = _pool_alone(tower.attn_pool, tokens)
         return _pool_alone(tower.attn_pool_contrastive, tokens) @ tower.proj
 
-    def encode_pooled(self, images: Tensor) -> Tensor:
-        return self.pool(self.run_blocks(images))
-
-    def pool(self, tokens: Tensor) -> Tensor:
-        """The image embedding of the last block's output, ``(B, 1 + n, D) -> (B, E)``."""
+    def pool(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         pooled, _ = self.tower._pool(tokens)
         pooled = pooled @ self.tower.proj
         return pooled[:, 0] if pooled.ndim == 3 else pooled
+
+    def pool_bare(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        return tokens[:, 0] @ self.tower.proj if self.pools_class_row else self.pool(tokens, grid_hw)
 
 
 def _pool_alone(pool: AttentionalPooler, tokens: Tensor) -> Tensor:

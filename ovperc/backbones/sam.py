@@ -113,6 +113,7 @@ class SamBackbone(TokenTower):
     """
 
     num_prefix = 0
+    blocks_read_positions = True
 
     def __init__(self, sam: Sam, pos_embed: str = "size") -> None:
         super().__init__()
@@ -157,9 +158,9 @@ class SamBackbone(TokenTower):
     def project(self, tokens: Tensor) -> Tensor:
         return tokens
 
-    def encode_pooled(self, images: Tensor) -> Tensor:
+    def pool(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """Mean of the neck's output, ``(B, C)``: SAM has no image embedding of its own."""
-        return self.forward_dense(images, ["-1.final"]).patches("-1.final").mean(dim=1)
+        return self.close(tokens, grid_hw).mean(dim=1)
 
     def stream_attention(
         self, features: DenseFeatures, layer: int = -1, rows: Tensor | None = None

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ovperc.core.background import Background
 
-TapPoint = Literal["in", "ln_1", "q", "k", "v", "ln_2", "out", "final"]
-TAP_POINTS: tuple[str, ...] = ("in", "ln_1", "q", "k", "v", "ln_2", "out", "final")
+TapPoint = Literal["in", "ln_1", "q", "k", "v", "dual", "ln_2", "out", "final", "pooled", "pooled_bare"]
+TAP_POINTS: tuple[str, ...] = get_args(TapPoint)
+_CLOSING_POINTS = ("final", "pooled", "pooled_bare")
 
 
 @dataclass(frozen=True, order=True)
@@ -27,27 +28,37 @@ class Tap:
     Attributes:
         layer: block index; negative counts from the end (``-1`` is the last block).
         point: ``in`` residual stream entering the block, ``ln_1`` its normalised form, ``q k v`` the
-            projections before the split into heads, ``ln_2`` the normalised input of the feed-forward
-            part, ``out`` residual stream leaving the block, ``final`` (last block only) what the tower makes of
-            it before any pooling: after the closing norm, or the neck of SAM, whose width may differ.
+            projections before the split into heads, ``dual`` the second path of CLIP Surgery after the block, ``ln_2``
+            the normalised input of the feed-forward part, ``out`` residual stream leaving the block. In the last block
+            only: ``final`` what the tower makes of it before any pooling (after the closing norm, or the neck of SAM,
+            whose width may differ), ``pooled`` the tower's own image embedding, ``pooled_bare`` the class token's
+            projection without the closing norm (AnomalyCLIP; the image embedding where no class token is pooled).
+        blocks: of ``dual`` only: how many of the tower's last blocks the path takes part in; a tower with fewer takes
+            all it has. The path is ``x_in(L - m) + sum_l W_o softmax(v_l v_l^T / sqrt(d)) v_l + b_o`` (Li et al.,
+            2023, eq. 6): no feed-forward part, and nothing flows back into the tower.
     """
 
     layer: int
     point: str
+    blocks: int = 0
 
     def __post_init__(self) -> None:
         if self.point not in TAP_POINTS:
             raise ValueError(f"tap point must be one of {', '.join(TAP_POINTS)}; got {self.point!r}")
+        if (self.point == "dual") != (self.blocks > 0):
+            raise ValueError(f"the tap dual, and no other, needs a number of blocks (-1.dual:6); got {self}")
 
     @classmethod
     def parse(cls, text: str) -> Tap:
-        """Reads ``"-1.v"`` as block -1, point ``v``."""
+        """Reads ``"-1.v"`` as block -1, point ``v``; ``"-1.dual:6"`` as the dual path of the last 6 blocks."""
         layer, _, point = text.partition(".")
+        point, _, blocks = point.partition(":")
         try:
-            return cls(int(layer), point)
+            return cls(int(layer), point, int(blocks or 0))
         except ValueError as error:
             raise ValueError(
-                f"a tap is written LAYER.POINT, such as '-1.v' (points: {', '.join(TAP_POINTS)}); got {text!r}"
+                f"a tap is written LAYER.POINT, such as '-1.v', or '-1.dual:6' (points: {', '.join(TAP_POINTS)}); "
+                f"got {text!r}"
             ) from error
 
     def resolve(self, depth: int) -> Tap:
@@ -55,12 +66,17 @@ class Tap:
         layer = self.layer + depth if self.layer < 0 else self.layer
         if not 0 <= layer < depth:
             raise ValueError(f"tap layer {self.layer} is outside a tower of {depth} blocks")
-        if self.point == "final" and layer != depth - 1:
-            raise ValueError(f"the tap final exists in the last block only (-1.final); got layer {self.layer}")
-        return Tap(layer, self.point)
+        if self.point in _CLOSING_POINTS and layer != depth - 1:
+            raise ValueError(
+                f"the tap {self.point} exists in the last block only (-1.{self.point}); got layer {self.layer}"
+            )
+        blocks = min(self.blocks, depth)
+        if self.point == "dual" and layer < depth - blocks:
+            raise ValueError(f"the dual path begins at block {depth - blocks}; it cannot be read after block {layer}")
+        return Tap(layer, self.point, blocks)
 
     def __str__(self) -> str:
-        return f"{self.layer}.{self.point}"
+        return f"{self.layer}.{self.point}" + (f":{self.blocks}" if self.blocks else "")
 
 
 @dataclass(frozen=True)
@@ -68,9 +84,10 @@ class DenseFeatures:
     """What a tower was asked for.
 
     Attributes:
-        taps: resolved tap -> tokens ``(B, p + h*w, D)``, prefix tokens first, patches row-major.
+        taps: resolved tap -> tokens ``(B, p + h*w, D)``, prefix tokens first, patches row-major; of ``dual`` the
+            patches alone ``(B, h*w, D)``, of ``pooled`` and ``pooled_bare`` ``(B, E)``, not normalised.
         grid_hw: patch grid ``(h, w)``.
-        num_prefix: number ``p`` of prefix tokens in every entry of ``taps``.
+        num_prefix: number ``p`` of prefix tokens of the tower.
         depth: number of blocks of the tower, to resolve negative layers.
     """
 
@@ -87,7 +104,8 @@ class DenseFeatures:
 
     def patches(self, tap: Tap | str) -> Tensor:
         """Patch tokens of a tap, ``(B, h*w, D)``."""
-        return self[tap][:, self.num_prefix :]
+        tap = Tap.parse(tap) if isinstance(tap, str) else tap
+        return self[tap] if tap.point == "dual" else self[tap][:, self.num_prefix :]
 
 
 @dataclass(frozen=True)

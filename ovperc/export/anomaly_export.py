@@ -19,10 +19,9 @@ from ovperc.export.pillow_ops import resize_pillow
 from ovperc.export.pixel_ops import cut_windows, in_cells, normalise, plan_axes, resize_bilinear
 from ovperc.export.render_ops import render_operator
 from ovperc.export.tracing import trace_windows
-from ovperc.tasks.anomaly.patch_memory import PatchMemoryHead, smooth_tokens
+from ovperc.tasks.anomaly.patch_memory import PatchMemoryHead
 from ovperc.tasks.anomaly.state_texts import StateTexts
 from ovperc.tasks.anomaly.text_map import TextMapHead
-from ovperc.tasks.anomaly.tower_pass import tower_pass
 
 if TYPE_CHECKING:
     from ovperc.export.pixel_ops import AxisPlan
@@ -62,7 +61,7 @@ class TextMapTower(nn.Module):
     def forward(self, windows: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         """``(T, 3, h, w)`` and ``(2, E)``, flawless then damaged, to ``(T, 1, h, w)`` and ``(T,)``, float32."""
         (texts,) = inputs
-        features = tower_pass(self.backbone, windows, self.head.request())
+        features = self.head.read(self.backbone, windows)
         scores = self.head.score(self.backbone, features, StateTexts(texts[0], texts[1], texts[:0]))
         return scores.grid, scores.image
 
@@ -83,9 +82,9 @@ class MemoryTower(nn.Module):
     def forward(self, windows: Tensor, *banks: Tensor) -> tuple[Tensor, ...]:
         """``(T, 3, h, w)`` and one ``(M, D)`` for each tap to ``(T, 1, h, w)`` float32."""
         head = self.head
-        features = tower_pass(self.backbone, windows, head.request())
-        streams = [smooth_tokens(stream, features.grid_hw, head.pool) for stream in features.main.values()]
-        distances = [self._distances(stream.float(), bank) for stream, bank in zip(streams, banks, strict=True)]
+        features = head.read(self.backbone, windows)
+        pairs = zip(head.describe(features), banks, strict=True)
+        distances = [self._distances(stream.float(), bank) for stream, bank in pairs]
         return (torch.stack(distances).mean(dim=0).unflatten(-1, features.grid_hw)[:, None],)
 
     def _distances(self, tokens: Tensor, rows: Tensor) -> Tensor:

@@ -115,14 +115,9 @@ class WindowTower(nn.Module):
 
     def describe(self, windows: Tensor) -> tuple[DenseFeatures, GuideFeatures | None]:
         """Taps of the tower, and what the second one says."""
-        features = self.backbone.forward_dense(windows, self.readout.taps(self.backbone))
+        taps = self.readout.taps(self.backbone, with_pooled=self.with_pooled)
+        features = self.backbone.forward_dense(windows, taps)
         return features, None if self._guide is None else self._second(windows)
-
-    def pooled(self, windows: Tensor) -> list[Tensor]:
-        """Unit embeddings of whole windows, ``(T, E)``, where the score rule reads them."""
-        if not self.with_pooled:
-            return []
-        return [F.normalize(self.backbone.encode_pooled(windows).float(), dim=-1)]
 
     def _second(self, windows: Tensor) -> GuideFeatures:
         """As :meth:`GuideTower.describe`, without asking whether sides that are free need their resize."""
@@ -160,11 +155,9 @@ class PatchEncoder(WindowTower):
     def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
         """``(T, 3, h, w)`` float32, normalised and padded, to :attr:`outputs`, float32."""
         features, guide = self.describe(windows)
-        embedded = self.readout(self.backbone, features, guide)
-        answers = [embedded.patches, *self.pooled(windows)]
-        if self.with_foreground:
-            answers.append(embedded.foreground)
-        return tuple(answers)
+        embedded = self.readout(self.backbone, features, guide, with_pooled=self.with_pooled)
+        answers = {"embeddings": embedded.patches, "pooled": embedded.pooled, "foreground": embedded.foreground}
+        return tuple(answers[name] for name in self.outputs)
 
 
 def _predicts_foreground(readout: Readout) -> bool:

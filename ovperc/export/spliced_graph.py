@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ovperc.core.structures import Tap
 from ovperc.export.graph import ExportError, WindowTower, second_side
+from ovperc.readout.base import unit_pooled
 
 if TYPE_CHECKING:
     from ovperc.affinity.sam_correlation import SamCorrelation
@@ -44,7 +45,7 @@ class TokenEncoder(WindowTower):
         maps = tokens.transpose(1, 2).unflatten(2, self.readout.output_grid(features, guide)).float()
         if self._resized:
             maps = F.interpolate(maps, features.grid_hw, mode="bilinear", align_corners=False)
-        return (maps, *self.pooled(windows))
+        return (maps, unit_pooled(features)) if self.with_pooled else (maps,)
 
 
 def _grid_ratio(segmenter: SplicedSegmenter, tile_hw: tuple[int, int] | None) -> int | None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovperc.affinity.base import Affinity, AttentionInputs
-from ovperc.backbones.base import AttentionBlock, DenseBackbone
+from ovperc.backbones.base import POOLED, AttentionBlock, DenseBackbone, merge_heads, split_heads
 from ovperc.core.structures import DenseEmbeddings, DenseFeatures, GuideFeatures, Tap
 
 
@@ -39,14 +39,15 @@ class Readout(nn.Module, ABC):
         """Grid of :meth:`tokens`: the tower's own, or that of an affinity which brings another."""
         return features.grid_hw
 
-    def taps(self, backbone: DenseBackbone, *, with_keys: bool = False) -> list[Tap]:
+    def taps(self, backbone: DenseBackbone, *, with_keys: bool = False, with_pooled: bool = False) -> list[Tap]:
         """Everything to ask of ``backbone.forward_dense``, resolved and without repeats.
 
         Args:
             backbone: the tower that will be read.
-            with_keys: also the keys that :meth:`forward` returns when asked.
+            with_keys, with_pooled: also what :meth:`forward` reads for these.
         """
-        wanted = [*self.own_taps(backbone), *([Tap(-1, "k")] if with_keys else [])]
+        more = [*([Tap(-1, "k")] if with_keys else []), *([POOLED] if with_pooled else [])]
+        wanted = [*self.own_taps(backbone), *more]
         return sorted({tap.resolve(backbone.depth) for tap in wanted})
 
     def forward(
@@ -56,6 +57,7 @@ class Readout(nn.Module, ABC):
         guide: GuideFeatures | None = None,
         *,
         with_keys: bool = False,
+        with_pooled: bool = False,
     ) -> DenseEmbeddings:
         """Reads patch embeddings out of the taps.
 
@@ -64,18 +66,26 @@ class Readout(nn.Module, ABC):
             features: its taps, as named by :meth:`taps`.
             guide: what a second tower says of the same windows, for affinities that use one.
             with_keys: also return the last block's keys.
+            with_pooled: also return the tower's own image embedding.
 
         Returns:
-            ``patches`` ``(B, E, h, w)`` float32 with unit norm over ``E``; ``keys`` ``(B, n, D)`` or None.
+            ``patches`` ``(B, E, h, w)`` float32 with unit norm over ``E``; ``keys`` ``(B, n, D)`` or None; ``pooled``
+            ``(B, E)`` float32, unit rows, or None.
         """
         grid_hw = self.output_grid(features, guide)
         unit = F.normalize(self.embed(backbone, features, guide).float(), dim=-1)
-        patches = unit.transpose(1, 2).unflatten(2, grid_hw)
-        foreground = self.foreground(features)
-        if not with_keys:
-            return DenseEmbeddings(patches, foreground=foreground)
-        keys = resize_tokens(projected_keys(backbone, features), features.grid_hw, grid_hw)
-        return DenseEmbeddings(patches, keys=keys, foreground=foreground)
+        keys = resize_tokens(projected_keys(backbone, features), features.grid_hw, grid_hw) if with_keys else None
+        return DenseEmbeddings(
+            patches=unit.transpose(1, 2).unflatten(2, grid_hw),
+            pooled=unit_pooled(features) if with_pooled else None,
+            keys=keys,
+            foreground=self.foreground(features),
+        )
+
+
+def unit_pooled(features: DenseFeatures) -> Tensor:
+    """The tower's own image embedding, unit rows ``(B, E)`` float32."""
+    return F.normalize(features[POOLED].float(), dim=-1)
 
 
 def resize_tokens(tokens: Tensor, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Tensor:
@@ -101,16 +111,6 @@ def projected_keys(backbone: DenseBackbone, features: DenseFeatures) -> Tensor:
 def block_taps(layer: int, affinity: Affinity) -> list[Tap]:
     """Taps of one block that an affinity over its values reads."""
     return [Tap(layer, point) for point in ("v", *affinity.needs)]
-
-
-def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
-    """``(B, n, a * d) -> (B, a, n, d)``."""
-    return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-
-
-def merge_heads(heads: Tensor) -> Tensor:
-    """``(B, a, n, d) -> (B, n, a * d)``."""
-    return heads.transpose(1, 2).flatten(2)
 
 
 def attend_block(

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from ovperc.affinity.base import Affinity, AttentionInputs
-from ovperc.backbones.base import DenseBackbone
+from ovperc.backbones.base import DenseBackbone, split_heads
 from ovperc.core.structures import DenseFeatures, GuideFeatures, Tap
-from ovperc.readout.base import Readout, resize_tokens, split_heads
+from ovperc.readout.base import Readout, resize_tokens
 from ovperc.registry import AFFINITIES, READOUTS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ovperc.backbones.base import DenseBackbone
+from ovperc.backbones.base import POOLED, DenseBackbone
 from ovperc.backbones.loading import ClipModel, load_clip
 from ovperc.core.atomic import atomic_write
+from ovperc.core.structures import Tap
 from ovperc.registry import DATASETS
-from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest, tower_pass
 from ovperc.tiling import normalize
 from ovperc.tiling.square import SquareTiler, resize_for_tower
 from ovperc.weights.reading import CheckpointError
@@ -48,6 +48,19 @@ class FeatureBatch:
     grid_hw: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class TrainingTaps:
+    """What is kept of a tower's pass.
+
+    Attributes:
+        patches: taps of patch tokens.
+        pooled: tap of the image embedding.
+    """
+
+    patches: tuple[Tap, ...]
+    pooled: Tap = POOLED
+
+
 @DATASETS.register_module()
 class AnomalyFeatures(Dataset):
     """Batches of cached features; item ``i`` is the ``i``-th batch of an endless sequence of shuffled epochs.
@@ -56,9 +69,10 @@ class AnomalyFeatures(Dataset):
         images: ``dict(set="visa", root=...)`` for the test images of a set of files, ``dict(type=NAME, ...)`` for a
             registered data set, or the set (``AnomalyImages``). Only images with a mask count.
         clip: ``dict(arch=..., weights=..., pos_embed=...)`` for ``load_clip``, or a loaded model.
-        request: fields of :class:`TowerRequest`; side taps are projected into the joint space, main taps are kept as
-            they are.
+        taps: patches that are kept, such as ``["-1.dual:6"]``; those of the dual path are projected into the joint
+            space and of unit length, others are kept as they are.
         size_px: side of the square that images are squashed to.
+        pooled: tap of the image embedding, ``-1.pooled`` or ``-1.pooled_bare``.
         batch_size: images of a batch.
         length: number of batches; None for one epoch.
         seed: of the order.
@@ -67,15 +81,16 @@ class AnomalyFeatures(Dataset):
 
     Raises:
         ValueError: no image has a mask, or a mask has another size than its image.
-        CheckpointError: ``cache_file`` belongs to other images, another tower or another request.
+        CheckpointError: ``cache_file`` belongs to other images, another tower or other taps.
     """
 
     def __init__(
         self,
         images: Any,
         clip: dict[str, Any] | ClipModel,
-        request: Mapping[str, Any],
+        taps: Sequence[str],
         size_px: int,
+        pooled: str = "-1.pooled",
         batch_size: int = 8,
         length: int | None = None,
         seed: int = 0,
@@ -84,11 +99,10 @@ class AnomalyFeatures(Dataset):
     ) -> None:
         images = _open(images) if isinstance(images, Mapping) else images
         clip = load_clip(**clip) if isinstance(clip, dict) else clip
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in request.items()}
-        self.request = TowerRequest(**fields)
+        wanted = TrainingTaps(tuple(map(Tap.parse, taps)), Tap.parse(pooled))
         self.batch_size, self.seed = batch_size, seed
-        table = _cached(images, clip, self.request, size_px, resize, cache_file)
-        self.patches = [torch.from_numpy(table[f"patches_{tap}"]) for tap in range(_taps(self.request))]
+        table = _cached(images, clip, wanted, size_px, resize, cache_file)
+        self.patches = [torch.from_numpy(table[f"patches_{tap}"]) for tap in range(len(taps))]
         self.pooled, self.masks = torch.from_numpy(table["pooled"]), torch.from_numpy(table["masks"])
         self.grid_hw = tuple(int(side) for side in table["grid_hw"])
         self.words = tuple(str(word) for word in table["words"])
@@ -128,29 +142,27 @@ def _open(images: Mapping[str, Any]) -> Any:
     return open_set(settings.pop("set"), **settings)
 
 
-def encode_for_training(backbone: DenseBackbone, images: Tensor, request: TowerRequest) -> tuple[list[Tensor], Tensor]:
+def encode_for_training(backbone: DenseBackbone, images: Tensor, taps: TrainingTaps) -> tuple[list[Tensor], Tensor]:
     """Patches of every tap and the image embedding, as a head's training reads them.
 
     Returns:
-        ``(B, n, D)`` per tap (side taps projected and of unit length), and ``(B, E)``.
+        ``(B, n, D)`` per tap (those of the dual path projected and of unit length), and ``(B, E)``.
     """
-    features: TowerFeatures = tower_pass(backbone, images, request)
-    side = [
-        torch.nn.functional.normalize(backbone.project(stream).float(), dim=-1) for stream in features.side.values()
+    features = backbone.forward_dense(images, [*taps.patches, taps.pooled])
+    streams = [features.patches(tap) for tap in taps.patches]
+    patches = [
+        torch.nn.functional.normalize(backbone.project(stream).float(), dim=-1) if tap.point == "dual" else stream
+        for tap, stream in zip(taps.patches, streams, strict=True)
     ]
-    return [*side, *features.main.values()], features.pooled
-
-
-def _taps(request: TowerRequest) -> int:
-    return len(request.side_taps) + len(request.main_taps)
+    return patches, features[taps.pooled]
 
 
 def _cached(
-    images: Any, clip: ClipModel, request: TowerRequest, size_px: int, resize: str, cache_file: str | Path | None
+    images: Any, clip: ClipModel, taps: TrainingTaps, size_px: int, resize: str, cache_file: str | Path | None
 ) -> Mapping[str, np.ndarray]:
     if cache_file is None:
-        return _encode_all(images, clip, request, size_px, resize)
-    key = _key(images, clip.backbone, request, size_px, resize)
+        return _encode_all(images, clip, taps, size_px, resize)
+    key = _key(images, clip.backbone, taps, size_px, resize)
     path = Path(cache_file).expanduser()
     if path.suffix != ".npz":
         raise ValueError(f"cache_file must end in .npz; got {str(path)!r}")
@@ -159,14 +171,16 @@ def _cached(
         if str(table["key"]) != key:
             raise CheckpointError(f"the features in {path} are of other images, weights or settings; delete the file")
         return table
-    table = _encode_all(images, clip, request, size_px, resize)
+    table = _encode_all(images, clip, taps, size_px, resize)
     with atomic_write(path) as (temporary,), temporary.open("wb") as file:
         np.savez(file, key=key, **table)
     return table
 
 
-def _key(images: Any, backbone: DenseBackbone, request: TowerRequest, size_px: int, resize: str) -> str:
-    digest = hashlib.blake2b(json.dumps([asdict(request), size_px, resize]).encode(), digest_size=16)
+def _key(images: Any, backbone: DenseBackbone, taps: TrainingTaps, size_px: int, resize: str) -> str:
+    digest = hashlib.blake2b(
+        json.dumps([[str(tap) for tap in (*taps.patches, taps.pooled)], size_px, resize]).encode(), digest_size=16
+    )
     for name, value in sorted(backbone.state_dict().items()):
         digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
     for index, record in enumerate(images.records):
@@ -176,12 +190,10 @@ def _key(images: Any, backbone: DenseBackbone, request: TowerRequest, size_px: i
     return digest.hexdigest()
 
 
-def _encode_all(
-    images: Any, clip: ClipModel, request: TowerRequest, size_px: int, resize: str
-) -> dict[str, np.ndarray]:
+def _encode_all(images: Any, clip: ClipModel, taps: TrainingTaps, size_px: int, resize: str) -> dict[str, np.ndarray]:
     backbone, preprocess = clip.backbone, clip.preprocess
     side = SquareTiler(size_px).resized_hw((size_px, size_px), backbone.stride_px)
-    parts: list[list[np.ndarray]] = [[] for _ in range(_taps(request) + 1)]
+    parts: list[list[np.ndarray]] = [[] for _ in range(len(taps.patches) + 1)]
     masks, words, pixels = [], [], []
     for index in range(len(images)):
         sample = images[index]
@@ -197,10 +209,10 @@ def _encode_all(
         masks.append(squash_mask(sample.mask, side))
         words.append(images.words[sample.record.category])
         if len(pixels) == _PASS or index == len(images) - 1:
-            _append(parts, backbone, pixels, request)
+            _append(parts, backbone, pixels, taps)
             pixels = []
     if pixels:
-        _append(parts, backbone, pixels, request)
+        _append(parts, backbone, pixels, taps)
     if not masks:
         raise ValueError("no image of the set has a mask; training needs some")
     arrays = [np.concatenate(part) for part in parts]
@@ -217,9 +229,9 @@ def _encode_all(
 
 @torch.no_grad()
 def _append(
-    parts: Sequence[list[np.ndarray]], backbone: DenseBackbone, pixels: Sequence[Tensor], request: TowerRequest
+    parts: Sequence[list[np.ndarray]], backbone: DenseBackbone, pixels: Sequence[Tensor], taps: TrainingTaps
 ) -> None:
-    patches, pooled = encode_for_training(backbone, torch.cat(list(pixels)), request)
+    patches, pooled = encode_for_training(backbone, torch.cat(list(pixels)), taps)
     for part, stream in zip(parts, patches, strict=False):
         part.append(stream.to(torch.float16).cpu().numpy())
     parts[-1].append(pooled.float().cpu().numpy())

@@ -8,8 +8,7 @@ from torch.testing import assert_close
 from benchmarks import all_cases
 from benchmarks.anomaly import two_path_forward, window_loop
 from helpers.tiny_models import IMAGE_PX, tiny_clip
-from ovperc.tasks.anomaly.tower_pass import TowerRequest, tower_pass
-from ovperc.tasks.anomaly.windows import encode_windows
+from ovperc.tasks.anomaly.windows import TOKENS, encode_windows
 
 
 @torch.inference_mode()
@@ -17,17 +16,19 @@ def test_plain_two_path_model_is_the_same_method():
     backbone = tiny_clip("vit").backbone
     pixels = torch.randn(1, 3, IMAGE_PX, IMAGE_PX, generator=torch.Generator().manual_seed(0))
     for blocks in (1, 3):
-        found = tower_pass(backbone, pixels, TowerRequest(side_blocks=blocks, side_taps=(-1,)))
+        tap = f"-1.dual:{blocks}"
+        found = backbone.forward_dense(pixels, [tap])[tap]
         plain = two_path_forward(backbone.tower, pixels, blocks)[:, 1:]
-        assert_close(backbone.project(found.side[2]), plain, atol=1e-4, rtol=1e-4)
+        assert_close(backbone.project(found), plain, atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
 def test_looped_windows_are_the_batched_ones():
     backbone = tiny_clip("vit").backbone
-    tokens, grid_hw, _ = backbone.embed(torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(0)))
-    found = encode_windows(backbone, tokens, grid_hw, None, (2,))[2]
-    assert_close(found, window_loop(backbone, tokens, grid_hw, 2), atol=1e-4, rtol=1e-4)
+    pixels = torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    features = backbone.forward_dense(pixels, [TOKENS])
+    found = encode_windows(backbone, features, (2,))[2]
+    assert_close(found, window_loop(backbone, features, 2), atol=1e-4, rtol=1e-4)
 
 
 def test_cases_are_listed():

@@ -14,23 +14,22 @@ from helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
 from ovperc.data.world.anomaly import WorldAnomaly
 from ovperc.tasks.anomaly.april_gan import LinearAdapters
 from ovperc.tasks.anomaly.learned_prompts import LearnedPrompts
-from ovperc.tasks.anomaly.tower_pass import TowerRequest, tower_pass
 from ovperc.training.anomaly_prompts import AnomalyAdapterTraining, AnomalyPromptTraining
 from ovperc.training.feature_cache import AnomalyFeatures, squash_mask
 from ovperc.training.losses.anomaly import dice_loss, focal_loss
 from ovperc.training.train import train
 from ovperc.weights.reading import CheckpointError
 
-SIDE = {"side_blocks": 2, "side_taps": (1, -1), "pooled": "bare"}
-MAIN = {"main_taps": (0, 2), "pooled": "stock"}
+SIDE = {"taps": ("1.dual:2", "-1.dual:2"), "pooled": "-1.pooled_bare"}
+MAIN = {"taps": ("0.out", "2.out")}
 
 
 def _images() -> WorldAnomaly:
     return WorldAnomaly("train", good=1, per_kind=1, size_px=48, categories=["sand", "star"])
 
 
-def _features(request=SIDE, **options) -> AnomalyFeatures:
-    return AnomalyFeatures(_images(), tiny_clip("vit"), request, size_px=48, batch_size=4, **options)
+def _features(taps=SIDE, **options) -> AnomalyFeatures:
+    return AnomalyFeatures(_images(), tiny_clip("vit"), size_px=48, batch_size=4, **taps, **options)
 
 
 def test_batches_hold_what_the_tower_says():
@@ -49,10 +48,10 @@ def test_batches_hold_what_the_tower_says():
         torch.tensor(value).view(3, 1, 1) for value in (tiny_clip().preprocess.mean, tiny_clip().preprocess.std)
     )
     with torch.no_grad():
-        found = tower_pass(tower, (pixels - mean) / std, TowerRequest(**SIDE))
-        unit = F.normalize(tower.project(found.side[2])[0], dim=-1)
+        found = tower.forward_dense((pixels - mean) / std, ["-1.dual:2", "-1.pooled_bare"])
+        unit = F.normalize(tower.project(found["-1.dual:2"])[0], dim=-1)
     assert_close(batch.patches[1][2].float(), unit, atol=1e-3, rtol=1e-3)
-    assert_close(batch.pooled[2], found.pooled[0], atol=1e-4, rtol=1e-4)
+    assert_close(batch.pooled[2], found["-1.pooled_bare"][0], atol=1e-4, rtol=1e-4)
 
 
 def test_cache_files_belong_to_their_images_and_settings(tmp_path):
@@ -80,7 +79,7 @@ def test_a_mask_of_another_size_than_its_image_is_refused():
             return type(sample)(sample.image, sample.mask[1:], sample.record)
 
     with pytest.raises(ValueError, match="must have one size"):
-        AnomalyFeatures(Odd("train", good=1, per_kind=0, size_px=48), tiny_clip("vit"), SIDE, size_px=48)
+        AnomalyFeatures(Odd("train", good=1, per_kind=0, size_px=48), tiny_clip("vit"), **SIDE, size_px=48)
 
 
 def test_prompt_losses_by_hand():

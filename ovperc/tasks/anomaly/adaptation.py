@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ovperc.tasks.anomaly.head import HEADS
 from ovperc.tasks.anomaly.state_texts import StateTexts
-from ovperc.tasks.anomaly.text_map import TextMapHead
-from ovperc.tasks.anomaly.tower_pass import Pooled
+from ovperc.tasks.anomaly.text_map import Pooled, TextMapHead
 
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 

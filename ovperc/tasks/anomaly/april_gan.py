@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ovperc.backbones.base import DenseBackbone
-from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadScores, margins, to_grid
+from ovperc.backbones.base import POOLED, DenseBackbone
+from ovperc.core.structures import Tap
+from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadFeatures, HeadScores, margins, to_grid
 from ovperc.tasks.anomaly.head_weights import head_weights_file
 from ovperc.tasks.anomaly.patch_bank import PatchBank, fill_banks
 from ovperc.tasks.anomaly.state_texts import StateTexts
-from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest
 from ovperc.weights.reading import CheckpointError, read_checkpoint
 
 _LAYER = re.compile(r"fc\.(\d+)\.(weight|bias)")
@@ -101,35 +101,38 @@ class AprilGanHead(AnomalyHead):
         self.adapters = adapters if isinstance(adapters, LinearAdapters) else LinearAdapters.from_file(adapters)
         if len(self.adapters.fc) != len(taps):
             raise ValueError(f"there are {len(self.adapters.fc)} adapters for {len(taps)} taps; set head.taps")
-        self.taps, self.scale = tuple(taps), scale
+        self.blocks, self.scale = tuple(taps), scale
         self.banks: tuple[PatchBank, ...] = ()
 
-    def request(self) -> TowerRequest:
-        """The main stream at the taps, and the image embedding."""
-        return TowerRequest(main_taps=self.taps, pooled="stock")
+    def taps(self) -> list[Tap]:
+        """The blocks' outputs and the image embedding."""
+        return [*(Tap(layer, "out") for layer in self.blocks), POOLED]
 
-    def fit(self, backbone: DenseBackbone, normal: Iterable[TowerFeatures]) -> AprilGanHead:
+    def fit(self, backbone: DenseBackbone, normal: Iterable[HeadFeatures]) -> AprilGanHead:
         """See :class:`AnomalyHead`; banks hold the tower's own tokens."""
         fitted = copy.copy(self)
-        fitted.banks = fill_banks(list(features.main.values()) for features in normal)
+        fitted.banks = fill_banks(map(self._streams, normal))
         fitted.combine = "mean"
         return fitted
 
-    def score(self, backbone: DenseBackbone, features: TowerFeatures, texts: StateTexts | None) -> HeadScores:
+    def score(self, backbone: DenseBackbone, features: HeadFeatures, texts: StateTexts | None) -> HeadScores:
         """See :class:`AnomalyHead`.
 
         Raises:
             ValueError: adapters of another tower.
         """
-        streams = list(features.main.values())
+        streams = self._streams(features)
         width, wanted = streams[0].shape[-1], self.adapters.fc[0].in_features
         if width != wanted:
             raise ValueError(f"the adapters read tokens {wanted} wide, the tower has {width}: other weights?")
         each = [margins(tokens, texts, 1 / self.scale) for tokens in self.adapters(streams)]
-        whole = margins(features.pooled, texts, 1 / self.scale).sigmoid()
+        whole = margins(features.dense[POOLED], texts, 1 / self.scale).sigmoid()
         if not self.banks:
             return HeadScores(torch.cat([to_grid(one, features.grid_hw) for one in each], dim=1), whole)
         memory = torch.stack([bank.distances(one) for bank, one in zip(self.banks, streams, strict=True)]).mean(dim=0)
         patches = torch.stack(each).sigmoid().mean(dim=0)
         image = 0.5 * (whole + memory.amax(dim=-1))
         return HeadScores(to_grid(0.5 * (patches + memory), features.grid_hw), image)
+
+    def _streams(self, features: HeadFeatures) -> list[Tensor]:
+        return [features.dense.patches(Tap(layer, "out")) for layer in self.blocks]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ovperc.backbones.base import DenseBackbone
+from ovperc.core.structures import DenseFeatures, Tap
 from ovperc.registry import PartRegistry
 from ovperc.tasks.anomaly.map_upsampler import Combine
 from ovperc.tasks.anomaly.state_texts import StateTexts
-from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest
 
 HEADS = PartRegistry(
     "anomaly head",
@@ -26,8 +26,29 @@ HEADS = PartRegistry(
 
 
 @dataclass(frozen=True)
+class HeadFeatures:
+    """What a head reads of a batch of tiles.
+
+    Attributes:
+        dense: taps of one pass of the tower.
+        windows: side in patches -> embeddings of all windows of that side, ``(B, (h - k + 1) * (w - k + 1), E)``, not
+            normalised, row-major; WinCLIP only.
+        views: embeddings of transformed copies of each tile, ``(B, 22, E)``, not normalised; AnoVL only.
+    """
+
+    dense: DenseFeatures
+    windows: Mapping[int, Tensor] = field(default_factory=dict)
+    views: Tensor | None = None
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Patch grid ``(h, w)``."""
+        return self.dense.grid_hw
+
+
+@dataclass(frozen=True)
 class HeadScores:
-    """What a head says of a batch of windows.
+    """Scores of a batch of tiles.
 
     Attributes:
         grid: ``(B, K, h, w)`` float32, higher is more anomalous; ``K > 1`` only where ``head.combine`` asks for it.
@@ -54,25 +75,37 @@ class AnomalyHead(nn.Module, ABC):
     bounded: bool = True
 
     @abstractmethod
-    def request(self) -> TowerRequest:
-        """What it reads of the tower."""
+    def taps(self) -> list[Tap]:
+        """What it reads of the tower's pass."""
+
+    def read(self, backbone: DenseBackbone, tiles: Tensor) -> HeadFeatures:
+        """Runs the tower once; heads that need further passes by definition add them here.
+
+        Args:
+            backbone: the tower.
+            tiles: ``(B, 3, H, W)`` normalised.
+
+        Raises:
+            ValueError: the tower has no such tap.
+        """
+        return HeadFeatures(backbone.forward_dense(tiles, self.taps()))
 
     @abstractmethod
-    def score(self, backbone: DenseBackbone, features: TowerFeatures, texts: StateTexts | None) -> HeadScores:
-        """Scores windows.
+    def score(self, backbone: DenseBackbone, features: HeadFeatures, texts: StateTexts | None) -> HeadScores:
+        """Scores tiles.
 
         Args:
             backbone: the tower that made the features, for its projection into the joint space.
-            features: what :meth:`request` asked for.
+            features: from :meth:`read`.
             texts: the object, flawless and damaged, where ``reads_text``.
         """
 
-    def fit(self, backbone: DenseBackbone, normal: Iterable[TowerFeatures]) -> AnomalyHead:
+    def fit(self, backbone: DenseBackbone, normal: Iterable[HeadFeatures]) -> AnomalyHead:
         """A copy of the head that remembers normal images; this one stays as it is.
 
         Args:
             backbone: the tower.
-            normal: features of the normal images' windows.
+            normal: features of the normal images' tiles.
 
         Raises:
             ValueError: the head learns nothing from normal images, or there are none.

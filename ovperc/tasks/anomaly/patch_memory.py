@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovperc.backbones.base import DenseBackbone
-from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadScores, to_grid
+from ovperc.core.structures import Tap
+from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadFeatures, HeadScores, to_grid
 from ovperc.tasks.anomaly.patch_bank import Metric, PatchBank, fill_banks
 from ovperc.tasks.anomaly.state_texts import StateTexts
-from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest
 
 
 @HEADS.register_module()
@@ -50,19 +50,19 @@ class PatchMemoryHead(AnomalyHead):
                 "patch memory needs at least one tap, an odd pool, peak_share in (0, 1] and keep of at least 1; got "
                 f"{tuple(taps)}, {pool}, {peak_share} and {keep}"
             )
-        self.taps, self.metric, self.neighbours, self.keep = tuple(taps), metric, neighbours, keep
+        self.blocks, self.metric, self.neighbours, self.keep = tuple(taps), metric, neighbours, keep
         self.pool, self.peak_share, self.half = pool, peak_share, half
         self.banks: tuple[PatchBank, ...] = ()
 
-    def request(self) -> TowerRequest:
-        """The main stream at the taps."""
-        return TowerRequest(main_taps=self.taps)
+    def taps(self) -> list[Tap]:
+        """The blocks' outputs."""
+        return [Tap(layer, "out") for layer in self.blocks]
 
-    def fit(self, backbone: DenseBackbone, normal: Iterable[TowerFeatures]) -> PatchMemoryHead:
+    def fit(self, backbone: DenseBackbone, normal: Iterable[HeadFeatures]) -> PatchMemoryHead:
         """See :class:`AnomalyHead`."""
         fitted = copy.copy(self)
         fitted.banks = fill_banks(
-            map(self._describe, normal),
+            map(self.describe, normal),
             metric=self.metric,
             neighbours=self.neighbours,
             keep=self.keep,
@@ -70,7 +70,7 @@ class PatchMemoryHead(AnomalyHead):
         )
         return fitted
 
-    def score(self, backbone: DenseBackbone, features: TowerFeatures, texts: StateTexts | None) -> HeadScores:
+    def score(self, backbone: DenseBackbone, features: HeadFeatures, texts: StateTexts | None) -> HeadScores:
         """See :class:`AnomalyHead`.
 
         Raises:
@@ -78,16 +78,17 @@ class PatchMemoryHead(AnomalyHead):
         """
         if not self.banks:
             raise ValueError("patch memory has seen no normal images; call fit(normal_images) first")
-        each = [bank.distances(tokens) for bank, tokens in zip(self.banks, self._describe(features), strict=True)]
+        each = [bank.distances(tokens) for bank, tokens in zip(self.banks, self.describe(features), strict=True)]
         distances = torch.stack(each).mean(dim=0)
         return HeadScores(to_grid(distances, features.grid_hw), peak_mean(distances, self.peak_share))
 
-    def _describe(self, features: TowerFeatures) -> list[Tensor]:
-        return [smooth_tokens(stream, features.grid_hw, self.pool) for stream in features.main.values()]
+    def describe(self, features: HeadFeatures) -> list[Tensor]:
+        """Patches that are compared, smoothed over their neighbours, ``(B, n, D)`` per tap."""
+        return [smooth_tokens(features.dense.patches(tap), features.grid_hw, self.pool) for tap in self.taps()]
 
     def extra_repr(self) -> str:
         """The settings, for printing."""
-        return f"taps={self.taps}, metric={self.metric!r}, neighbours={self.neighbours}, keep={self.keep}"
+        return f"taps={self.blocks}, metric={self.metric!r}, neighbours={self.neighbours}, keep={self.keep}"
 
 
 def smooth_tokens(tokens: Tensor, grid_hw: tuple[int, int], side: int) -> Tensor:

@@ -17,14 +17,13 @@ from ovperc.backbones.loading import Preprocess
 from ovperc.core.version import __version__
 from ovperc.io.images import expand_sources, is_several, read_image
 from ovperc.tasks.anomaly.calibration import Calibration
-from ovperc.tasks.anomaly.head import AnomalyHead, HeadScores
+from ovperc.tasks.anomaly.head import AnomalyHead, HeadFeatures, HeadScores
 from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.method import AnomalyMethod
 from ovperc.tasks.anomaly.prediction import AnomalyPrediction
 from ovperc.tasks.anomaly.regions import find_regions
 from ovperc.tasks.anomaly.score import AnomalyScore
 from ovperc.tasks.anomaly.state_texts import StateTexts, StateTextSource
-from ovperc.tasks.anomaly.tower_pass import TowerFeatures, tower_pass
 from ovperc.tasks.segmentation.predictor import PredictorInfo
 from ovperc.tiling import Geometry, Tiler, normalize
 from ovperc.tiling.splice import splice
@@ -256,8 +255,7 @@ class AnomalyPredictor:
     def _score_tiles(self, tiles: Tensor, texts: StateTexts | None) -> HeadScores:
         parts = []
         for part in tiles.split(self.max_tiles):
-            features = tower_pass(self.backbone, part, self.head.request())
-            parts.append(self.head.score(self.backbone, features, texts))
+            parts.append(self.head.score(self.backbone, self.head.read(self.backbone, part), texts))
         return HeadScores(torch.cat([part.grid for part in parts]), torch.cat([part.image for part in parts]))
 
     def _merge(self, grid: Tensor, image: Tensor, plan: Geometry) -> AnomalyScore:
@@ -277,11 +275,11 @@ class AnomalyPredictor:
         remembered = frozenset(_digest(image) for image in images)
         return dataclasses.replace(self, head=head, upsampler=upsampler, remembered=remembered)
 
-    def _normal_features(self, images: Sequence[np.ndarray]) -> Iterator[TowerFeatures]:
+    def _normal_features(self, images: Sequence[np.ndarray]) -> Iterator[HeadFeatures]:
         for image in images:
             for copy in (image, *(augmented(image, name) for name in self.method.augment)):
                 for part in self._tiles(copy, self._plan(copy)).split(self.max_tiles):
-                    yield tower_pass(self.backbone, part, self.head.request())
+                    yield self.head.read(self.backbone, part)
 
     def _normal_scores(self, images: Sequence[np.ndarray], object_name: str) -> tuple[list[float], list[float]]:
         scores = self.score(images, object_name)

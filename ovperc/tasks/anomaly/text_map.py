@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ovperc.backbones.base import DenseBackbone
-from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadScores, margins, to_grid
+from ovperc.backbones.base import POOLED, DenseBackbone
+from ovperc.core.naming import suggest
+from ovperc.core.structures import Tap
+from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadFeatures, HeadScores, margins, to_grid
 from ovperc.tasks.anomaly.state_texts import StateTexts
-from ovperc.tasks.anomaly.tower_pass import Pooled, TowerFeatures, TowerRequest
+from ovperc.tasks.anomaly.views import encode_views
+
+Pooled = Literal["stock", "bare"]
+_POOLED_TAPS: dict[str, Tap] = {"stock": POOLED, "bare": Tap(-1, "pooled_bare")}
 
 
 @HEADS.register_module()
@@ -18,10 +25,11 @@ class TextMapHead(AnomalyHead):
     """``softmax([f . t_n, f . t_a] / tau)_a = sigmoid(f . (t_a - t_n) / tau)`` of every patch, one product each.
 
     Args:
-        side_blocks: last blocks that take part in the value-value side stream; 0 reads the tower's own stream.
+        side_blocks: last blocks that take part in the dual path (the tap ``dual``); 0 reads the tower's own stream.
         taps: blocks after which patches are read; their probabilities are averaged.
         tau: temperature (0.07 in AnomalyCLIP, 1 in AnoVL, 0.01 in CLIP).
-        pooled: which image embedding scores the whole image, see :class:`TowerRequest`.
+        pooled: which image embedding scores the whole image: ``stock`` the tower's own (the tap ``pooled``), ``bare``
+            without the closing norm (``pooled_bare``).
         peak: share of the image score that comes from the highest patch instead; 0 in all published methods.
         views: score the image as the mean over 22 turned, shifted and grey copies (AnoVL).
     """
@@ -40,41 +48,43 @@ class TextMapHead(AnomalyHead):
             raise ValueError(
                 f"tau must be positive, peak in 0..1 and taps name at least one block; got {tau}, {peak} and {taps}"
             )
-        self.side_blocks = side_blocks
-        self.taps = tuple(taps)
+        if pooled not in _POOLED_TAPS:
+            raise ValueError(f"unknown pooled {pooled!r}; {suggest(str(pooled), _POOLED_TAPS)}")
+        point = ("dual", side_blocks) if side_blocks else ("out",)
+        self.patches = tuple(Tap(layer, *point) for layer in taps)
         self.tau = tau
-        self.pooled: Pooled = pooled
+        self.pooled = _POOLED_TAPS[pooled]
         self.peak = peak
-        self.views = views
+        self.views = views and peak < 1
 
-    def request(self) -> TowerRequest:
-        """Side or main stream at the taps, and the image embedding."""
-        views = self.views and self.peak < 1
-        pooled = self.pooled if self.peak < 1 and not views else "none"
-        if self.side_blocks:
-            return TowerRequest(side_blocks=self.side_blocks, side_taps=self.taps, pooled=pooled, views=views)
-        return TowerRequest(main_taps=self.taps, pooled=pooled, views=views)
+    def taps(self) -> list[Tap]:
+        """Patches, and the image embedding where it is scored."""
+        return [*self.patches, *([self.pooled] if self.peak < 1 and not self.views else [])]
 
-    def tokens(self, backbone: DenseBackbone, features: TowerFeatures) -> list[Tensor]:
+    def read(self, backbone: DenseBackbone, tiles: Tensor) -> HeadFeatures:
+        """One pass, and one more for each of AnoVL's views, which are images of their own by definition."""
+        features = super().read(backbone, tiles)
+        return replace(features, views=encode_views(backbone, tiles)) if self.views else features
+
+    def tokens(self, backbone: DenseBackbone, features: HeadFeatures) -> list[Tensor]:
         """Patches of every tap in the joint space, ``(B, n, E)`` each, not normalised."""
-        streams = features.side if self.side_blocks else features.main
-        return [backbone.project(stream) for stream in streams.values()]
+        return [backbone.project(features.dense.patches(tap)) for tap in self.patches]
 
     def probabilities(self, tokens: Tensor, texts: StateTexts) -> Tensor:
         """Of "damaged", ``(B, n, E) -> (B, n)`` float32."""
         return margins(tokens, texts, self.tau).sigmoid()
 
-    def score(self, backbone: DenseBackbone, features: TowerFeatures, texts: StateTexts | None) -> HeadScores:
+    def score(self, backbone: DenseBackbone, features: HeadFeatures, texts: StateTexts | None) -> HeadScores:
         """See :class:`AnomalyHead`; all in 0..1."""
         each = [self.probabilities(tokens, texts) for tokens in self.tokens(backbone, features)]
         patches = torch.stack(each).mean(dim=0)
         image = patches.amax(dim=-1) if self.peak else 0.0
         if self.peak < 1:
-            looks = features.pooled[:, None] if features.views is None else features.views
+            looks = features.views if self.views else features.dense[self.pooled][:, None]
             whole = margins(looks, texts, self.tau).sigmoid().mean(dim=1)
             image = self.peak * image + (1 - self.peak) * whole
         return HeadScores(to_grid(patches, features.grid_hw), image)
 
     def extra_repr(self) -> str:
         """The settings, for printing."""
-        return f"side_blocks={self.side_blocks}, taps={self.taps}, tau={self.tau}, pooled={self.pooled!r}"
+        return f"patches={[str(tap) for tap in self.patches]}, tau={self.tau}, pooled={self.pooled.point!r}"

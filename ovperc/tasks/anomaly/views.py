@@ -37,5 +37,8 @@ def image_views(images: Tensor) -> Tensor:
 
 
 def encode_views(backbone: DenseBackbone, images: Tensor) -> Tensor:
-    """The tower's embedding of every view, ``(B, 22, E)``, not normalised; one view of all images at a time."""
+    """The tower's embedding of every view, ``(B, 22, E)``, not normalised; one view of all images at a time.
+
+    Views are images of their own: AnoVL asks for one pass of the tower for each, by definition.
+    """
     return torch.stack([backbone.encode_pooled(view) for view in image_views(images)], dim=1)

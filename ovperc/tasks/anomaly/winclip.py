@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ovperc.backbones.base import DenseBackbone
-from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadScores, margins, to_grid
+from ovperc.backbones.base import POOLED, DenseBackbone
+from ovperc.core.structures import Tap
+from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadFeatures, HeadScores, margins, to_grid
 from ovperc.tasks.anomaly.patch_bank import PatchBank, fill_banks
 from ovperc.tasks.anomaly.state_texts import StateTexts
-from ovperc.tasks.anomaly.tower_pass import TowerFeatures, TowerRequest
-from ovperc.tasks.anomaly.windows import harmonic_aggregate, harmonic_mean
+from ovperc.tasks.anomaly.windows import TOKENS, encode_windows, harmonic_aggregate, harmonic_mean
 
 
 @HEADS.register_module()
@@ -35,22 +36,27 @@ class WinClipHead(AnomalyHead):
         super().__init__()
         if tau <= 0:
             raise ValueError(f"tau must be positive; got {tau}")
-        self.sides, self.tau, self.tap = tuple(sides), tau, tap
+        self.sides, self.tau, self.patches = tuple(sides), tau, Tap(tap, "out")
         self.banks: tuple[PatchBank, ...] = ()
 
-    def request(self) -> TowerRequest:
-        """Image embedding, windows and, once fitted, patches; what :meth:`fit` reads is always there."""
-        return TowerRequest(main_taps=(self.tap,), pooled="stock", windows=self.sides)
+    def taps(self) -> list[Tap]:
+        """Patches, the image embedding, and the embedded patches that windows are cut from."""
+        return [TOKENS, self.patches, POOLED]
 
-    def fit(self, backbone: DenseBackbone, normal: Iterable[TowerFeatures]) -> WinClipHead:
+    def read(self, backbone: DenseBackbone, tiles: Tensor) -> HeadFeatures:
+        """One pass for the image; windows are images of their own by definition, and pass through the blocks too."""
+        features = super().read(backbone, tiles)
+        return replace(features, windows=encode_windows(backbone, features.dense, self.sides))
+
+    def fit(self, backbone: DenseBackbone, normal: Iterable[HeadFeatures]) -> WinClipHead:
         """See :class:`AnomalyHead`."""
         fitted = copy.copy(self)
         fitted.banks = fill_banks(map(self._described, normal))
         return fitted
 
-    def score(self, backbone: DenseBackbone, features: TowerFeatures, texts: StateTexts | None) -> HeadScores:
+    def score(self, backbone: DenseBackbone, features: HeadFeatures, texts: StateTexts | None) -> HeadScores:
         """See :class:`AnomalyHead`; all in 0..1."""
-        whole = margins(features.pooled, texts, self.tau).sigmoid()
+        whole = margins(features.dense[POOLED], texts, self.tau).sigmoid()
         height, width = features.grid_hw
         planes = [whole[:, None].expand(-1, height * width)]
         for side in self.sides:
@@ -63,15 +69,15 @@ class WinClipHead(AnomalyHead):
         image = 0.5 * (whole + reference.amax(dim=-1))
         return HeadScores(to_grid(0.5 * (patches + reference), features.grid_hw), image)
 
-    def _reference(self, features: TowerFeatures) -> Tensor:
+    def _reference(self, features: HeadFeatures) -> Tensor:
         """``M_ref``, ``(B, n)``."""
         found = [0.5 * bank.distances(part) for bank, part in zip(self.banks, self._described(features), strict=True)]
         for index, side in enumerate(self.sides, start=1):
             found[index] = harmonic_aggregate(found[index], features.grid_hw, side)
         return torch.stack(found).mean(dim=0)
 
-    def _described(self, features: TowerFeatures) -> list[Tensor]:
-        return [next(iter(features.main.values())), *(features.windows[side] for side in self.sides)]
+    def _described(self, features: HeadFeatures) -> list[Tensor]:
+        return [features.dense.patches(self.patches), *(features.windows[side] for side in self.sides)]
 
     def extra_repr(self) -> str:
         """The settings, for printing."""

@@ -8,8 +8,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.token_tower import TokenTower
+from ovperc.core.structures import DenseFeatures, Tap
 
+TOKENS = Tap(0, "in")
+"""What windows are cut from: embedded patches, each with the position of its place in the image."""
 _TOKENS_PER_PASS = 65536
 _LEAST = torch.finfo(torch.float32).tiny * 2**20
 """Scores below it count as it, so that their inverses and sums of them stay finite."""
@@ -31,45 +35,37 @@ def window_index(grid_hw: tuple[int, int], side: int) -> Tensor:
     return places.unfold(0, side, 1).unfold(1, side, 1).reshape(-1, side * side)
 
 
-def encode_windows(
-    backbone: TokenTower, tokens: Tensor, grid_hw: tuple[int, int], positions: object, sides: Sequence[int]
-) -> dict[int, Tensor]:
+def encode_windows(backbone: DenseBackbone, features: DenseFeatures, sides: Sequence[int]) -> dict[int, Tensor]:
     """The tower's image embedding of every window, made of its prefix tokens and the window's patches only.
 
-    Every patch keeps the position of its place in the image. Windows of one side have equal length and are one
-    batch.
+    Every window walks through all blocks, an extra pass that WinCLIP asks for by definition. Patches are embedded once,
+    for the image and all windows. Windows of one side have equal length and are one batch.
 
     Args:
-        backbone: the tower.
-        tokens: ``(B, p + n, D)`` entering its first block.
-        grid_hw: patch grid.
-        positions: rotary tables of the tower; must be None.
+        backbone: a transformer tower with a position table.
+        features: its taps, with :data:`TOKENS`.
         sides: window sides in patches.
 
     Returns:
         side -> ``(B, windows, E)``, not normalised.
 
     Raises:
-        ValueError: a tower with rotary positions or without an image embedding, or too small a grid.
+        ValueError: a tower without tokens or with positions inside its blocks, or too small a grid.
     """
-    if positions is not None or not hasattr(backbone, "pool"):
-        raise ValueError(
-            f"windows need a tower with a position table and an image embedding; {type(backbone).__name__} with these "
-            "weights has none: use a CLIP ViT"
-        )
-    prefix = backbone.num_prefix
+    if not isinstance(backbone, TokenTower):
+        raise ValueError(f"windows need a transformer tower; got {type(backbone).__name__}: use other weights")
+    tokens, patches = features[TOKENS], features.patches(TOKENS)
+    prefix = features.num_prefix
     found = {}
     for side in sides:
-        index = window_index(grid_hw, side).to(tokens.device)
+        index = window_index(features.grid_hw, side).to(tokens.device)
         pieces = []
         step = max(1, _TOKENS_PER_PASS // (len(tokens) * (prefix + side * side)))
         for places in index.split(step):
-            windows = tokens[:, prefix:][:, places]  # (B, windows, k * k, D)
+            windows = patches[:, places]  # (B, windows, k * k, D)
             head = tokens[:, None, :prefix].expand(-1, len(places), -1, -1)
             batch = torch.cat([head, windows], dim=2).flatten(0, 1)
-            for layer in range(backbone.depth):
-                batch = backbone.view(layer).run(batch)
-            pieces.append(backbone.pool(batch).unflatten(0, (len(tokens), len(places))))
+            pieces.append(backbone.encode_tokens(batch, (side, side)).unflatten(0, (len(tokens), len(places))))
         found[side] = torch.cat(pieces, dim=1)
     return found
 

@@ -215,13 +215,10 @@ class DenseSegmenter:
     def _embed(self, tiles: Tensor, guide: GuideFeatures | None = None) -> DenseEmbeddings:
         """Embeddings of one forward pass of windows ``(T, 3, th, tw)``."""
         backbone = self.clip.backbone
-        with_keys = self.logit_rule is not None and self.logit_rule.needs_keys
-        features = backbone.forward_dense(tiles, self.readout.taps(backbone, with_keys=with_keys))
-        embeddings = self.readout(backbone, features, guide, with_keys=with_keys)
-        if self.logit_rule is None or not self.logit_rule.needs_pooled:
-            return embeddings
-        pooled = F.normalize(backbone.encode_pooled(tiles).float(), dim=-1)
-        return dataclasses.replace(embeddings, pooled=pooled)
+        rule = self.logit_rule
+        wanted = {} if rule is None else {"with_keys": rule.needs_keys, "with_pooled": rule.needs_pooled}
+        features = backbone.forward_dense(tiles, self.readout.taps(backbone, **wanted))
+        return self.readout(backbone, features, guide, **wanted)
 
     def _pack(self, windows: _Windows, embeddings: DenseEmbeddings, image: np.ndarray) -> ImageEmbeddings:
         stitcher = Stitcher(windows.geometry, embeddings.grid_hw, embeddings.patches.device)

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ovperc.affinity.sam_correlation import SamCorrelation
 from ovperc.core.structures import DenseEmbeddings
-from ovperc.readout.base import Readout
+from ovperc.readout.base import Readout, unit_pooled
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
 from ovperc.tiling.splice import as_one_window, splice
 
@@ -48,11 +47,13 @@ class SplicedSegmenter(DenseSegmenter):
 
     def _encode_one(self, image: np.ndarray) -> ImageEmbeddings:
         windows, backbone = self._cut(image), self.clip.backbone
-        taps, tokens, grid_hw = self.readout.taps(backbone), [], (0, 0)
+        with_pooled = self.logit_rule is not None and self.logit_rule.needs_pooled
+        taps, tokens, pooled, grid_hw = self.readout.taps(backbone, with_pooled=with_pooled), [], [], (0, 0)
         described = self._describe(windows.tiles, [len(windows.tiles)])
         for part, guide in zip(windows.tiles.split(self.max_tiles), described, strict=True):
             features = backbone.forward_dense(part, taps)
             tokens.append(self.readout.tokens(backbone, features, guide))
+            pooled += [unit_pooled(features)] if with_pooled else []
             grid_hw = self.readout.output_grid(features, guide)
         canvas = splice(torch.cat(tokens), grid_hw, windows.geometry, backbone.stride_px)
         if self.aggregator is not None:
@@ -61,11 +62,5 @@ class SplicedSegmenter(DenseSegmenter):
         unit = F.normalize(embedded.float(), dim=-1)
         patches = unit.transpose(1, 2).unflatten(2, canvas.shape[1:])
         whole = dataclasses.replace(windows, geometry=as_one_window(windows.geometry))
-        return self._pack(whole, DenseEmbeddings(patches, pooled=self._pooled(windows.tiles)), image)
-
-    def _pooled(self, tiles: Tensor) -> Tensor | None:
-        """Pooled embeddings of all windows, ``(T, E)``, where the score rule reads them."""
-        if self.logit_rule is None or not self.logit_rule.needs_pooled:
-            return None
-        parts = [self.clip.backbone.encode_pooled(part) for part in tiles.split(self.max_tiles)]
-        return F.normalize(torch.cat(parts).float(), dim=-1)
+        embeddings = DenseEmbeddings(patches, pooled=torch.cat(pooled) if with_pooled else None)
+        return self._pack(whole, embeddings, image)

@@ -13,7 +13,6 @@ from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.patch_memory import PatchMemoryHead
 from ovperc.tasks.anomaly.state_texts import StateTexts
 from ovperc.tasks.anomaly.text_map import TextMapHead
-from ovperc.tasks.anomaly.tower_pass import tower_pass
 from ovperc.tasks.anomaly.views import NUM_VIEWS, image_views
 from ovperc.tasks.anomaly.winclip import WinClipHead
 from ovperc.weights.reading import CheckpointError
@@ -38,24 +37,25 @@ def _softmax(tokens: torch.Tensor, texts: StateTexts, tau: float) -> torch.Tenso
 def test_two_class_softmax_is_the_sigmoid_of_one_product(side_blocks, taps):
     tower, texts = tiny_clip("vit").backbone, _texts()
     head = TextMapHead(side_blocks, taps, tau=0.07, pooled="bare")
-    features = tower_pass(tower, _images(), head.request())
+    features = head.read(tower, _images())
     found = head.score(tower, features, texts)
-    streams = features.side if side_blocks else features.main
-    wanted = torch.stack([_softmax(tower.project(stream), texts, 0.07) for stream in streams.values()]).mean(0)
+    point = f"dual:{side_blocks}" if side_blocks else "out"
+    streams = [features.dense.patches(f"{tap}.{point}") for tap in taps]
+    wanted = torch.stack([_softmax(tower.project(stream), texts, 0.07) for stream in streams]).mean(0)
     assert_close(found.grid[:, 0].flatten(1), wanted, atol=1e-5, rtol=1e-4)
-    assert_close(found.image, _softmax(features.pooled, texts, 0.07), atol=1e-5, rtol=1e-4)
+    assert_close(found.image, _softmax(features.dense["-1.pooled_bare"], texts, 0.07), atol=1e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
 def test_image_scores_of_peaks_and_of_views():
     tower, texts, images = tiny_clip("vit").backbone, _texts(), _images()
     peak = TextMapHead(peak=1.0)
-    features = tower_pass(tower, images, peak.request())
-    assert features.pooled is None
+    features = peak.read(tower, images)
+    assert [str(tap) for tap in features.dense.taps] == ["2.out"]
     found = peak.score(tower, features, texts)
     assert_close(found.image, found.grid.flatten(1).amax(1))
     views = TextMapHead(views=True)
-    features = tower_pass(tower, images, views.request())
+    features = views.read(tower, images)
     each = [_softmax(tower.encode_pooled(view), texts, 0.07) for view in image_views(images)]
     assert len(each) == NUM_VIEWS == 22
     assert_close(views.score(tower, features, texts).image, torch.stack(each).mean(0), atol=1e-5, rtol=1e-4)
@@ -75,9 +75,9 @@ def test_views_are_exact_where_they_can_be():
 def test_winclip_without_and_with_normal_images():
     tower, texts = tiny_clip("vit").backbone, _texts()
     head = WinClipHead()
-    features = tower_pass(tower, _images(), head.request())
+    features = head.read(tower, _images())
     height, width = features.grid_hw
-    whole = _softmax(features.pooled, texts, 0.07)
+    whole = _softmax(features.dense["-1.pooled"], texts, 0.07)
 
     def spread(scores: torch.Tensor, side: int) -> torch.Tensor:
         plane = torch.zeros(height, width)
@@ -101,14 +101,14 @@ def test_winclip_without_and_with_normal_images():
         assert_close(found.grid[image, 0], zero_shot[-1], atol=1e-5, rtol=1e-4)
     assert_close(found.image, whole)
 
-    normal = tower_pass(tower, _images(3, seed=7), head.request())
+    normal = head.read(tower, _images(3, seed=7))
     fitted = head.fit(tower, [normal])
     assert head.banks == () and len(fitted.banks) == 3
     few = fitted.score(tower, features, texts)
     for image in range(2):
         parts = []
         for side, own, others in (
-            (1, features.main[2][image], normal.main[2]),
+            (1, features.dense.patches("2.out")[image], normal.dense.patches("2.out")),
             *((k, features.windows[k][image], normal.windows[k]) for k in (2, 3)),
         ):
             cosines = F.normalize(own, dim=-1) @ F.normalize(others.flatten(0, 1), dim=-1).T
@@ -128,18 +128,18 @@ def _adapters() -> LinearAdapters:
 def test_april_gan_upsamples_logits_before_the_softmax():
     tower, texts = tiny_clip("vit").backbone, _texts()
     head = AprilGanHead(_adapters(), taps=(2, 0), scale=10.0)
-    features = tower_pass(tower, _images(), head.request())
+    features = head.read(tower, _images())
     found = head.score(tower, features, texts)
     both = torch.stack([texts.normal, texts.abnormal], dim=1)
     maps = []
     for layer, block in zip(head.adapters.fc, (2, 0), strict=True):
-        tokens = F.normalize(layer(features.main[block]), dim=-1)
+        tokens = F.normalize(layer(features.dense.patches(f"{block}.out")), dim=-1)
         logits = (10.0 * tokens @ both).transpose(1, 2).unflatten(2, features.grid_hw)
         logits = F.interpolate(logits, (40, 48), mode="bilinear", align_corners=True)
         maps.append(logits.softmax(dim=1)[:, 1])
     upsampler = MapUpsampler(8, 0.0, align_corners=True, combine=head.combine)
     assert_close(upsampler.render_batch(found.grid, (40, 48)), sum(maps) / 2, atol=1e-4, rtol=1e-4)
-    assert_close(found.image, _softmax(features.pooled, texts, 0.1), atol=1e-5, rtol=1e-4)
+    assert_close(found.image, _softmax(features.dense["-1.pooled"], texts, 0.1), atol=1e-5, rtol=1e-4)
     fitted = head.fit(tower, [features])
     assert (head.combine, fitted.combine) == ("sigmoid_mean", "mean")
     seen = fitted.score(tower, features, texts)
@@ -161,7 +161,7 @@ def test_adapter_files(tmp_path):
     tower = tiny_clip("vit-coca").backbone
     wide = AprilGanHead(LinearAdapters(WIDTH + 1, EMBED_DIM, 1), taps=(0,))
     with pytest.raises(ValueError, match="other weights"):
-        wide.score(tower, tower_pass(tower, _images(), wide.request()), _texts())
+        wide.score(tower, wide.read(tower, _images()), _texts())
 
 
 @torch.inference_mode()
@@ -172,13 +172,13 @@ def test_patch_memory_on_any_tower(kind):
     images = torch.randn(3, 3, *size, generator=torch.Generator().manual_seed(0))
     head = PatchMemoryHead(taps=(-1, 0), peak_share=0.2)
     with pytest.raises(ValueError, match="call fit"):
-        head.score(tower, tower_pass(tower, images, head.request()), None)
-    fitted = head.fit(tower, [tower_pass(tower, images[:2], head.request())])
-    features = tower_pass(tower, images[2:], head.request())
+        head.score(tower, head.read(tower, images), None)
+    fitted = head.fit(tower, [head.read(tower, images[:2])])
+    features = head.read(tower, images[2:])
     wanted = []
     for tap in (tower.depth - 1, 0):
-        bank = F.normalize(tower_pass(tower, images[:2], head.request()).main[tap].flatten(0, 1), dim=-1)
-        own = F.normalize(features.main[tap][0], dim=-1)
+        bank = F.normalize(head.read(tower, images[:2]).dense.patches(f"{tap}.out").flatten(0, 1), dim=-1)
+        own = F.normalize(features.dense.patches(f"{tap}.out")[0], dim=-1)
         wanted.append(1 - (own @ bank.T).amax(1))
     found = fitted.score(tower, features, None)
     mean = torch.stack(wanted).mean(0)
@@ -192,5 +192,7 @@ def test_heads_without_memory_say_so():
         TextMapHead().fit(tiny_clip("vit").backbone, [])
     with pytest.raises(ValueError, match="tau"):
         TextMapHead(tau=0.0)
+    with pytest.raises(ValueError, match="stock"):
+        TextMapHead(pooled="stok")
     with pytest.raises(ValueError, match="odd pool"):
         PatchMemoryHead(pool=2)

@@ -8,8 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from helpers.tiny_models import tiny_clip
-from ovperc.tasks.anomaly.tower_pass import TowerRequest, tower_pass
-from ovperc.tasks.anomaly.windows import harmonic_aggregate, harmonic_mean, window_index
+from ovperc.tasks.anomaly.windows import TOKENS, encode_windows, harmonic_aggregate, harmonic_mean, window_index
 
 
 @torch.inference_mode()
@@ -27,10 +26,10 @@ def test_windows_equal_a_loop(kind):
             hidden = torch.cat([tokens[:, :prefix], window], dim=1)
             for layer in range(tower.depth):
                 hidden = tower.view(layer).run(hidden)
-            wanted.append(tower.pool(hidden))
-    found = tower_pass(tower, images, TowerRequest(windows=(2, 3)))
-    assert_close(found.windows[2], torch.stack(wanted, dim=1), atol=1e-4, rtol=1e-4)
-    assert found.windows[3].shape[1] == (height - 2) * (width - 2)
+            wanted.append(tower.pool(hidden, (2, 2)))
+    found = encode_windows(tower, tower.forward_dense(images, [TOKENS]), (2, 3))
+    assert_close(found[2], torch.stack(wanted, dim=1), atol=1e-4, rtol=1e-4)
+    assert found[3].shape[1] == (height - 2) * (width - 2)
 
 
 def test_harmonic_mean_over_covering_windows():
@@ -55,5 +54,8 @@ def test_index_and_small_grids():
     assert window_index((2, 3), 2).tolist() == [[0, 1, 3, 4], [1, 2, 4, 5]]
     with pytest.raises(ValueError, match="does not fit a grid"):
         window_index((2, 3), 3)
-    with pytest.raises(ValueError, match="position table"):
-        tower_pass(tiny_clip("eva").backbone, torch.randn(1, 3, 48, 48), TowerRequest(windows=(2,)))
+    for kind, side, message in (("eva", 48, "position table"), ("resnet", 96, "transformer tower")):
+        tower = tiny_clip(kind).backbone
+        features = tower.forward_dense(torch.randn(1, 3, side, side), [TOKENS])
+        with pytest.raises(ValueError, match=message):
+            encode_windows(tower, features, (2,))
