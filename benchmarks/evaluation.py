@@ -134,8 +134,8 @@ class _TimedSegmenter:
 def loop_overhead(options: Options) -> Iterator[Measurement]:
     """What the evaluation loop adds to model time and image decoding, ViT-B/16, CPU seconds of one process."""
     from benchmarks.foundation import _segmenter
-    from ovperc.data.benchmarks import Benchmark
-    from ovperc.data.segmentation import SegmentationDataset
+    from ovperc.data.segmentation.benchmark import SegmentationBenchmark
+    from ovperc.data.segmentation.dataset import SegmentationDataset
     from ovperc.evaluation.eval_loop import run_eval_loop
     from ovperc.training.compat import prepare_mmengine, prepare_mmseg
 
@@ -144,7 +144,7 @@ def loop_overhead(options: Options) -> Iterator[Measurement]:
     inner = _segmenter("maskclip", options)
     bank = random_bank(METRIC_CLASSES, inner.clip.backbone.embed_dim, inner.clip.fingerprint).to(options.device)
     inner.segment(inner.encode(random_image(LOOP_HW)), bank)
-    row = Benchmark("timed", "noise", "unused:unused")
+    row = SegmentationBenchmark("timed", "noise", list)
     with tempfile.TemporaryDirectory() as folder:
         source = _TimedFiles(Path(folder), LOOP_IMAGES, METRIC_CLASSES)
         segmenter = _TimedSegmenter(inner)
@@ -197,15 +197,15 @@ class _Constant:
 
 def many_images_call(count: int) -> Callable[[], object]:
     """Prepares an evaluation of ``count`` generated images; the call that is returned runs it."""
-    from ovperc.data.benchmarks import Benchmark
-    from ovperc.data.segmentation import SegmentationDataset
+    from ovperc.data.segmentation.benchmark import SegmentationBenchmark
+    from ovperc.data.segmentation.dataset import SegmentationDataset
     from ovperc.evaluation.eval_loop import EvalOptions, run_eval_loop
     from ovperc.training.compat import prepare_mmengine
 
     prepare_mmengine()
     torch.set_num_threads(1)
     bank = random_bank(METRIC_CLASSES, 8, "none")
-    dataset, row = SegmentationDataset(_Noise(count)), Benchmark("noise", "noise", "unused:unused")
+    dataset, row = SegmentationDataset(_Noise(count)), SegmentationBenchmark("noise", "noise", list)
 
     def call() -> object:
         with tempfile.TemporaryDirectory() as folder:
@@ -240,13 +240,13 @@ class _SlowNoise(_Noise):
 
 def loading_overlap(options: Options) -> Iterator[Measurement]:
     """Time of a run with two loading processes over that with none; 30 ms to load, 30 ms to segment each image."""
-    from ovperc.data.benchmarks import Benchmark
-    from ovperc.data.segmentation import SegmentationDataset
+    from ovperc.data.segmentation.benchmark import SegmentationBenchmark
+    from ovperc.data.segmentation.dataset import SegmentationDataset
     from ovperc.evaluation.eval_loop import EvalOptions, run_eval_loop
     from ovperc.training.compat import prepare_mmengine
 
     prepare_mmengine()
-    bank, row = random_bank(METRIC_CLASSES, 8, "none"), Benchmark("noise", "noise", "unused:unused")
+    bank, row = random_bank(METRIC_CLASSES, 8, "none"), SegmentationBenchmark("noise", "noise", list)
 
     def run(workers: int) -> None:
         with tempfile.TemporaryDirectory() as folder:

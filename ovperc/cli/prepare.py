@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ovperc.cli.exits import ExitCode, UsageError, complain
 from ovperc.cli.options import add_quiet_option
+
+if TYPE_CHECKING:
+    from ovperc.data.anomaly.files import AnomalyFiles
+    from ovperc.data.benchmark import Benchmark
+    from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 
 DESCRIPTION = "Check a benchmark's download, convert what needs converting, verify counts and hashes."
 EXAMPLES = """examples:
@@ -45,13 +51,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _one(name: str, arguments: argparse.Namespace) -> bool:
-    if name.replace("_", "-") == "world-anomaly":
-        return _write_world_anomaly(name, arguments.out)
-    from ovperc.data.anomaly.sets import ANOMALY_SETS
+    from ovperc.data.benchmarks import get_benchmark
+    from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 
-    if name.replace("-", "_") in ANOMALY_SETS:
-        return _check_anomaly(name.replace("-", "_"), arguments)
-    return _prepare(name, arguments)
+    try:
+        row = get_benchmark(name)
+        if row.name == "world-anomaly":
+            return _write_world_anomaly(name, arguments.out)
+        if row.source is None:
+            raise ValueError("it is generated and needs no preparation")
+        if isinstance(row, SegmentationBenchmark):
+            return _prepare(name, row, arguments)
+        return _open(name, row, arguments)
+    except ValueError as error:
+        complain(f"{name}: {error}")
+        return False
 
 
 def _write_world_anomaly(name: str, out: str | None) -> bool:
@@ -64,74 +78,69 @@ def _write_world_anomaly(name: str, out: str | None) -> bool:
     return True
 
 
-def _check_anomaly(name: str, arguments: argparse.Namespace) -> bool:
-    """Anomaly sets are read as they are packed; says what was found."""
-    from ovperc.data.anomaly.sets import get_anomaly_set, open_set
-
+def _open(name: str, row: Benchmark, arguments: argparse.Namespace) -> bool:
+    """Sets that are read as they are packed: says what was found."""
     try:
-        found = open_set(name, root=arguments.root)
-        if arguments.read_all:
-            for index in range(len(found)):
-                _ = found[index]
+        found = row.images(root=arguments.root)
     except ValueError as error:
         complain(f"{name}: {error}")
-        source = get_anomaly_set(name).source
-        if source:
-            complain(f"{name}: comes from {source}")
+        if row.source.homepage:
+            complain(f"{name}: comes from {row.source.homepage}")
         return False
+    if arguments.read_all:
+        for index in range(len(found)):
+            _ = found[index]
+    if row.task == "anomaly":
+        _print_categories(name, found)
+    print(f"{name}: ready, {len(found)} images")
+    return True
+
+
+def _print_categories(name: str, found: AnomalyFiles) -> None:
     for category in found.categories:
         kinds = [record.kind for record in found.records if record.category == category]
         anomalous = len(kinds) - kinds.count("good")
         print(f"{name}: {category}: {found.num_normal(category)} training, {len(kinds) - anomalous} normal, "
               f"{anomalous} anomalous of {len(set(kinds) - {'good'})} kinds")  # fmt: skip
-    print(f"{name}: ready ({found.root})")
-    return True
 
 
-def _prepare(name: str, arguments: argparse.Namespace) -> bool:
+def _prepare(name: str, row: SegmentationBenchmark, arguments: argparse.Namespace) -> bool:
     from ovperc.data.layout import resolve_root
     from ovperc.data.prepare.preparation import check_archives, prepare
-    from ovperc.data.sources import source_of
 
-    try:
-        source = source_of(name)
-        if arguments.archives:
-            for line in check_archives(source, Path(arguments.archives)):
-                print(f"{name}: {line}")
-        outcome = prepare(
-            source,
-            resolve_root(arguments.root, source.folder),
-            check_only=arguments.check,
-            read_all=arguments.read_all,
-            workers=arguments.workers,
-            progress=not arguments.quiet,
-        )
-    except ValueError as error:
-        complain(f"{name}: {error}")
-        return False
+    source = row.source
+    if arguments.archives:
+        for line in check_archives(source, Path(arguments.archives)):
+            print(f"{name}: {line}")
+    outcome = prepare(
+        row,
+        resolve_root(arguments.root, *source.folders),
+        check_only=arguments.check,
+        read_all=arguments.read_all,
+        workers=arguments.workers,
+        progress=not arguments.quiet,
+    )
     for note in outcome.notes:
         print(f"{name}: {note}")
     for problem in outcome.problems:
         complain(f"{name}: {outcome.root}: {problem}")
     if outcome.problems:
-        needed = ", ".join(archive.name for archive in source.archives)
+        needed = ", ".join(archive.name for archive in source.archives) or source.homepage
         complain(f"{name}: comes from {needed}{f'; {source.unpack}' if source.unpack else ''}")
     print(f"{name}: {'ready' if outcome.ready else 'NOT ready'} ({outcome.root})")
     return outcome.ready
 
 
 def _print_list() -> None:
-    from ovperc.data.anomaly.sets import ANOMALY_SETS
-    from ovperc.data.sources import BENCHMARK_SOURCES, source_of
+    from ovperc.data.benchmarks import BENCHMARKS
 
-    for name in BENCHMARK_SOURCES:
-        source = source_of(name)
-        print(f"{name}: {source.title}, {source.layout.count} images, {source.licence}")
-        print(f"  usual folder {source.folder}; {source.citation}")
+    for row in BENCHMARKS.values():
+        source = row.source
+        if source is None or not source.folders:
+            continue
+        print(f"{row.name}: {row.title}{f'; {source.licence}' if source.licence else ''}")
+        print(f"  usual folder {source.folders[0]}; {source.citation}")
         for archive in source.archives:
             print(f"  {archive.name}  {archive.url}{f'  ({archive.note})' if archive.note else ''}")
-        if source.unpack:
-            print(f"  {source.unpack}")
-    for entry in ANOMALY_SETS.values():
-        if entry.source:
-            print(f"{entry.name}: {entry.title}; read as it is packed\n  {entry.source}; {entry.citation}")
+        for line in filter(None, (source.homepage, source.unpack)):
+            print(f"  {line}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+
+from ovperc.core.naming import suggest
 
 ROOT_VARIABLE = "OVPERC_DATA"
 
@@ -36,11 +38,13 @@ class Layout:
     Where several places are in use, the first that exists is taken.
 
     Attributes:
-        images, annotations: folders.
+        images, annotations: folders; ``{split}`` stands for the name of a split.
         image_suffix, annotation_suffix: what follows a sample's name.
-        lists: files that name the samples of the split; without them every file of the image folder counts.
+        lists: files that name the samples of the split; without them every file of a folder counts.
         count: samples in the full split.
         names_sha256: digest of the split's sorted file names, see :func:`names_digest`; empty where unknown.
+        splits: that can be read, the reported one first; empty where the layout is of one split.
+        annotated_only: list the annotation folder: images without an annotation do not belong to the split.
     """
 
     images: tuple[str, ...]
@@ -50,6 +54,24 @@ class Layout:
     count: int
     lists: tuple[str, ...] = ()
     names_sha256: str = ""
+    splits: tuple[str, ...] = ()
+    annotated_only: bool = False
+
+    def of_split(self, name: str = "") -> Layout:
+        """The layout of one of its splits, by default of the reported one.
+
+        Raises:
+            ValueError: no such split; near matches are offered.
+        """
+        if not (name or self.splits):
+            return self
+        name = name or self.splits[0]
+        if name not in self.splits:
+            raise ValueError(f"unknown split {name!r}; {suggest(name, self.splits)}")
+        images, annotations = (
+            tuple(place.format(split=name) for place in places) for places in (self.images, self.annotations)
+        )
+        return replace(self, images=images, annotations=annotations, splits=())
 
     def image_folder(self, root: Path) -> Path:
         """The folder of images below ``root``."""
@@ -69,6 +91,7 @@ class Layout:
         Raises:
             LayoutError: the list file or the image folder is missing or empty.
         """
+        suffix = self.image_suffix
         if self.lists:
             listing = self.list_file(root)
             if listing is None:
@@ -77,11 +100,12 @@ class Layout:
             where = listing
         else:
             where = self.image_folder(root)
-            suffix = self.image_suffix
+            if self.annotated_only:
+                where, suffix = self.annotation_folder(root), self.annotation_suffix
             found = where.rglob(f"*{suffix}") if where.is_dir() else ()
             names = [path.relative_to(where).as_posix().removesuffix(suffix) for path in found]
         if not names:
-            raise LayoutError(f"{where}: expected {self.count} samples *{self.image_suffix}, found none")
+            raise LayoutError(f"{where}: expected {self.count} samples *{suffix}, found none")
         return tuple(sorted(names))
 
     def sample(self, root: Path, name: str) -> Sample:
@@ -164,25 +188,24 @@ def names_digest(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(stems).encode()).hexdigest()
 
 
-def resolve_root(given: str | Path | None, folder: str) -> Path:
+def resolve_root(given: str | Path | None, *folders: str) -> Path:
     """The root of a data set.
 
     Args:
         given: the data set's own root, or a folder that holds many data sets; ``None`` takes the environment
             variable ``OVPERC_DATA``.
-        folder: where the data set usually lies in such a folder, as ``"VOCdevkit/VOC2012"``.
+        *folders: names that the data set may have in such a folder, as ``"VOCdevkit/VOC2012"``.
 
     Raises:
         LayoutError: neither a root nor the variable is given.
     """
     given = given or os.environ.get(ROOT_VARIABLE)
     if not given:
-        raise LayoutError(
-            f"where is {folder}? pass --data-root, or set {ROOT_VARIABLE} to the folder of your data sets"
-        )
+        wanted = f"where is {folders[0]}? " if folders else ""
+        raise LayoutError(f"{wanted}pass --data-root, or set {ROOT_VARIABLE} to the folder of your data sets")
     root = Path(given).expanduser()
-    parts = PurePosixPath(folder).parts
-    inner = [root.joinpath(*parts[skip:]) for skip in range(len(parts))]
+    parts = [PurePosixPath(folder).parts for folder in folders]
+    inner = [root.joinpath(*names[skip:]) for names in parts for skip in range(len(names))]
     return next((path for path in inner if path.is_dir()), root)
 
 

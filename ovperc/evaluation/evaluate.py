@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,7 @@ from mmengine.dist import get_world_size, is_main_process
 from ovperc.core.config_files import parse_overrides
 from ovperc.core.summary import RunSummary, plain
 from ovperc.data.benchmarks import BENCHMARKS, Benchmark, get_benchmark
-from ovperc.data.eval_settings import eval_settings
-from ovperc.data.segmentation import LabelledImages, SegmentationDataset
+from ovperc.data.segmentation.dataset import LabelledImages, SegmentationDataset
 from ovperc.evaluation.eval_loop import EvalOptions, EvalOutcome, join_processes, run_eval_loop
 from ovperc.evaluation.progress import settings_digest
 from ovperc.evaluation.request import EvaluationRequest
@@ -45,9 +43,10 @@ def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
     """
     row = get_benchmark(benchmark)
     request = EvaluationRequest(method, **settings)
-    if row.evaluator:
-        module, _, name = row.evaluator.partition(":")
-        return getattr(importlib.import_module(module), name)(request, row)
+    if row.evaluation == "regions":
+        from ovperc.evaluation.regions import evaluate_regions
+
+        return evaluate_regions(request, row)
     task = task_of(load_method(method))
     if task.name != row.task:
         near = ", ".join(other.name for other in BENCHMARKS.values() if other.task == task.name)
@@ -77,7 +76,7 @@ def evaluate_segmentation(request: EvaluationRequest, row: Benchmark) -> RunSumm
     images = request.images(row, data_options)
     dataset = SegmentationDataset(images, request.limit)
     name = load_method(request.method).name
-    method_options = {**eval_settings(name, row.name).overrides(), **user_options}
+    method_options = {**row.settings_of(name).overrides(), **user_options}
     predictor = request.load(**method_options)
     vocabulary = row.vocabulary(images, name, request.threshold)
     work_dir = request.folder(name, row)

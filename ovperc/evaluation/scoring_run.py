@@ -16,7 +16,7 @@ from ovperc.core.config_files import parse_overrides
 from ovperc.core.progress import progress_bar
 from ovperc.core.summary import RunSummary, plain
 from ovperc.data.benchmarks import Benchmark
-from ovperc.data.detection.eval_settings import DetectionEvalSettings, protocol_of
+from ovperc.data.detection.eval_settings import DetectionEvalSettings
 from ovperc.data.detection.sample import DetectionImages, DetectionSample
 from ovperc.evaluation.eval_loop import EvalOptions, join_processes
 from ovperc.evaluation.evaluate import command_line, split_overrides
@@ -134,5 +134,4 @@ def start_run(request: EvaluationRequest, row: Benchmark) -> ScoringRun:
         "pictures": len(images),
     }
     store = RowStore(folder / f"progress-{settings_digest(decisive)[:12]}", request.options.save_every_s)
-    protocol = protocol_of(row.name)
-    return ScoringRun(images, predictor, protocol, store, folder, request.options, decisive, started, len(store))
+    return ScoringRun(images, predictor, row.protocol, store, folder, request.options, decisive, started, len(store))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,30 @@ def encode_rle(mask: np.ndarray) -> dict[str, Any]:
     return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
-def decode_rle(code: dict[str, Any]) -> np.ndarray:
+def decode_rle(code: Mapping[str, Any]) -> np.ndarray:
     """The mask ``(H, W)`` bool of a compressed run-length code."""
     return coco_mask.decode({"size": code["size"], "counts": code["counts"].encode("ascii")}).astype(bool)
+
+
+def to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Any COCO segmentation (polygons, compressed or uncompressed run lengths) as a compressed run-length code.
+
+    Raises:
+        ValueError: not a segmentation, or one of another size.
+    """
+    height, width = size_hw
+    try:
+        code = segmentation
+        if isinstance(segmentation, list):
+            code = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+        elif isinstance(segmentation["counts"], list):
+            code = coco_mask.frPyObjects(segmentation, height, width)
+        size, counts = [int(side) for side in code["size"]], code["counts"]
+    except Exception as error:  # pycocotools raises bare Exception for what it cannot read
+        raise ValueError(f"a mask cannot be decoded ({error})") from error
+    if size != [height, width]:
+        raise ValueError(f"expected a mask of {size_hw} px, found {tuple(size)}")
+    return {"size": size, "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
 
 
 def labels_to_coco(

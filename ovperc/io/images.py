@@ -96,7 +96,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
     if not images:
         raise ImageError(f"no image in the folder {str(folder)!r} (endings: {' '.join(sorted(IMAGE_SUFFIXES))})")
-    return sorted(images, key=lambda path: _natural_key(str(path.relative_to(folder))))
+    return sorted(images, key=lambda path: natural_key(str(path.relative_to(folder))))
 
 
 def expand_sources(sources: Any, recursive: bool = False) -> Iterator[ImageSource]:
@@ -158,7 +158,8 @@ def _unused(stem: str, seen: dict[str, int]) -> str:
     return candidate
 
 
-def _natural_key(text: str) -> list[tuple[int, int, str]]:
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sorts ``"2.png"`` before ``"10.png"``, whatever the case."""
     parts = re.split(r"(\d+)", text.casefold())
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 

@@ -19,6 +19,7 @@ from ovperc.backbones.base import POOLED, DenseBackbone
 from ovperc.backbones.loading import ClipModel, load_clip
 from ovperc.core.atomic import atomic_write
 from ovperc.core.structures import Tap
+from ovperc.data.benchmarks import get_benchmark
 from ovperc.registry import DATASETS
 from ovperc.tiling import normalize
 from ovperc.tiling.square import SquareTiler, resize_for_tower
@@ -136,10 +137,8 @@ class AnomalyFeatures(Dataset):
 def _open(images: Mapping[str, Any]) -> Any:
     if "set" not in images:
         return DATASETS.build(dict(images))
-    from ovperc.data.anomaly.sets import open_set
-
     settings = dict(images)
-    return open_set(settings.pop("set"), **settings)
+    return get_benchmark(settings.pop("set")).images(**settings)
 
 
 def encode_for_training(backbone: DenseBackbone, images: Tensor, taps: TrainingTaps) -> tuple[list[Tensor], Tensor]:

@@ -12,50 +12,54 @@ import pytest
 from helpers.benchmark_fixtures import VOID, make_coco_instances, make_fixture
 from ovperc.cli.main import main
 from ovperc.data.annotations import read_annotation
+from ovperc.data.benchmark import Archive, Source
+from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.label_map import load_label_map
 from ovperc.data.layout import LayoutError, check_layout, names_digest, resolve_root
 from ovperc.data.prepare import CONVERSIONS, ConversionError, conversion, conversion_state, run_conversion
 from ovperc.data.prepare.preparation import check_archives, prepare
-from ovperc.data.sources import BENCHMARK_SOURCES, SOURCES, Archive, source_of
+from ovperc.data.segmentation.sets import SEGMENTATION_SETS
 
-CONVERTED = sorted(name for name, source in SOURCES.items() if source.conversion)
+BENCHMARKS = sorted(row.name for row in SEGMENTATION_SETS)
+CONVERTED = sorted({row.source.conversion: row.name for row in SEGMENTATION_SETS if row.source.conversion}.values())
 
 
-def read_labels(source, root, name):
-    table = load_label_map(source.label_map)
-    labels = table.apply(read_annotation(source.layout.sample(root, name).annotation)).astype(np.int64)
+def read_labels(row, root, name):
+    table = load_label_map(row.label_map)
+    annotation = row.source.layout.of_split().sample(root, name).annotation
+    labels = table.apply(read_annotation(annotation)).astype(np.int64)
     return np.where(labels == table.ignore_index, VOID, labels)
 
 
-@pytest.mark.parametrize("name", sorted(SOURCES))
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_prepare_gives_the_labels_that_were_drawn(name, tmp_path):
     fixture = make_fixture(name, tmp_path)
-    outcome = prepare(fixture.source, fixture.root, read_all=True, progress=False)
+    outcome = prepare(fixture.row, fixture.root, read_all=True, progress=False)
     assert outcome.ready, outcome.problems
-    assert fixture.source.layout.names(fixture.root) == tuple(sorted(fixture.labels))
+    assert fixture.layout.names(fixture.root) == tuple(sorted(fixture.labels))
     for sample, labels in fixture.labels.items():
-        assert np.array_equal(read_labels(fixture.source, fixture.root, sample), labels)
-    assert prepare(fixture.source, fixture.root, check_only=True, read_all=True, progress=False).ready
+        assert np.array_equal(read_labels(fixture.row, fixture.root, sample), labels)
+    assert prepare(fixture.row, fixture.root, check_only=True, read_all=True, progress=False).ready
 
 
 def test_coco_object_from_instances_paints_crowds_as_void_and_small_over_large(tmp_path):
     expected = make_coco_instances(tmp_path)
     run_conversion(CONVERSIONS["coco_object"](tmp_path), progress=False)
     for name, labels in expected.items():
-        assert np.array_equal(read_labels(SOURCES["coco_object"], tmp_path, name), labels)
+        assert np.array_equal(read_labels(get_benchmark("coco_object"), tmp_path, name), labels)
 
 
 def test_ade_images_shrink_with_their_labels(tmp_path):
-    fixture = make_fixture("ade_full", tmp_path)
-    prepare(fixture.source, tmp_path, progress=False)
-    sample = fixture.source.layout.sample(tmp_path, "ADE_val_00000001")
+    fixture = make_fixture("ade847", tmp_path)
+    prepare(fixture.row, tmp_path, progress=False)
+    sample = fixture.layout.sample(tmp_path, "ADE_val_00000001")
     assert read_annotation(sample.image).shape == (512, 576, 3)
 
 
 @pytest.mark.parametrize("name", CONVERTED)
 def test_a_killed_conversion_goes_on_and_is_not_taken_for_done(name, tmp_path, monkeypatch):
     fixture = make_fixture(name, tmp_path)
-    kind = CONVERSIONS[fixture.source.conversion]
+    kind = CONVERSIONS[fixture.row.source.conversion]
     calls = []
 
     def convert(self, job, convert=kind.convert):
@@ -66,16 +70,16 @@ def test_a_killed_conversion_goes_on_and_is_not_taken_for_done(name, tmp_path, m
 
     monkeypatch.setattr(kind, "convert", convert)
     with pytest.raises(KeyboardInterrupt):
-        prepare(fixture.source, tmp_path, progress=False)
+        prepare(fixture.row, tmp_path, progress=False)
     monkeypatch.undo()
-    assert conversion_state(tmp_path, fixture.source.conversion) == "unfinished"
-    assert "not finished" in prepare(fixture.source, tmp_path, check_only=True).problems[0]
+    assert conversion_state(tmp_path, fixture.row.source.conversion) == "unfinished"
+    assert "not finished" in prepare(fixture.row, tmp_path, check_only=True).problems[0]
 
     again = []
     monkeypatch.setattr(kind, "convert", lambda self, job, do=kind.convert: again.append(job.key) or do(self, job))
-    assert prepare(fixture.source, tmp_path, progress=False).ready
+    assert prepare(fixture.row, tmp_path, progress=False).ready
     assert calls[0] not in again
-    assert conversion_state(tmp_path, fixture.source.conversion) == "done"
+    assert conversion_state(tmp_path, fixture.row.source.conversion) == "done"
 
 
 def test_threads_and_a_second_run_give_the_same_digest_and_no_new_files(tmp_path):
@@ -85,19 +89,19 @@ def test_threads_and_a_second_run_give_the_same_digest_and_no_new_files(tmp_path
     two = run_conversion(CONVERSIONS["coco_object"](tmp_path / "b"), workers=3, progress=False)
     assert one == two
     times = {path: path.stat().st_mtime_ns for path in fixture.root.rglob("*_instanceTrainIds.png")}
-    assert "converted before" in prepare(fixture.source, fixture.root, progress=False).notes[0]
+    assert "converted before" in prepare(fixture.row, fixture.root, progress=False).notes[0]
     assert times == {path: path.stat().st_mtime_ns for path in fixture.root.rglob("*_instanceTrainIds.png")}
 
 
 def test_a_changed_file_is_found_and_made_again(tmp_path):
     fixture = make_fixture("pc459", tmp_path)
-    prepare(fixture.source, tmp_path, progress=False)
-    sample = fixture.source.layout.sample(tmp_path, "2008_000003")
+    prepare(fixture.row, tmp_path, progress=False)
+    sample = fixture.layout.sample(tmp_path, "2008_000003")
     good = sample.annotation.read_bytes()
     sample.annotation.write_bytes(good[:-20])
-    report = prepare(fixture.source, tmp_path, check_only=True, read_all=True, progress=False)
+    report = prepare(fixture.row, tmp_path, check_only=True, read_all=True, progress=False)
     assert any("not as they were made" in problem for problem in report.problems)
-    assert prepare(fixture.source, tmp_path, progress=False).ready
+    assert prepare(fixture.row, tmp_path, progress=False).ready
     assert sample.annotation.read_bytes() == good
 
 
@@ -105,7 +109,7 @@ def test_files_made_by_other_tools_are_kept(tmp_path):
     fixture = make_fixture("coco_object", tmp_path)
     run_conversion(CONVERSIONS["coco_object"](tmp_path), progress=False)
     conversion.manifest_path(tmp_path, "coco_object").unlink()
-    outcome = prepare(fixture.source, tmp_path, progress=False)
+    outcome = prepare(fixture.row, tmp_path, progress=False)
     assert outcome.ready and "another tool" in outcome.notes[0]
 
 
@@ -126,7 +130,7 @@ def test_a_full_disk_says_so_and_leaves_no_torn_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert len(list((tmp_path / "annotations_detectron2/pc459_val").iterdir())) == 1
     assert conversion_state(tmp_path, "pc459") == "unfinished"
-    assert prepare(fixture.source, tmp_path, progress=False).ready
+    assert prepare(fixture.row, tmp_path, progress=False).ready
 
 
 def test_a_torn_journal_line_costs_only_its_file(tmp_path):
@@ -148,43 +152,44 @@ def test_one_damaged_source_is_named_and_the_rest_are_converted(tmp_path):
     bad = tmp_path / "trainval/2008_000003.mat"
     bad.write_bytes(bad.read_bytes()[:60])
     with pytest.raises(ConversionError, match=r"1 of 3 files could not be converted.*2008_000003\.mat"):
-        prepare(fixture.source, tmp_path, progress=False)
+        prepare(fixture.row, tmp_path, progress=False)
     assert len(list((tmp_path / "annotations_detectron2/pc459_val").iterdir())) == 2
     assert conversion_state(tmp_path, "pc459") == "unfinished"
 
 
-@pytest.mark.parametrize("name", sorted(SOURCES))
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_half_copied_data_set_is_named_file_by_file(name, tmp_path):
     fixture = make_fixture(name, tmp_path)
-    assert prepare(fixture.source, tmp_path, progress=False).ready
-    sample = fixture.source.layout.samples(tmp_path)[0]
+    assert prepare(fixture.row, tmp_path, progress=False).ready
+    sample = fixture.layout.samples(tmp_path)[0]
     sample.annotation.unlink()
-    report = check_layout(fixture.source.layout, tmp_path)
-    assert not report.complete and sample.annotation.name in report.problems()[0]
+    report = check_layout(fixture.layout, tmp_path)
+    told = "found 2" if fixture.layout.annotated_only else sample.annotation.name
+    assert not report.complete and told in report.problems()[0]
     sample.image.unlink()
-    assert not check_layout(fixture.source.layout, tmp_path).complete
+    assert not check_layout(fixture.layout, tmp_path).complete
 
 
 def test_a_split_of_the_right_size_with_other_names_is_found(tmp_path):
-    fixture = make_fixture("ade2016", tmp_path)
-    names = fixture.source.layout.names(tmp_path)
-    right = replace(fixture.source.layout, names_sha256=names_digest(names))
+    fixture = make_fixture("ade150", tmp_path)
+    names = fixture.layout.names(tmp_path)
+    right = replace(fixture.layout, names_sha256=names_digest(names))
     assert check_layout(right, tmp_path).names_match
-    wrong = replace(fixture.source.layout, names_sha256=names_digest(["a", "b", "c"]))
+    wrong = replace(fixture.layout, names_sha256=names_digest(["a", "b", "c"]))
     assert "not those of the official split" in check_layout(wrong, tmp_path).problems()[0]
 
 
-@pytest.mark.parametrize("name", sorted(SOURCES))
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_wrong_root_says_what_was_expected_and_found(name, tmp_path):
     (tmp_path / "holiday_photos").mkdir()
-    source = SOURCES[name]
+    row = get_benchmark(name)
     try:
-        problems = prepare(source, tmp_path, progress=False).problems
+        problems = prepare(row, tmp_path, progress=False).problems
     except LayoutError as error:
         problems = (str(error),)
     assert "expected" in problems[0] and str(tmp_path) in problems[0]
     with pytest.raises(LayoutError, match="no such folder"):
-        check_layout(source.layout, tmp_path / "nowhere")
+        check_layout(row.source.layout.of_split(), tmp_path / "nowhere")
 
 
 def test_damaged_json_and_missing_keys(tmp_path):
@@ -218,14 +223,14 @@ def test_archives_are_compared_with_the_published_digest(tmp_path):
         Archive("a.zip", "http://x/a.zip", "sha1:00"),
         Archive("b.zip", "http://x/b.zip", note="needs an account"),
     )
-    right, wrong, missing = check_archives(replace(SOURCES["voc2012"], archives=archives), tmp_path)
+    right, wrong, missing = check_archives(Source(archives=archives), tmp_path)
     assert right == "a.zip: md5 as published"
     assert "wrong sha1, expected 00, found a9993e36" in wrong
     assert "http://x/b.zip (needs an account)" in missing
 
 
 def test_command_line(tmp_path, capsys):
-    make_fixture("voc2012", tmp_path / "VOCdevkit/VOC2012")
+    make_fixture("voc21", tmp_path / "VOCdevkit/VOC2012")
     assert main(["prepare", "voc21", "--root", str(tmp_path), "--check", "--quiet"]) == 1
     shown = capsys.readouterr()
     assert "expected 1449 samples, found 3" in shown.err and "VOCtrainval_11-May-2012.tar" in shown.err
@@ -238,7 +243,6 @@ def test_command_line(tmp_path, capsys):
 
 
 def test_every_benchmark_has_a_source_with_a_how_to():
-    assert set(BENCHMARK_SOURCES.values()) == set(SOURCES)
-    for name in BENCHMARK_SOURCES:
-        source = source_of(name.replace("_", "-"))
-        assert source.archives and source.licence and source.citation
+    for name in BENCHMARKS:
+        source = get_benchmark(name.replace("_", "-")).source
+        assert source.licence and source.citation and (source.archives or source.homepage)

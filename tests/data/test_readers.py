@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,18 +11,16 @@ from PIL import Image
 
 from helpers.benchmark_fixtures import make_fixture
 from ovperc.data.benchmarks import get_benchmark
-from ovperc.data.eval_settings import EVAL_SETTINGS, FAMILY, eval_settings
 from ovperc.data.layout import LayoutError
 from ovperc.data.prepare import CONVERSIONS, conversion
 from ovperc.data.prepare.preparation import prepare
-from ovperc.data.sources import BENCHMARK_SOURCES, source_of
+from ovperc.data.segmentation.eval_settings import FAMILY
+from ovperc.data.segmentation.sets import SEGMENTATION_SETS
 from ovperc.io.images import ImageError
 from ovperc.tasks.methods import list_methods, load_method
 from ovperc.training.compat import prepare_mmseg
 
-BENCHMARKS = sorted(BENCHMARK_SOURCES)
-# Benchmarks that leave the background of their source out: label 0 becomes void.
-SHIFTED = ("voc20", "context59")
+BENCHMARKS = sorted(row.name for row in SEGMENTATION_SETS)
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +30,8 @@ def mmseg():
 
 def open_tiny(name, tmp_path):
     """The benchmark on a prepared tiny copy, and what was drawn by sample name."""
-    fixture = make_fixture(source_of(name).name, tmp_path)
-    assert prepare(fixture.source, tmp_path, progress=False).ready
+    fixture = make_fixture(name, tmp_path)
+    assert prepare(fixture.row, tmp_path, progress=False).ready
     return get_benchmark(name).images(root=str(tmp_path), partial=True), fixture
 
 
@@ -44,7 +43,7 @@ def test_labels_are_those_that_were_drawn(name, tmp_path):
     assert not images.complete
     for index in range(len(images)):
         item = images[index]
-        drawn = fixture.labels[item.name] - (name in SHIFTED)
+        drawn = fixture.labels[item.name]
         expected = np.where(drawn < 0, row.ignore_index, drawn)
         assert np.array_equal(item.labels, expected)
         assert item.image.shape == (*item.labels.shape, 3) and item.image.dtype == np.uint8
@@ -53,16 +52,31 @@ def test_labels_are_those_that_were_drawn(name, tmp_path):
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_mmseg_lists_the_files_of_the_layout(name, tmp_path):
-    from ovperc.data.readers import list_files
+    from mmseg.datasets import BaseSegDataset
 
     _, fixture = open_tiny(name, tmp_path)
-    reader = get_benchmark(name).options["reader"]
-    expected = [(sample.image, sample.annotation) for sample in fixture.source.layout.samples(tmp_path)]
-    assert list_files(fixture.source.layout, reader, tmp_path) == sorted(expected)
+    layout = fixture.layout
+    listing = layout.list_file(tmp_path)
+    dataset = BaseSegDataset(
+        data_prefix={
+            "img_path": str(layout.image_folder(tmp_path)),
+            "seg_map_path": str(layout.annotation_folder(tmp_path)),
+        },
+        img_suffix=layout.image_suffix,
+        seg_map_suffix=layout.annotation_suffix,
+        pipeline=[],
+        **({"ann_file": str(listing)} if listing else {}),
+    )
+    entries = [dataset.get_data_info(index) for index in range(len(dataset))]
+    listed = {(Path(entry["img_path"]), Path(entry["seg_map_path"])) for entry in entries}
+    ours = {(sample.image, sample.annotation) for sample in layout.samples(tmp_path)}
+    if layout.annotated_only:
+        listed = {pair for pair in listed if pair[1].is_file()}
+    assert ours == listed
 
 
 def test_an_incomplete_copy_is_refused_unless_allowed(tmp_path):
-    make_fixture("voc2012", tmp_path)
+    make_fixture("voc21", tmp_path)
     row = get_benchmark("voc21")
     with pytest.raises(LayoutError, match=r"expected 1449 samples, found 3.*--allow-partial"):
         row.images(root=str(tmp_path))
@@ -76,15 +90,15 @@ def test_an_incomplete_copy_is_refused_unless_allowed(tmp_path):
 
 def test_an_unfinished_conversion_is_refused_even_if_files_are_there(tmp_path):
     make_fixture("pc459", tmp_path)
-    prepare(source_of("pc459"), tmp_path, progress=False)
+    prepare(get_benchmark("pc459"), tmp_path, progress=False)
     conversion.journal_path(tmp_path, "pc459").write_text("")
     with pytest.raises(LayoutError, match="not finished"):
         get_benchmark("pc459").images(root=str(tmp_path), partial=True)
-    assert set(CONVERSIONS) == {source_of(name).conversion for name in BENCHMARKS} - {""}
+    assert set(CONVERSIONS) == {get_benchmark(name).source.conversion for name in BENCHMARKS} - {""}
 
 
 def test_class_list_and_label_map_of_other_lengths_are_refused(tmp_path):
-    make_fixture("ade2016", tmp_path)
+    make_fixture("ade150", tmp_path)
     row = get_benchmark("ade150")
     with pytest.raises(LayoutError, match="names 150 labels, label map 'voc21' has 21"):
         row.images(root=str(tmp_path), partial=True, label_map="voc21")
@@ -130,10 +144,13 @@ def test_threshold_and_words_follow_the_method(tmp_path):
         get_benchmark("voc20").vocabulary(images, "sclip", threshold=0.3)
 
 
+def eval_settings(method, benchmark):
+    return get_benchmark(benchmark).settings_of(method)
+
+
 def test_protocols_are_of_known_benchmarks_and_methods():
-    assert set(FAMILY.values()) <= set(EVAL_SETTINGS)
-    for table in EVAL_SETTINGS.values():
-        assert set(table) <= set(BENCHMARKS)
+    methods = {method for row in SEGMENTATION_SETS for method in row.settings}
+    assert set(FAMILY.values()) <= methods <= set(list_methods("segmentation"))
     assert eval_settings("sclip", "voc21").overrides() == {"classifier.logit_scale": 65.0}
     assert eval_settings("naclip_pamr", "voc21").overrides() == {"tiler.crop_px": 0, "tiler.stride_px": 0}
     assert eval_settings("sclip", "world-base").overrides() == {}
@@ -146,7 +163,7 @@ def test_protocols_are_of_known_benchmarks_and_methods():
 
 
 def test_every_setting_is_one_that_the_method_has():
-    for method in {*EVAL_SETTINGS, *FAMILY} & set(list_methods("segmentation")):
+    for method in list_methods("segmentation"):
         for name in BENCHMARKS:
             for key, value in eval_settings(method, name).overrides().items():
                 config = load_method(method, {key: value})

@@ -10,8 +10,9 @@ import torch
 
 from helpers.labelled_images import CLASSES, SmallImages, ThresholdSegmenter, small_bank
 from ovperc.core.structures import Background
-from ovperc.data.benchmarks import BENCHMARKS, Benchmark, get_benchmark
-from ovperc.data.segmentation import SegmentationDataset, to_data_sample
+from ovperc.data.benchmarks import BENCHMARKS, get_benchmark
+from ovperc.data.segmentation.benchmark import SegmentationBenchmark
+from ovperc.data.segmentation.dataset import SegmentationDataset, to_data_sample
 from ovperc.training.compat import prepare_mmseg
 
 
@@ -92,6 +93,6 @@ def test_every_row_gives_labelled_images_that_its_words_fit(name: str) -> None:
 
 def test_background_of_a_row_is_label_zero() -> None:
     images = SimpleNamespace(classes=("background", "cat"))
-    row = Benchmark("voc", "", "unused:unused", background=Background(("sky",)))
+    row = SegmentationBenchmark("voc", "", list, background=Background(("sky",)))
     assert row.vocabulary(images).names == ("background", "cat")
     assert row.vocabulary(images).owners == (0, 1)

@@ -13,12 +13,12 @@ import torch
 
 from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 from ovperc.data.annotations import read_annotation
-from ovperc.data.benchmarks import Benchmark
+from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 from ovperc.evaluation.eval_loop import EvalOptions, EvalOutcome, Shard, run_eval_loop
 from ovperc.evaluation.metrics.evaluation_state import EvaluationState
 from ovperc.evaluation.progress import ProgressFolder, settings_digest
 
-ROW = Benchmark("small", "three classes", "unused:unused")
+ROW = SegmentationBenchmark("small", "three classes", list)
 COUNT = 7
 
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
-from ovperc.data.benchmarks import BENCHMARKS, Benchmark
+from ovperc.data.benchmarks import BENCHMARKS
+from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 from ovperc.evaluation.eval_loop import EvalOptions, run_eval_loop
 from ovperc.evaluation.evaluate import evaluate, split_overrides
 from ovperc.evaluation.metrics import ConfusionMatrix
 
-ROW = Benchmark("small", "three classes", "unused:unused")
+ROW = SegmentationBenchmark("small", "three classes", list)
 
 
 def expected_matrix(count: int) -> ConfusionMatrix:

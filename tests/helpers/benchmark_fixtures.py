@@ -10,19 +10,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ovperc.data.sources import SOURCES, Source
+from ovperc.data.benchmarks import BENCHMARKS
+from ovperc.data.layout import Layout
+from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 
 VOID = -1
 NAMES = {
-    "voc2012": ("2007_000033", "2007_000042", "2007_000061"),
-    "context": ("2008_000002", "2008_000003", "2008_000007"),
+    "voc21": ("2007_000033", "2007_000042", "2007_000061"),
+    "context60": ("2008_000002", "2008_000003", "2008_000007"),
     "pc459": ("2008_000002", "2008_000003", "2008_000007"),
-    "coco_stuff": ("000000000139", "000000000285", "000000000632"),
+    "coco_stuff171": ("000000000139", "000000000285", "000000000632"),
     "coco_object": ("000000000139", "000000000285", "000000000632"),
+    "coco-sample": ("000000000139", "000000000285", "000000000632"),
     "cityscapes": ("frankfurt/frankfurt_000000_000294", "munster/munster_000000_000019"),
-    "ade2016": ("ADE_val_00000001", "ADE_val_00000002", "ADE_val_00000003"),
-    "ade_full": ("ADE_val_00000001", "ADE_val_00000002", "ADE_val_00000003"),
+    "ade150": ("ADE_val_00000001", "ADE_val_00000002", "ADE_val_00000003"),
+    "ade847": ("ADE_val_00000001", "ADE_val_00000002", "ADE_val_00000003"),
 }
+SHARED = {"voc20": "voc21", "context59": "context60"}
+"""Benchmarks without background on the files of one with background."""
 SIZES_HW = ((40, 56), (56, 40), (48, 48))
 
 
@@ -31,21 +36,29 @@ class Fixture:
     """A tiny data set.
 
     Attributes:
-        source: as in the package, with the tiny count.
+        row: as in the package, with the tiny count.
         root: of the data set.
-        labels: sample name -> ``(H, W)`` int64, label of each pixel in the source's own label map, -1 for void.
+        labels: sample name -> ``(H, W)`` int64, label of each pixel in the row's own label map, -1 for void.
     """
 
-    source: Source
+    row: SegmentationBenchmark
     root: Path
     labels: Mapping[str, np.ndarray]
 
+    @property
+    def layout(self) -> Layout:
+        """Of its files."""
+        return self.row.source.layout.of_split()
+
 
 def make_fixture(name: str, root: Path, seed: int = 0) -> Fixture:
-    """Writes the source ``name`` below ``root`` and says what its annotations mean."""
-    labels = _MAKERS[name](root, np.random.default_rng(seed))
-    source = SOURCES[name]
-    return Fixture(replace(source, layout=replace(source.layout, count=len(labels), names_sha256="")), root, labels)
+    """Writes the files of benchmark ``name`` below ``root`` and says what its annotations mean."""
+    labels = MAKERS[SHARED.get(name, name)](root, np.random.default_rng(seed))
+    if name in SHARED:
+        labels = {sample: np.maximum(drawn - 1, VOID) for sample, drawn in labels.items()}
+    row = BENCHMARKS[name]
+    layout = replace(row.source.layout, count=len(labels), names_sha256="")
+    return Fixture(replace(row, source=replace(row.source, layout=layout)), root, labels)
 
 
 def blocks(rng: np.random.Generator, size_hw: tuple[int, int], values: list[int]) -> np.ndarray:
@@ -90,12 +103,12 @@ def _photo(rng: np.random.Generator, path: Path, size_hw: tuple[int, int], grey:
 
 def _voc(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
     labels = {}
-    for name, size in zip(NAMES["voc2012"], SIZES_HW, strict=True):
+    for name, size in zip(NAMES["voc21"], SIZES_HW, strict=True):
         labels[name] = blocks(rng, size, [*range(21), VOID])
         _photo(rng, root / f"JPEGImages/{name}.jpg", size)
         raw = _coded(labels[name], lambda label: 255 if label == VOID else label).astype(np.uint8)
         _save(root / f"SegmentationClass/{name}.png", raw, palette=True)
-    _write_list(root / "ImageSets/Segmentation/val.txt", NAMES["voc2012"])
+    _write_list(root / "ImageSets/Segmentation/val.txt", NAMES["voc21"])
     _write_list(root / "ImageSets/Segmentation/train.txt", ["2007_000032"])
     return labels
 
@@ -128,7 +141,7 @@ def _context(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
     ids = _context_ids()
     rare = next(number for number in range(1, 460) if number not in ids)
     labels, images, annotations = {}, [], []
-    for index, (name, size) in enumerate(zip(NAMES["context"], SIZES_HW, strict=True)):
+    for index, (name, size) in enumerate(zip(NAMES["context60"], SIZES_HW, strict=True)):
         labels[name] = blocks(rng, size, [0, *rng.choice(range(1, 60), 6, replace=False).tolist()])
         _photo(rng, root / f"JPEGImages/{name}.jpg", size)
         images.append(
@@ -166,7 +179,7 @@ def _stuff_ids() -> list[int]:
 
 def _coco_stuff(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
     ids, labels = _stuff_ids(), {}
-    for index, (name, size) in enumerate(zip(NAMES["coco_stuff"], SIZES_HW, strict=True)):
+    for index, (name, size) in enumerate(zip(NAMES["coco_stuff171"], SIZES_HW, strict=True)):
         labels[name] = blocks(rng, size, [0, 79, 80, 170, *rng.choice(171, 8).tolist(), VOID])
         _photo(rng, root / f"images/val2017/{name}.jpg", size, grey=index == 1)
         raw = _coded(labels[name], lambda label: 255 if label == VOID else ids[label])
@@ -219,6 +232,21 @@ def make_coco_instances(root: Path, seed: int = 0) -> dict[str, np.ndarray]:
     return labels
 
 
+def _coco_sample(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Both splits (val2017 last); one image of each has no label map."""
+    ids = [*(number + 1 for number in _stuff_ids()[:80]), 92, 200]  # the stuff classes between are of no interest
+    labels = {}
+    for split in ("train2017", "val2017"):
+        for name, size in zip(NAMES["coco-sample"], SIZES_HW, strict=True):
+            drawn = blocks(rng, size, [0, 79, 80, 81, *rng.choice(80, 8).tolist(), VOID])
+            labels[name] = np.where(drawn == 81, 132, drawn)
+            _photo(rng, root / f"images/{split}/{name}.jpg", size)
+            raw = _coded(drawn, lambda label: 0 if label == VOID else ids[label])
+            _save(root / f"semantic/{split}/{name}.png", raw.astype(np.uint8))
+        _photo(rng, root / f"images/{split}/000000999999.jpg", SIZES_HW[0])
+    return labels
+
+
 def _cityscapes(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
     ids = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
     labels = {}
@@ -236,7 +264,7 @@ def _cityscapes(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def _ade2016(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
     labels = {}
-    for name, size in zip(NAMES["ade2016"], SIZES_HW, strict=True):
+    for name, size in zip(NAMES["ade150"], SIZES_HW, strict=True):
         labels[name] = blocks(rng, size, [0, 149, *rng.choice(150, 10).tolist(), VOID])
         _photo(rng, root / f"images/validation/{name}.jpg", size)
         raw = _coded(labels[name], lambda label: 0 if label == VOID else label + 1)
@@ -251,7 +279,7 @@ def _ade_full(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
     ids = json.loads((maps / "ade_full_to_847.json").read_text())["raw_ids"]
     unknown = next(number for number in range(1, 3000) if number not in ids)
     labels = {}
-    for name, size in zip(NAMES["ade_full"], ((1024, 1152), *SIZES_HW[1:]), strict=True):
+    for name, size in zip(NAMES["ade847"], ((1024, 1152), *SIZES_HW[1:]), strict=True):
         scale = 2 if size[0] > 512 else 1
         small = blocks(rng, (size[0] // scale, size[1] // scale), [0, 255, 846, *rng.choice(847, 9).tolist(), VOID])
         labels[name] = small
@@ -266,13 +294,14 @@ def _ade_full(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return labels
 
 
-_MAKERS: dict[str, Callable[[Path, np.random.Generator], dict[str, np.ndarray]]] = {
-    "voc2012": _voc,
-    "context": _context,
+MAKERS: dict[str, Callable[[Path, np.random.Generator], dict[str, np.ndarray]]] = {
+    "voc21": _voc,
+    "context60": _context,
     "pc459": _pc459,
-    "coco_stuff": _coco_stuff,
+    "coco_stuff171": _coco_stuff,
     "coco_object": _coco_object,
+    "coco-sample": _coco_sample,
     "cityscapes": _cityscapes,
-    "ade2016": _ade2016,
-    "ade_full": _ade_full,
+    "ade150": _ade2016,
+    "ade847": _ade_full,
 }

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ovperc.core.structures import SegmentationMap, TextBank
-from ovperc.data.segmentation import SegmentationDataset
+from ovperc.data.segmentation.dataset import SegmentationDataset
 
 CLASSES = ("dark", "middle", "bright")
 

@@ -6,11 +6,11 @@ from ovperc.text.class_names import ClassNames, list_class_names, list_variants,
 
 COUNTS = {
     "voc21": 21, "voc20": 20, "context60": 60, "context59": 59, "coco_object": 81, "coco_stuff171": 171,
-    "cityscapes": 19, "ade150": 150, "ade847": 847, "pc459": 459,
+    "cityscapes": 19, "coco_panoptic": 133, "ade150": 150, "ade847": 847, "pc459": 459,
 }  # fmt: skip
 
 
-def test_all_ten_lists_are_shipped():
+def test_all_lists_are_shipped():
     assert {name: len(load_class_names(name).labels) for name in list_class_names()} == COUNTS
 
 

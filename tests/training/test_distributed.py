@@ -10,14 +10,14 @@ import torch
 
 from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 from helpers.two_processes import in_two_processes, train_in_two_processes
-from ovperc.data.benchmarks import Benchmark
+from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 from ovperc.evaluation.eval_loop import EvalOptions, run_eval_loop
 from ovperc.training.checkpoint import read_run_checkpoint
 from ovperc.training.train import train
 
 
 def test_scores_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:
-    row = Benchmark("small", "three classes", "unused:unused")
+    row = SegmentationBenchmark("small", "three classes", list)
     dataset = SmallImages.dataset(count=5)  # odd, so that an evened-out sampler would count one image twice
 
     def score(launcher: str) -> dict[str, Any]:

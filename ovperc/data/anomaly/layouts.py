@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -28,6 +28,21 @@ from ovperc.data.layout import LayoutError, contents_of
 
 Scan = Callable[[Path], list[FoundImage]]
 _KOLEKTOR_SEED, _KOLEKTOR_TRAIN = 42, 0.8
+
+
+@dataclass(frozen=True)
+class AnomalyLayout:
+    """How an anomaly set lies on disk.
+
+    Attributes:
+        scan: finds its images below its root.
+        categories: of the full set; empty where any will do.
+        words: category -> words, where the name with spaces for underscores will not do.
+    """
+
+    scan: Scan
+    categories: tuple[str, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 def scan_mvtec(root: Path) -> list[FoundImage]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovperc.data.anomaly.records import GOOD
 from ovperc.data.layout import LayoutError, contents_of
-from ovperc.io.images import IMAGE_SUFFIXES
+from ovperc.io.images import IMAGE_SUFFIXES, natural_key
 
 NORMAL_NAMES: frozenset[str] = frozenset({GOOD, "ok", "normal", "no"})
 """Folders of normal images, in lower case."""
@@ -59,12 +58,6 @@ def folders_in(folder: Path) -> list[Path]:
         return []
     inner = [path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._"]
     return sorted(inner, key=lambda path: natural_key(path.name))
-
-
-def natural_key(name: str) -> list[tuple[bool, int, str]]:
-    """Sorts "2" before "10"."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def child(folder: Path, *names: str) -> Path | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ovperc.data.detection.sample import DetectionTruth, Rle
 
@@ -102,13 +101,3 @@ def result_rows(detections: Sequence[ImageDetections], truth: DetectionTruth, ki
             shape = {"segmentation": found.masks[index]} if kind == "segm" else {"bbox": [x0, y0, x1 - x0, y1 - y0]}
             rows.append({**row, **shape})
     return rows
-
-
-def mask_code(segmentation: Any, height: int, width: int) -> Rle:
-    """Any COCO segmentation (polygons, uncompressed or compressed code) as a compressed run-length code."""
-    code = segmentation
-    if isinstance(segmentation, list):
-        code = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        code = coco_mask.frPyObjects(segmentation, height, width)
-    return {"size": list(code["size"]), "counts": _text(code["counts"])}

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from ovperc.data.detection.detections import mask_code
 from ovperc.data.detection.sample import DetectionSample, DetectionTruth
 from ovperc.data.layout import LayoutError
+from ovperc.io.coco import to_rle
 from ovperc.io.images import read_stored_image
 from ovperc.registry import DATASETS
 
@@ -90,7 +90,7 @@ class DetectionFiles(Dataset):
             image=image,
             boxes=boxes[usable].astype(np.float32),
             labels=np.array([self._labels[entry["category_id"]] for entry in rows], np.int64),
-            masks=tuple(mask_code(entry["segmentation"], height, width) for entry in rows) if masked else (),
+            masks=tuple(to_rle(entry["segmentation"], (height, width)) for entry in rows) if masked else (),
             crowd=np.array([bool(entry.get("iscrowd") or entry.get("ignore")) for entry in rows], bool),
             image_id=row["id"],
             name=Path(picture_name(row)).stem,

@@ -111,11 +111,6 @@ class PanopticRegions(Dataset):
         return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
-def open_coco_regions(root: str | Path | None, partial: bool = False) -> PanopticRegions:
-    """The regions of the benchmark ``coco_regions``; ``partial`` scores the pictures that are there."""
-    return PanopticRegions(root, partial=partial)
-
-
 def _words(name: str) -> str:
     """``"sky-other-merged"`` -> ``"sky"``, ``"wall-brick"`` -> ``"wall brick"``."""
     return as_words(name.removesuffix("-merged").removesuffix("-other").replace("-", " "))

@@ -1,18 +1,93 @@
-"""The test sets of detection by name, as the table of benchmarks opens them."""
+"""The benchmarks of detection: COCO, LVIS, Objects365 and PASCAL VOC from files, and the world's scenes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ovperc.data.benchmark import ON_DISK, Archive, Benchmark, Source
 from ovperc.data.detection.annotations import read_annotations, with_boxes_only, without_labels
+from ovperc.data.detection.eval_settings import DetectionEvalSettings
 from ovperc.data.detection.files import DetectionFiles
+from ovperc.data.detection.panoptic import PanopticRegions
+from ovperc.data.detection.sample import DetectionTruth
 from ovperc.data.detection.splits import COCO_GROUPS, LVIS_BASE, OV_COCO_BASE, OV_COCO_NOVEL, OV_COCO_UNUSED
 from ovperc.data.detection.voc import read_voc
+from ovperc.data.detection.yolo import read_yolo
 from ovperc.data.layout import LayoutError, resolve_root
+from ovperc.data.segmentation.sets import COCO_SAMPLE
+from ovperc.data.world.detection import WorldDetection
+from ovperc.data.world.regions import WorldRegions
+from ovperc.text.class_names import load_class_names
 
-_COCO = "coco"
 _VOCABULARIES = ("65", "80")
 _IMAGE_SETS = ("all", "with_boxes")
+_COCO_LICENCE = "images: Flickr terms of use; annotations: CC BY 4.0"
+
+_COCO = Source(
+    ("coco",),
+    "Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014",
+    _COCO_LICENCE,
+    (
+        Archive(
+            "val2017.zip",
+            "http://images.cocodataset.org/zips/val2017.zip",
+            "sha1:4950dc9d00dbe1c933ee0170f5797584351d2a41",
+        ),
+        Archive(
+            "annotations_trainval2017.zip",
+            "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+            "sha1:8551ee4bb5860311e79dace7e79cb91e432e78b3",
+        ),
+    ),
+)
+_PANOPTIC = Source(
+    ("coco",),
+    "Kirillov et al., Panoptic Segmentation, CVPR 2019",
+    _COCO_LICENCE,
+    (
+        _COCO.archives[0],
+        Archive(
+            "panoptic_annotations_trainval2017.zip",
+            "http://images.cocodataset.org/annotations/panoptic_annotations_trainval2017.zip",
+        ),
+    ),
+    unpack="also unpack the panoptic_val2017.zip inside, into annotations/panoptic_val2017",
+)
+_LVIS = Source(
+    ("lvis",),
+    "Gupta et al., LVIS: A Dataset for Large Vocabulary Instance Segmentation, CVPR 2019",
+    "images: Flickr terms of use; annotations: CC BY 4.0",
+    homepage="https://www.lvisdataset.org/dataset",
+    unpack="its images are those of COCO train2017 and val2017",
+)
+_OBJECTS365 = Source(
+    ("objects365",),
+    "Shao et al., Objects365: A Large-Scale, High-Quality Dataset for Object Detection, ICCV 2019",
+    "annotations: CC BY 4.0",
+    homepage="https://www.objects365.org",
+)
+_VOC07 = Source(
+    ("VOCdevkit/VOC2007",),
+    "Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010",
+    "images: Flickr terms of use; annotations: free for research",
+    homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/",
+)
+
+
+@dataclass(frozen=True)
+class DetectionBenchmark(Benchmark):
+    """A test set with boxes.
+
+    Attributes:
+        protocol: how it is scored.
+    """
+
+    task: str = "detection"
+    protocol: DetectionEvalSettings = field(default_factory=DetectionEvalSettings)
 
 
 def open_ov_coco(
@@ -36,7 +111,7 @@ def open_ov_coco(
     _one_of("vocabulary", vocabulary, _VOCABULARIES)
     _one_of("image_set", image_set, _IMAGE_SETS)
     _one_of("split", split, ("train", "val"))
-    folder = resolve_root(root, _COCO)
+    folder = resolve_root(root, *_COCO.folders)
     path = Path(annotations) if annotations else folder / "annotations" / f"instances_{split}2017.json"
     truth = read_annotations(path, (*OV_COCO_BASE, *OV_COCO_NOVEL), COCO_GROUPS)
     if split == "train":
@@ -46,13 +121,6 @@ def open_ov_coco(
     asked = OV_COCO_UNUSED if vocabulary == "80" else ()
     folders = (folder / f"{split}2017", folder / "images" / f"{split}2017", folder)
     return _there(DetectionFiles(truth, folders, asked), partial)
-
-
-def open_coco(root: str | Path | None, partial: bool = False) -> DetectionFiles:
-    """COCO val2017 with its 80 classes: a transfer from LVIS."""
-    folder = resolve_root(root, _COCO)
-    truth = read_annotations(folder / "annotations" / "instances_val2017.json", groups={})
-    return _there(DetectionFiles(truth, (folder / "val2017", folder / "images" / "val2017", folder)), partial)
 
 
 def open_ov_lvis(root: str | Path | None, split: str = "val", partial: bool = False) -> DetectionFiles:
@@ -66,27 +134,14 @@ def open_ov_lvis(root: str | Path | None, split: str = "val", partial: bool = Fa
         partial: score the pictures that are there.
     """
     _one_of("split", split, ("train", "val"))
-    folder = resolve_root(root, "lvis")
+    folder = resolve_root(root, *_LVIS.folders)
     name = f"lvis_v1_{split}.json"
     path = folder / "annotations" / name
     truth = read_annotations(path if path.is_file() else folder / name)
     if split == "train":
         novel = [label for group, labels in truth.groups.items() if group not in LVIS_BASE for label in labels]
         truth = with_boxes_only(without_labels(truth, novel))
-    return _there(DetectionFiles(truth, (folder, folder / "images", folder.parent / _COCO)), partial)
-
-
-def open_objects365(root: str | Path | None, partial: bool = False) -> DetectionFiles:
-    """Objects365 v1 val, 365 classes: a transfer."""
-    folder = resolve_root(root, "objects365")
-    truth = read_annotations(folder / "annotations" / "objects365_val.json")
-    return _there(DetectionFiles(truth, (folder / "val", folder / "images" / "val", folder)), partial)
-
-
-def open_voc(root: str | Path | None, partial: bool = False) -> DetectionFiles:
-    """PASCAL VOC 2007 test, 20 classes: a transfer."""
-    folder = resolve_root(root, "VOCdevkit/VOC2007")
-    return _there(DetectionFiles(read_voc(folder, "test"), (folder / "JPEGImages",)), partial)
+    return _there(DetectionFiles(truth, (folder, folder / "images", folder.parent / "coco")), partial)
 
 
 def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -111,3 +166,134 @@ def _there(images: DetectionFiles, partial: bool) -> DetectionFiles:
             f"{len(missing)} of {len(images)} pictures are missing: {missing[0]} (--allow-partial scores the rest)"
         )
     return images.select(found)
+
+
+def open_read(
+    source: Source,
+    read: Callable[[Path], DetectionTruth],
+    folders: tuple[str, ...],
+    root: str | Path | None,
+    partial: bool = False,
+) -> DetectionFiles:
+    """A set whose annotations are read as they are.
+
+    Args:
+        source: its files.
+        read: annotations below its root.
+        folders: where pictures may lie below the root.
+        root: the set's folder, or the folder of all sets.
+        partial: score the pictures that are there.
+    """
+    folder = resolve_root(root, *source.folders)
+    return _there(DetectionFiles(read(folder), [folder / name for name in folders]), partial)
+
+
+def open_coco_sample(root: str | Path | None, split: str = "val2017", partial: bool = False) -> DetectionFiles:
+    """The first images of COCO with boxes of 80 classes."""
+    layout = COCO_SAMPLE.layout.of_split(split)
+    folder = resolve_root(root, *COCO_SAMPLE.folders)
+    names = load_class_names("coco_panoptic").classes[:80]
+    truth = read_yolo(layout.image_folder(folder), folder / "boxes" / split, names)
+    return _there(DetectionFiles(truth, [layout.image_folder(folder)]), partial)
+
+
+def _read_coco(folder: Path) -> DetectionTruth:
+    return read_annotations(folder / "annotations" / "instances_val2017.json", groups={})
+
+
+def _read_objects365(folder: Path) -> DetectionTruth:
+    return read_annotations(folder / "annotations" / "objects365_val.json")
+
+
+def _transfer(classes: int) -> dict[str, str]:
+    return {"split": f"none: transfer, all {classes} classes alike"}
+
+
+_SCENES: dict[str, Any] = {
+    "split": "test", "num_scenes": 200, "size_px": 112, "seed": 0, "vocabulary": "pattern_colour"
+}  # fmt: skip
+
+DETECTION_SETS: tuple[DetectionBenchmark, ...] = (
+    DetectionBenchmark(
+        "world-ovd",
+        "boxes of pattern x colour objects, half of them with pairs held out of training",
+        WorldDetection,
+        _SCENES,
+        protocol=DetectionEvalSettings(
+            headline="AP50.novel",
+            regions=True,
+            tags={"split": "held-out pattern-colour pairs are novel, no training image or caption shows one"},
+        ),
+    ),
+    DetectionBenchmark(
+        "world-regions",
+        "the same objects and their materials to be named, boxes and masks given",
+        WorldRegions,
+        _SCENES,
+        evaluation="regions",
+    ),
+    DetectionBenchmark(
+        "ov_coco",
+        "COCO val2017, boxes of 48 base and 17 novel classes",
+        open_ov_coco,
+        {**ON_DISK, "split": "val", "vocabulary": "65", "image_set": "all", "annotations": ""},
+        _COCO,
+        protocol=DetectionEvalSettings(
+            headline="AP50.novel", tags={"split": "OV-COCO, 48 base and 17 novel classes, scored together"}
+        ),
+    ),
+    DetectionBenchmark(
+        "ov_lvis",
+        "LVIS v1 val, masks of 866 base and 337 novel classes",
+        open_ov_lvis,
+        {**ON_DISK, "split": "val"},
+        _LVIS,
+        protocol=DetectionEvalSettings(
+            "lvis",
+            kind="segm",
+            per_image=300,
+            headline="APr",
+            tags={"split": "LVIS v1, 866 base (f, c) and 337 novel (r) classes", "metric": "federated"},
+        ),
+    ),
+    DetectionBenchmark(
+        "coco_transfer",
+        "COCO val2017, 80 classes",
+        partial(open_read, _COCO, _read_coco, ("val2017", "images/val2017", "")),
+        ON_DISK,
+        _COCO,
+        protocol=DetectionEvalSettings(tags=_transfer(80)),
+    ),
+    DetectionBenchmark(
+        "objects365_transfer",
+        "Objects365 v1 val, 365 classes",
+        partial(open_read, _OBJECTS365, _read_objects365, ("val", "images/val", "")),
+        ON_DISK,
+        _OBJECTS365,
+        protocol=DetectionEvalSettings(per_image=300, tags=_transfer(365)),
+    ),
+    DetectionBenchmark(
+        "voc07_transfer",
+        "VOC 2007 test, 20 classes",
+        partial(open_read, _VOC07, read_voc, ("JPEGImages",)),
+        ON_DISK,
+        _VOC07,
+        protocol=DetectionEvalSettings("voc", headline="AP50", tags={**_transfer(20), "metric": "11 points"}),
+    ),
+    DetectionBenchmark(
+        "coco-sample-boxes",
+        "first 128 images of COCO val2017, boxes of 80 classes",
+        open_coco_sample,
+        {**ON_DISK, "split": "val2017"},
+        COCO_SAMPLE,
+        protocol=DetectionEvalSettings(tags=_transfer(80)),
+    ),
+    DetectionBenchmark(
+        "coco_regions",
+        "COCO val2017 panoptic, 80 things and 53 stuff classes to be named, boxes and masks given",
+        PanopticRegions,
+        ON_DISK,
+        _PANOPTIC,
+        evaluation="regions",
+    ),
+)

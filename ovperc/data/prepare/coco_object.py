@@ -14,6 +14,7 @@ from ovperc.data.label_map import load_label_map
 from ovperc.data.layout import LayoutError
 from ovperc.data.prepare.conversion import Conversion, Job
 from ovperc.data.prepare.json_files import read_json
+from ovperc.io.coco import decode_rle, to_rle
 
 _STUFF_FOLDERS = ("annotations/val2017", "stuffthingmaps/val2017")
 _INSTANCES = "annotations/instances_val2017.json"
@@ -78,7 +79,7 @@ def _paint(size_hw: tuple[int, int], annotations: list[dict[str, Any]], name: st
     try:
         order = sorted(annotations, key=lambda entry: (not entry.get("iscrowd", 0), -entry["area"]))
         for entry in order:
-            mask = decode_mask(entry["segmentation"], size_hw, name)
+            mask = annotated_mask(entry["segmentation"], size_hw, name)
             category = np.array([[entry["category_id"]]], dtype=np.int64)
             labels[mask] = _CROWD if entry.get("iscrowd", 0) else table.apply(category, f"{_INSTANCES}, {name}")[0, 0]
     except (KeyError, TypeError) as error:
@@ -88,20 +89,13 @@ def _paint(size_hw: tuple[int, int], annotations: list[dict[str, Any]], name: st
     return labels
 
 
-def decode_mask(segmentation: Any, size_hw: tuple[int, int], name: str) -> np.ndarray:
-    """A mask ``(H, W)`` bool from polygons, or from run lengths (compressed or not)."""
-    from pycocotools import mask as coco_mask
+def annotated_mask(segmentation: Any, size_hw: tuple[int, int], name: str) -> np.ndarray:
+    """A mask ``(H, W)`` bool of an annotation file.
 
-    height, width = size_hw
+    Raises:
+        AnnotationError: it cannot be decoded, or is of another size.
+    """
     try:
-        if isinstance(segmentation, list):
-            parts = coco_mask.frPyObjects(segmentation, height, width)
-            segmentation = coco_mask.merge(parts)
-        elif isinstance(segmentation["counts"], list):
-            segmentation = coco_mask.frPyObjects(segmentation, height, width)
-        mask = coco_mask.decode(segmentation).astype(bool)
-    except Exception as error:  # pycocotools raises bare Exception for what it cannot read
-        raise AnnotationError(f"{name}: a mask cannot be decoded ({error}); copy the annotation file again") from error
-    if mask.shape != size_hw:
-        raise AnnotationError(f"{name}: expected a mask of {size_hw} px, found {mask.shape}; copy the file again")
-    return mask
+        return decode_rle(to_rle(segmentation, size_hw))
+    except ValueError as error:
+        raise AnnotationError(f"{name}: {error}; copy the annotation file again") from error

@@ -12,7 +12,7 @@ import numpy as np
 from ovperc.data.annotations import AnnotationError, encode_annotation
 from ovperc.data.label_map import load_label_map
 from ovperc.data.layout import LayoutError
-from ovperc.data.prepare.coco_object import decode_mask
+from ovperc.data.prepare.coco_object import annotated_mask
 from ovperc.data.prepare.conversion import Conversion, Job
 from ovperc.data.prepare.json_files import read_json
 
@@ -46,7 +46,7 @@ class Context(Conversion):
         numbers = np.zeros(self._sizes[job.key], dtype=np.uint16)
         for entry in self._annotations[job.key]:
             try:
-                mask = decode_mask(entry["segmentation"], numbers.shape, f"{_MERGED}, {job.key}")
+                mask = annotated_mask(entry["segmentation"], numbers.shape, f"{_MERGED}, {job.key}")
                 numbers[mask] = entry["category_id"]
             except (KeyError, TypeError) as error:
                 raise AnnotationError(f"{_MERGED}, image {job.key}: an annotation lacks {error}") from error

@@ -8,25 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovperc.data.annotations import AnnotationError, read_annotation
+from ovperc.data.benchmark import Archive, Source
 from ovperc.data.label_map import LabelRangeError, load_label_map
 from ovperc.data.layout import LayoutError, check_layout
 from ovperc.data.prepare import CONVERSIONS
 from ovperc.data.prepare.conversion import conversion_state, read_manifest, run_conversion
-from ovperc.data.sources import Archive, Source
+from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The outcome of preparing a source.
+    """The outcome of preparing a benchmark's files.
 
     Attributes:
-        source: that was prepared.
-        root: where.
+        root: where they lie.
         notes: what was found and done, one sentence each.
         problems: what is missing or wrong, one sentence each; empty means ready.
     """
 
-    source: Source
     root: Path
     notes: tuple[str, ...]
     problems: tuple[str, ...]
@@ -38,7 +37,7 @@ class Preparation:
 
 
 def prepare(
-    source: Source,
+    row: SegmentationBenchmark,
     root: Path,
     *,
     check_only: bool = False,
@@ -46,11 +45,11 @@ def prepare(
     workers: int = 0,
     progress: bool = True,
 ) -> Preparation:
-    """Checks a source, converts what needs converting, and verifies counts and hashes.
+    """Checks a benchmark's files, converts what needs converting, and verifies counts and hashes.
 
     Args:
-        source: what to prepare.
-        root: its root folder.
+        row: what to prepare.
+        root: root folder of its source.
         check_only: writes nothing.
         read_all: also reads every annotation and compares converted files with the manifest's hashes.
         workers: threads of the conversion.
@@ -60,6 +59,7 @@ def prepare(
         LayoutError: nothing of the data set is there.
         ConversionError: the conversion stopped; finished files are kept.
     """
+    source = row.source
     notes, problems = [], []
     if source.conversion:
         converting = _convert if not check_only else _look
@@ -67,25 +67,25 @@ def prepare(
         notes += note
         problems += problem
     if problems:
-        return Preparation(source, root, tuple(notes), tuple(problems))
+        return Preparation(root, tuple(notes), tuple(problems))
     try:
-        report = check_layout(source.layout, root)
+        report = check_layout(source.layout.of_split(), root)
     except LayoutError as error:
-        return Preparation(source, root, tuple(notes), (str(error),))
+        return Preparation(root, tuple(notes), (str(error),))
     problems += report.problems()
     notes.append(f"{report.found} of {report.expected} samples have an image and an annotation")
     if report.names_match:
         notes.append("the file names are those of the official split (SHA-256)")
     if read_all:
-        problems += _read_all(source, root, progress)
+        problems += _read_all(row, root, progress)
         problems += _changed(source, root)
         notes.append(f"read {report.named} annotations")
-    return Preparation(source, root, tuple(notes), tuple(problems))
+    return Preparation(root, tuple(notes), tuple(problems))
 
 
 def _convert(source: Source, root: Path, workers: int, progress: bool) -> tuple[list[str], list[str]]:
     if _made_elsewhere(source, root):
-        return [f"annotations of {source.title} are there, made by another tool"], []
+        return ["annotations are there, made by another tool"], []
     conversion = CONVERSIONS[source.conversion](root)
     manifest = read_manifest(root, source.conversion)
     if manifest is not None and manifest.version == conversion.version and not manifest.changed(root):
@@ -97,7 +97,7 @@ def _convert(source: Source, root: Path, workers: int, progress: bool) -> tuple[
 def _look(source: Source, root: Path, *_: object) -> tuple[list[str], list[str]]:
     state = conversion_state(root, source.conversion)
     if state == "unfinished":
-        return [], [f"the conversion of {source.title} is not finished; run it again without --check"]
+        return [], ["the conversion is not finished; run it again without --check"]
     if state == "done":
         manifest = read_manifest(root, source.conversion)
         assert manifest is not None
@@ -109,9 +109,9 @@ def _look(source: Source, root: Path, *_: object) -> tuple[list[str], list[str]]
             ]
         return [f"converted: {len(manifest.records)} files, digest {manifest.digest}"], []
     if _made_elsewhere(source, root):
-        return [f"annotations of {source.title} are there, made by another tool"], []
+        return ["annotations are there, made by another tool"], []
     CONVERSIONS[source.conversion](root).jobs()
-    return [], [f"the download is there, but {source.title} is not converted; run it again without --check"]
+    return [], ["the download is there, but it is not converted; run it again without --check"]
 
 
 def _made_elsewhere(source: Source, root: Path) -> bool:
@@ -119,15 +119,15 @@ def _made_elsewhere(source: Source, root: Path) -> bool:
     if conversion_state(root, source.conversion) != "absent":
         return False
     try:
-        return check_layout(source.layout, root).complete
+        return check_layout(source.layout.of_split(), root).complete
     except LayoutError:
         return False
 
 
-def _read_all(source: Source, root: Path, progress: bool) -> Iterator[str]:
+def _read_all(row: SegmentationBenchmark, root: Path, progress: bool) -> Iterator[str]:
     """One sentence for each annotation that cannot be used."""
-    table = load_label_map(source.label_map)
-    for sample in _track(source.layout.samples(root), progress):
+    table = load_label_map(row.label_map)
+    for sample in _track(row.source.layout.of_split().samples(root), progress):
         if not sample.annotation.is_file():
             continue
         try:

@@ -12,8 +12,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ovperc.data.detection.detections import ImageDetections, mask_code, result_rows
+from ovperc.data.detection.detections import ImageDetections, result_rows
 from ovperc.data.detection.sample import DetectionTruth
+from ovperc.io.coco import to_rle
 
 Kind = Literal["bbox", "segm"]
 
@@ -103,7 +104,7 @@ def load_coco(truth: DetectionTruth) -> COCO:
     document = truth.document()
     for row in document["annotations"]:
         if row.get("segmentation"):
-            row["segmentation"] = mask_code(row["segmentation"], *sizes[row["image_id"]])
+            row["segmentation"] = to_rle(row["segmentation"], sizes[row["image_id"]])
     return _indexed(document)
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ovperc.data.detection.detections import ImageDetections, mask_code, result_rows
+from ovperc.data.detection.detections import ImageDetections, result_rows
 from ovperc.data.detection.sample import DetectionTruth, Rle
 from ovperc.evaluation.metrics.detection import ClassPrecision, Kind, mean_of_present, refuse_repeats
+from ovperc.io.coco import to_rle
 
 MAX_DETECTIONS = 300
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -151,7 +152,7 @@ class _Pairs:
     def _shape(self, row: Mapping[str, Any]) -> Any:
         if self._kind == "bbox":
             return [float(value) for value in row["bbox"]]
-        return mask_code(row["segmentation"], *self._sizes[row["image_id"]])
+        return to_rle(row["segmentation"], self._sizes[row["image_id"]])
 
     def add_detections(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Adds what is judged; the rest is dropped."""

@@ -25,14 +25,14 @@ from helpers.anomaly_layouts import (
 )
 from ovperc.data.anomaly import AnomalyImages
 from ovperc.data.anomaly.records import shot_images
-from ovperc.data.anomaly.sets import ANOMALY_SETS, get_anomaly_set, open_set
+from ovperc.data.anomaly.sets import ANOMALY_SETS
 from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.layout import LayoutError
 from ovperc.io.images import ImageError
 
 
 def _of(name: str) -> tuple[str, ...]:
-    return ANOMALY_SETS[name].categories
+    return get_benchmark(name).source.layout.categories
 
 
 FIXTURES: dict[str, Fixture] = {
@@ -59,9 +59,9 @@ FIXTURES: dict[str, Fixture] = {
 
 
 def test_every_set_has_a_fixture_and_a_benchmark() -> None:
-    assert set(FIXTURES) == set(ANOMALY_SETS)
-    for name in ANOMALY_SETS:
-        row = get_benchmark(name)
+    assert set(FIXTURES) == {row.name for row in ANOMALY_SETS}
+    for row in ANOMALY_SETS:
+        assert get_benchmark(row.name) is row
         assert row.task == "anomaly" and row.needs_data
 
 
@@ -92,7 +92,7 @@ def test_set_is_read_from_its_layout(name: str, tmp_path: Path) -> None:
 
 def test_training_images_are_normal(tmp_path: Path) -> None:
     write_dagm(tmp_path, _of("dagm"))
-    images = open_set("dagm", root=tmp_path)
+    images = get_benchmark("dagm").images(root=tmp_path)
     assert all((images.normal_image("Class1", index) < 200).all() for index in range(images.num_normal("Class1")))
     assert len(shot_images(images, "Class1", 2)) == 2
     assert images.words["Class1"] == "texture"
@@ -101,7 +101,7 @@ def test_training_images_are_normal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("inner", ["", "1cls"])
 def test_visa_rearranged(inner: str, tmp_path: Path) -> None:
     write_mvtec(tmp_path / inner, _of("visa"), bad="bad", suffix=".JPG", mask="{}.png")
-    images = open_set("visa", root=tmp_path)
+    images = get_benchmark("visa").images(root=tmp_path)
     assert len(images) == 12 * 4
     assert images.words["macaroni2"] == "macaroni" and images.words["pipe_fryum"] == "pipe fryum"
 
@@ -110,19 +110,19 @@ def test_visa_without_its_split_says_so(tmp_path: Path) -> None:
     write_visa(tmp_path, ("candle",))
     (tmp_path / "split_csv" / "1cls.csv").unlink()
     with pytest.raises(LayoutError, match=r"expected split_csv/1cls.csv"):
-        open_set("visa", root=tmp_path)
+        get_benchmark("visa").images(root=tmp_path)
 
 
 def test_kolektor_as_downloaded(tmp_path: Path) -> None:
     write_kolektor_raw(tmp_path)
-    images = open_set("sdd", root=tmp_path)
+    images = get_benchmark("sdd").images(root=tmp_path)
     anomalous = [record for record in images.records if record.anomalous]
     assert (len(anomalous), len(images) - len(anomalous), images.num_normal(images.categories[0])) == (3, 2, 7)
     index = images.records.index(anomalous[0])
     np.testing.assert_array_equal(images[index].mask, mark_mask())
     (tmp_path / "kos01" / "Part0_label.bmp").unlink()
     with pytest.raises(LayoutError, match=r"expected its label Part0_label.bmp"):
-        open_set("sdd", root=tmp_path)
+        get_benchmark("sdd").images(root=tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1"])
@@ -131,7 +131,7 @@ def test_any_mode_of_masks(mode: str, tmp_path: Path) -> None:
     writer.image("good/0.png")
     writer.image("cut/a.jpg", defect=True)
     writer.mask("masks/cut/A_MASK.PNG", value=1, mode=mode)  # another case, and a low value
-    images = open_set("anomaly_folder", root=tmp_path)
+    images = get_benchmark("anomaly_folder").images(root=tmp_path)
     index = [record.kind for record in images.records].index("cut")
     np.testing.assert_array_equal(images[index].mask, mark_mask())
 
@@ -142,27 +142,27 @@ def test_jpeg_masks_grow_unless_the_level_is_raised(tmp_path: Path) -> None:
     mask = Image.fromarray(mark_mask().astype(np.uint8) * 255)
     (tmp_path / "masks").mkdir()
     mask.save(tmp_path / "masks" / "1.jpg", quality=30)
-    assert open_set("kvasir", root=tmp_path)[0].mask.sum() > mark_mask().sum()
-    np.testing.assert_array_equal(open_set("kvasir", root=tmp_path, mask_above=127)[0].mask, mark_mask())
+    assert get_benchmark("kvasir").images(root=tmp_path)[0].mask.sum() > mark_mask().sum()
+    np.testing.assert_array_equal(get_benchmark("kvasir").images(root=tmp_path, mask_above=127)[0].mask, mark_mask())
 
 
 @pytest.mark.parametrize(("capital", "prefix"), [(True, ""), (False, "/gone/disk/data/mvtec/"), (False, "D:\\sets\\")])
 def test_meta_json_of_other_machines(capital: bool, prefix: str, tmp_path: Path) -> None:
     write_meta(tmp_path, capital, prefix)
-    images = open_set("anomaly_meta", root=tmp_path)
+    images = get_benchmark("anomaly_meta").images(root=tmp_path)
     assert (len(images), images.num_normal("bottle")) == (4, 2)
     assert images[3].mask.any()
 
 
 def test_meta_json_errors(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match=r"expected meta.json"):
-        open_set("anomaly_meta", root=tmp_path)
+        get_benchmark("anomaly_meta").images(root=tmp_path)
     (tmp_path / "meta.json").write_text('{"test": {"a": [{"img_path": "x.png"}]}}')
     with pytest.raises(LayoutError, match=r"anomaly.*KeyError"):
-        open_set("anomaly_meta", root=tmp_path)
+        get_benchmark("anomaly_meta").images(root=tmp_path)
     (tmp_path / "meta.json").write_text('{"train": {}}')
     with pytest.raises(LayoutError, match=r"lists no test images"):
-        open_set("anomaly_meta", root=tmp_path)
+        get_benchmark("anomaly_meta").images(root=tmp_path)
 
 
 def test_own_parts_in_one_folder(tmp_path: Path) -> None:
@@ -173,18 +173,18 @@ def test_own_parts_in_one_folder(tmp_path: Path) -> None:
         writer.image(f"scratch/{number}.png", defect=True)
         writer.image(f"dirt/{number}.png", defect=True)
         writer.mask(f"masks/scratch/{number}.png")
-    images = open_set("anomaly_folder", root=tmp_path, words={tmp_path.name: "hex nut"})
+    images = get_benchmark("anomaly_folder").images(root=tmp_path, words={tmp_path.name: "hex nut"})
     assert images.words == {tmp_path.name: "hex nut"}
     assert images.num_normal(tmp_path.name) == 0
     assert sorted({record.kind for record in images.records}) == ["dirt", "good", "scratch"]
     with_mask = {record.kind: images[index].mask is not None for index, record in enumerate(images.records)}
     assert with_mask == {"good": True, "scratch": True, "dirt": False}
-    held = open_set("anomaly_folder", root=tmp_path, hold_out=4)
+    held = get_benchmark("anomaly_folder").images(root=tmp_path, hold_out=4)
     assert (held.num_normal(tmp_path.name), len(held)) == (4, len(images) - 4)
     shown = {held.normal_image(tmp_path.name, index).tobytes() for index in range(4)}
     assert not shown & {held[index].image.tobytes() for index in range(len(held))}
     with pytest.raises(LayoutError, match=r"hold_out=6"):
-        open_set("anomaly_folder", root=tmp_path, hold_out=6)
+        get_benchmark("anomaly_folder").images(root=tmp_path, hold_out=6)
 
 
 def test_own_parts_by_category_with_training_images(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_own_parts_by_category_with_training_images(tmp_path: Path) -> None:
         writer.image(f"{category}/OK/0.png")
         writer.image(f"{category}/bent/0.png", defect=True)
         writer.image(f"{category}/train/0.png")
-    images = open_set("anomaly_folder", root=tmp_path)
+    images = get_benchmark("anomaly_folder").images(root=tmp_path)
     assert images.categories == ("bolt", "nut")
     assert images.num_normal("nut") == 1
     assert [record.kind for record in images.records] == ["bent", "good"] * 2
@@ -202,7 +202,7 @@ def test_own_parts_by_category_with_training_images(tmp_path: Path) -> None:
 def test_mask_of_another_size(tmp_path: Path) -> None:
     write_mvtec(tmp_path, ("bottle",))
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "bottle/ground_truth/broken/000_mask.png")
-    images = open_set("mvtec", root=tmp_path, partial=True)
+    images = get_benchmark("mvtec").images(root=tmp_path, partial=True)
     index = [record.name for record in images.records].index("bottle/test/broken/000")
     with pytest.raises(ImageError, match=r"000_mask.png: the mask is 8 x 8, its image 000.png 20 x 16"):
         images[index]
@@ -213,41 +213,41 @@ def test_missing_masks_and_two_of_one_image(tmp_path: Path) -> None:
     mask = tmp_path / "bottle/ground_truth/broken/001_mask.png"
     mask.rename(mask.with_name("9.png"))
     with pytest.raises(LayoutError, match=r"1 anomalous images have no mask: test/broken/001.png"):
-        open_set("mvtec", root=tmp_path, partial=True)
+        get_benchmark("mvtec").images(root=tmp_path, partial=True)
     (mask.with_name("9.png")).rename(mask)
     mask.with_name("001_MASK.bmp").write_bytes(b"")
     with pytest.raises(LayoutError, match="two masks have the name"):
-        open_set("mvtec", root=tmp_path, partial=True)
+        get_benchmark("mvtec").images(root=tmp_path, partial=True)
 
 
 def test_incomplete_copies(tmp_path: Path) -> None:
     write_mvtec(tmp_path, ("bottle", "cable"))
     with pytest.raises(LayoutError, match=r"categories capsule, .* are missing \(found: bottle, cable\)"):
-        open_set("mvtec", root=tmp_path)
-    part = open_set("mvtec", root=tmp_path, partial=True)
+        get_benchmark("mvtec").images(root=tmp_path)
+    part = get_benchmark("mvtec").images(root=tmp_path, partial=True)
     assert part.categories == ("bottle", "cable") and not part.complete
-    some = open_set("mvtec", root=tmp_path, categories=("cable",))
+    some = get_benchmark("mvtec").images(root=tmp_path, categories=("cable",))
     assert some.categories == ("cable",) and not some.complete
     with pytest.raises(ValueError, match=r"unknown category 'cabel'.*cable"):
-        open_set("mvtec", root=tmp_path, categories=("cabel",))
+        get_benchmark("mvtec").images(root=tmp_path, categories=("cabel",))
 
 
 def test_nothing_there_says_what_was_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "stuff").mkdir()
-    for name in ANOMALY_SETS:
+    for row in ANOMALY_SETS:
         with pytest.raises(LayoutError, match="expected"):
-            open_set(name, root=tmp_path)
+            row.images(root=tmp_path)
     with pytest.raises(LayoutError, match="no such folder"):
-        open_set("mvtec", root=tmp_path / "nowhere")
+        get_benchmark("mvtec").images(root=tmp_path / "nowhere")
     monkeypatch.delenv("OVPERC_DATA", raising=False)
     with pytest.raises(LayoutError, match="pass --data-root"):
-        open_set("mvtec", root=None)
-    with pytest.raises(ValueError, match=r"unknown anomaly set 'mvtek'.*mvtec"):
-        get_anomaly_set("mvtek")
+        get_benchmark("mvtec").images(root=None)
+    with pytest.raises(ValueError, match=r"unknown benchmark 'mvtek'.*mvtec"):
+        get_benchmark("mvtek")
 
 
 def test_set_is_found_in_a_folder_of_sets(tmp_path: Path) -> None:
     write_mvtec(tmp_path / "BTech_Dataset_transformed", _of("btad"), "ok", "ko")
-    images = open_set("btad", root=tmp_path)
+    images = get_benchmark("btad").images(root=tmp_path)
     assert len(images) == 12
     assert images.records[0].name == "01/test/ko/000"

@@ -22,15 +22,9 @@ from helpers.detection_fixtures import (
     make_voc,
     write_json,
 )
+from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.detection.annotations import read_annotations
 from ovperc.data.detection.panoptic import PanopticRegions
-from ovperc.data.detection.sets import (
-    open_coco,
-    open_objects365,
-    open_ov_coco,
-    open_ov_lvis,
-    open_voc,
-)
 from ovperc.data.detection.splits import OV_COCO_BASE, OV_COCO_NOVEL, OV_COCO_UNUSED
 from ovperc.data.layout import LayoutError
 from ovperc.evaluation.detection import known_names
@@ -44,7 +38,7 @@ def test_the_three_groups_are_cocos_80_classes():
 
 def test_ov_coco_has_65_classes_by_rising_id(tmp_path: Path):
     make_coco(tmp_path)
-    images = open_ov_coco(tmp_path)
+    images = get_benchmark("ov_coco").images(root=tmp_path)
     truth = images.truth()
     assert len(images) == 4
     assert len(images.classes) == 65
@@ -60,7 +54,7 @@ def test_ov_coco_has_65_classes_by_rising_id(tmp_path: Path):
 
 def test_odd_annotations_of_coco(tmp_path: Path):
     make_coco(tmp_path)
-    images = open_ov_coco(tmp_path)
+    images = get_benchmark("ov_coco").images(root=tmp_path)
     second, third, fourth = (images[index] for index in (1, 2, 3))
     assert second.crowd.tolist() == [True]
     assert len(second.boxes) == 1, "a box without width is left out"
@@ -73,33 +67,36 @@ def test_odd_annotations_of_coco(tmp_path: Path):
 def test_choices_of_ov_coco(tmp_path: Path):
     make_coco(tmp_path)
     make_coco(tmp_path, "train")
-    assert len(open_ov_coco(tmp_path, image_set="with_boxes")) == 2
-    asked = open_ov_coco(tmp_path, vocabulary="80")
+    assert len(get_benchmark("ov_coco").images(root=tmp_path, image_set="with_boxes")) == 2
+    asked = get_benchmark("ov_coco").images(root=tmp_path, vocabulary="80")
     assert asked.classes[65:] == OV_COCO_UNUSED
     assert len(asked.truth().names) == 65
-    train = open_ov_coco(tmp_path, split="train")
+    train = get_benchmark("ov_coco").images(root=tmp_path, split="train")
     assert all(row["category_id"] in BASE_IDS for row in train.truth().annotations)
     assert [row["id"] for row in train.truth().images] == [139, 285]
     with pytest.raises(ValueError, match="vocabulary must be one of 65, 80; got '81'"):
-        open_ov_coco(tmp_path, vocabulary="81")
+        get_benchmark("ov_coco").images(root=tmp_path, vocabulary="81")
 
 
 def test_files_with_65_categories_load_too(tmp_path: Path):
     make_coco(tmp_path)
     kept = coco_categories(BASE_IDS + NOVEL_IDS)
     other = make_coco(tmp_path / "other", categories=kept)
-    assert open_ov_coco(tmp_path, annotations=str(other)).truth() == open_ov_coco(tmp_path).truth()
+    assert (
+        get_benchmark("ov_coco").images(root=tmp_path, annotations=str(other)).truth()
+        == get_benchmark("ov_coco").images(root=tmp_path).truth()
+    )
 
 
 def test_lvis(tmp_path: Path):
     make_lvis(tmp_path)
     make_lvis(tmp_path, "train")
-    images = open_ov_lvis(tmp_path)
+    images = get_benchmark("ov_lvis").images(root=tmp_path)
     assert images.classes == ("alarm clock", "bow (weapon)", "crouton")
     assert dict(images.groups) == {"r": (2,), "c": (1,), "f": (0,)}
     assert [len(images[index].labels) for index in (0, 1)] == [2, 1]
     assert images.truth().images[0]["neg_category_ids"] == [2]
-    train = open_ov_lvis(tmp_path, "train")
+    train = get_benchmark("ov_lvis").images(root=tmp_path, split="train")
     assert len(train.classes) == 3, "labels stay those of all classes"
     assert [row["category_id"] for row in train.truth().annotations] == [1]
 
@@ -108,15 +105,15 @@ def test_transfers(tmp_path: Path):
     make_objects365(tmp_path / "objects365")
     make_voc(tmp_path / "VOCdevkit" / "VOC2007")
     make_coco(tmp_path / "coco")
-    objects = open_objects365(tmp_path)
+    objects = get_benchmark("objects365_transfer").images(root=tmp_path)
     assert objects.classes == ("tissue", "cabinet or shelf")
     assert objects[0].boxes.tolist() == [[3.5, 4.25, 24.0, 14.25]]
     assert objects[0].masks == ()
-    voc = open_voc(tmp_path)
+    voc = get_benchmark("voc07_transfer").images(root=tmp_path)
     assert len(voc.classes) == 20
     assert voc[0].boxes.tolist() == [[0, 4, 20, 48], [29, 0, 64, 20]]
     assert voc[0].crowd.tolist() == [False, True]
-    coco = open_coco(tmp_path)
+    coco = get_benchmark("coco_transfer").images(root=tmp_path)
     assert len(coco.classes) == 80
     known = known_names(voc.classes, {"bird", "dog", "zebra"})
     assert known == "2 of 20: bird, dog"
@@ -138,8 +135,8 @@ def test_missing_pictures(tmp_path: Path):
     make_coco(tmp_path)
     (tmp_path / "val2017" / "000000000285.jpg").unlink()
     with pytest.raises(LayoutError, match=r"1 of 4 pictures are missing: .*000000000285\.jpg"):
-        open_ov_coco(tmp_path)
-    partial = open_ov_coco(tmp_path, partial=True)
+        get_benchmark("ov_coco").images(root=tmp_path)
+    partial = get_benchmark("ov_coco").images(root=tmp_path, partial=True)
     assert len(partial) == 3
     assert not partial.complete
     assert {row["image_id"] for row in partial.truth().annotations} == {139}
@@ -172,7 +169,7 @@ def test_broken_files(tmp_path: Path, parts: dict, message: str):
 
 def test_files_that_are_none(tmp_path: Path):
     with pytest.raises(LayoutError, match="no annotation file"):
-        open_ov_coco(tmp_path)
+        get_benchmark("ov_coco").images(root=tmp_path)
     (tmp_path / "half.json").write_text(json.dumps({"images": []})[:-1], encoding="utf-8")
     with pytest.raises(LayoutError, match="damaged or no JSON"):
         read_annotations(tmp_path / "half.json")
@@ -187,4 +184,4 @@ def test_pictures_of_another_set(tmp_path: Path):
     document["images"][0]["height"] = 40
     path.write_text(json.dumps(document))
     with pytest.raises(LayoutError, match="these are other pictures"):
-        open_ov_coco(tmp_path)[0]
+        get_benchmark("ov_coco").images(root=tmp_path)[0]

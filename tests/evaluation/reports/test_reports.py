@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ovperc.cli.reports import model_table_main, reproduce_main
-from ovperc.data.sources import BENCHMARK_SOURCES
+from ovperc.data.benchmarks import BENCHMARKS
 from ovperc.evaluation.reports.model_table import model_table
 from ovperc.evaluation.reports.published import compare, departures, find_figures, published_figures
 from ovperc.evaluation.reports.results import ResultError, backbone_name, read_results
@@ -77,7 +77,7 @@ def test_published_figures_are_of_known_benchmarks_and_sources():
     figures = published_figures()
     assert len(figures) > 150
     for figure in figures:
-        assert figure.benchmark in BENCHMARK_SOURCES and 0 < figure.value < 100 and figure.source
+        assert figure.benchmark in BENCHMARKS and 0 < figure.value < 100 and figure.source
     (figure,) = find_figures("naclip_pamr", "voc21")
     assert figure.value == 64.07 and figure.backbone == "ViT-B/16 openai"
     with pytest.raises(ValueError, match="'naclip'"):

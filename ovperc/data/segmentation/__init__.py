@@ -1,0 +1,1 @@
+"""Images with label maps: readers, mmsegmentation's data samples, and the benchmarks."""
