@@ -19,15 +19,14 @@ from mmengine.dist import is_main_process
 from ovperc.core.atomic import atomic_write
 from ovperc.core.config_files import parse_overrides
 from ovperc.core.summary import RunSummary, plain
-from ovperc.data.benchmarks import Benchmark
+from ovperc.data.benchmark import Benchmark
 from ovperc.evaluation.anomaly_run import AnomalyEvalSettings, AnomalyRun, spread
 from ovperc.evaluation.eval_loop import join_processes
-from ovperc.evaluation.evaluate import command_line, split_overrides
 from ovperc.evaluation.grid_store import GridStore
 from ovperc.evaluation.metrics.anomaly_report import CategoryScores, mean_scores
 from ovperc.evaluation.progress import settings_digest
 from ovperc.evaluation.reports.anomaly_table import category_table
-from ovperc.evaluation.request import EvaluationRequest
+from ovperc.evaluation.request import EvaluationRequest, command_line, split_overrides
 from ovperc.tasks.methods import load_method
 from ovperc.training.compat import prepare_mmengine, tune_allocator
 

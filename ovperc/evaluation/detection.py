@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 
 from ovperc.core.atomic import atomic_write
 from ovperc.core.summary import RunSummary
-from ovperc.data.benchmarks import Benchmark
+from ovperc.data.benchmark import Benchmark
 from ovperc.data.detection.detections import ImageDetections
 from ovperc.data.detection.eval_settings import DetectionEvalSettings
 from ovperc.data.detection.sample import DetectionImages, DetectionSample

@@ -18,7 +18,7 @@ from torch import nn
 
 from ovperc.core.atomic import atomic_write
 from ovperc.data.annotations import encode_annotation
-from ovperc.data.benchmarks import Benchmark
+from ovperc.data.benchmark import Benchmark
 from ovperc.data.segmentation.dataset import SegmentationDataset
 from ovperc.evaluation.metrics.evaluation_state import EvaluationState
 from ovperc.evaluation.progress import ProgressFolder, settings_digest

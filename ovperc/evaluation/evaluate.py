@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import is_main_process
 
 from ovperc.core.config_files import parse_overrides
 from ovperc.core.summary import RunSummary, plain
@@ -17,15 +17,13 @@ from ovperc.data.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from ovperc.data.segmentation.dataset import LabelledImages, SegmentationDataset
 from ovperc.evaluation.eval_loop import EvalOptions, EvalOutcome, join_processes, run_eval_loop
 from ovperc.evaluation.progress import settings_digest
-from ovperc.evaluation.request import EvaluationRequest
+from ovperc.evaluation.request import EvaluationRequest, command_line, split_overrides
 from ovperc.tasks.methods import load_method
 from ovperc.tasks.table import task_of
 from ovperc.training.compat import prepare_mmengine, tune_allocator
 
 if TYPE_CHECKING:
     from ovperc.tasks.segmentation.predictor import Predictor
-
-DATA_PREFIX = "data."
 
 
 def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
@@ -105,13 +103,6 @@ def evaluate_segmentation(request: EvaluationRequest, row: Benchmark) -> RunSumm
     return summary
 
 
-def split_overrides(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Separates overrides of the method from those of the test set, which are written ``data.NAME``."""
-    method = {name: value for name, value in options.items() if not name.startswith(DATA_PREFIX)}
-    data = {name.removeprefix(DATA_PREFIX): options[name] for name in options if name not in method}
-    return method, data
-
-
 def _settings(
     decisive: Mapping[str, Any],
     predictor: Predictor,
@@ -153,15 +144,6 @@ def _summary(outcome: EvalOutcome, settings: Mapping[str, Any], seconds: float) 
         details={"per_class": per_class},
         command=command_line(sys.argv),
     )
-
-
-def command_line(argv: Sequence[str]) -> tuple[str, ...]:
-    """The command without the folder its script lies in, and with the launcher it was started by."""
-    head = Path(argv[0]).name if argv else ""
-    if not head.endswith(".py"):
-        return (head, *argv[1:])
-    launcher = ("torchrun", "--nproc-per-node", str(get_world_size())) if get_world_size() > 1 else ("python",)
-    return (*launcher, f"tools/{head}", *argv[1:])
 
 
 def _report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ovperc.core.summary import RunSummary
-from ovperc.data.benchmarks import Benchmark
+from ovperc.data.benchmark import Benchmark
 from ovperc.evaluation.detection import region_figures, region_hits
 from ovperc.evaluation.request import EvaluationRequest
 from ovperc.evaluation.scoring_run import start_run

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ovperc.core.atomic import atomic_write
 from ovperc.core.summary import RunSummary
-from ovperc.data.benchmarks import Benchmark
+from ovperc.data.benchmark import Benchmark
 from ovperc.data.segmentation.dataset import SegmentationDataset
 from ovperc.evaluation.metrics.evaluation_state import EvaluationState
 from ovperc.viz.gallery import WorstImage, largest_confusion, write_gallery

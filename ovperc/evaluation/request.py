@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ovperc.data.benchmarks import Benchmark
+from mmengine.dist import get_world_size
+
+from ovperc.data.benchmark import Benchmark
 from ovperc.evaluation.eval_loop import EvalOptions
 from ovperc.training.compat import prepare_mmseg
+
+DATA_PREFIX = "data."
 
 
 @dataclass(frozen=True)
@@ -91,3 +95,19 @@ class EvaluationRequest:
             raise ValueError("--presence is for segmentation, whose images can be asked for absent classes")
         if self.panels:
             raise ValueError("--panels is for segmentation; --save-predictions stores what the method finds")
+
+
+def split_overrides(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Separates overrides of the method from those of the test set, which are written ``data.NAME``."""
+    method = {name: value for name, value in options.items() if not name.startswith(DATA_PREFIX)}
+    data = {name.removeprefix(DATA_PREFIX): options[name] for name in options if name not in method}
+    return method, data
+
+
+def command_line(argv: Sequence[str]) -> tuple[str, ...]:
+    """The command without the folder its script lies in, and with the launcher it was started by."""
+    head = Path(argv[0]).name if argv else ""
+    if not head.endswith(".py"):
+        return (head, *argv[1:])
+    launcher = ("torchrun", "--nproc-per-node", str(get_world_size())) if get_world_size() > 1 else ("python",)
+    return (*launcher, f"tools/{head}", *argv[1:])

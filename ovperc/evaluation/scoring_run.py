@@ -15,14 +15,13 @@ from ovperc.core.atomic import atomic_write
 from ovperc.core.config_files import parse_overrides
 from ovperc.core.progress import progress_bar
 from ovperc.core.summary import RunSummary, plain
-from ovperc.data.benchmarks import Benchmark
+from ovperc.data.benchmark import Benchmark
 from ovperc.data.detection.eval_settings import DetectionEvalSettings
 from ovperc.data.detection.sample import DetectionImages, DetectionSample
 from ovperc.evaluation.eval_loop import EvalOptions, join_processes
-from ovperc.evaluation.evaluate import command_line, split_overrides
 from ovperc.evaluation.progress import settings_digest
 from ovperc.evaluation.reports.detection_table import detection_page
-from ovperc.evaluation.request import EvaluationRequest
+from ovperc.evaluation.request import EvaluationRequest, command_line, split_overrides
 from ovperc.evaluation.row_store import RowStore
 from ovperc.tasks.methods import load_method
 from ovperc.training.compat import prepare_mmengine, tune_allocator

@@ -12,8 +12,9 @@ from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
 from ovperc.data.benchmarks import BENCHMARKS
 from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 from ovperc.evaluation.eval_loop import EvalOptions, run_eval_loop
-from ovperc.evaluation.evaluate import evaluate, split_overrides
+from ovperc.evaluation.evaluate import evaluate
 from ovperc.evaluation.metrics import ConfusionMatrix
+from ovperc.evaluation.request import split_overrides
 
 ROW = SegmentationBenchmark("small", "three classes", list)
 
