@@ -18,7 +18,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ovperc"
 ROOMS_BOTTOM_UP = (
     "core", "registry", "io", "viz", "tiling", "weights", "backbones", "affinity", "readout", "refine", "text", "data",
-    "tasks", "training", "evaluation", "runtime", "export", "cli",
+    "tasks", "training", "evaluation", "runtime", "export", "cli", "__main__",
 )  # fmt: skip
 MAX_LINES = 350
 PLACE = re.compile(r"ovperc(\.\w+)+:\w+")

@@ -44,7 +44,8 @@ class Readout(nn.Module, ABC):
 
         Args:
             backbone: the tower that will be read.
-            with_keys, with_pooled: also what :meth:`forward` reads for these.
+            with_keys: also what :meth:`forward` reads for keys.
+            with_pooled: also what it reads for the image embedding.
         """
         more = [*([Tap(-1, "k")] if with_keys else []), *([POOLED] if with_pooled else [])]
         wanted = [*self.own_taps(backbone), *more]
