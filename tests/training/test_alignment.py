@@ -110,42 +110,50 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {key: value.grad for key, value in model.named_parameters() if value.requires_grad}
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_two_processes_equal_one_with_the_joint_batch(name: str) -> None:
-    whole = batch()
-    alone = task(name)
-    loss_of(alone, whole).backward()
-
-    def work() -> dict[str, list]:
-        settings = start_cpu_group()
-        settings.pop("type")
-        rank = torch.distributed.get_rank()
+def in_process() -> tuple[dict[str, dict[str, list]], list]:
+    """On one of two processes: the gradients of every objective on half a batch, and what :func:`by_hand` finds."""
+    settings = start_cpu_group()
+    settings.pop("type")
+    rank = torch.distributed.get_rank()
+    found = {}
+    for name in OBJECTIVES:
         model = MMDistributedDataParallel(task(name), **settings)
-        loss_of(model, part(whole, slice(4 * rank, 4 * rank + 4))).backward()
-        return {key: value.tolist() for key, value in gradients(model.module).items()}
+        loss_of(model, part(batch(), slice(4 * rank, 4 * rank + 4))).backward()
+        found[name] = {key: value.tolist() for key, value in gradients(model.module).items()}
+    return found, by_hand(rank)
 
+
+def by_hand(rank: int) -> list:
+    rows = torch.tensor([[1.0 + rank], [3.0 + rank]], requires_grad=True)
+    gather_batch(rows).square().sum().backward()
+    values = torch.arange(3.0)[: 2 * rank + 1].requires_grad_()
+    mean = mean_over_processes(values)
+    try:
+        gather_batch(torch.zeros(1 + rank, 2))
+    except ValueError as error:
+        return [rows.grad.flatten().tolist(), mean.item(), str(error)]
+    return []
+
+
+@pytest.fixture(scope="module")
+def two_processes() -> list[tuple[dict[str, dict[str, list]], list]]:
+    """What each of two processes found; starting them takes longer than all that they compute."""
+    return train_in_two_processes(in_process)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_two_processes_equal_one_with_the_joint_batch(name: str, two_processes: list) -> None:
+    alone = task(name)
+    loss_of(alone, batch()).backward()
     expected = gradients(alone)
-    for found in train_in_two_processes(work):
-        assert set(found) == set(expected)
+    for found, _ in two_processes:
+        assert set(found[name]) == set(expected)
         for key, value in expected.items():
-            assert torch.allclose(torch.tensor(found[key]), value, rtol=2e-3, atol=2e-6), key
+            assert torch.allclose(torch.tensor(found[name][key]), value, rtol=2e-3, atol=2e-6), key
 
 
-def test_losses_over_processes_by_hand() -> None:
-    def work() -> list:
-        start_cpu_group()
-        rank = torch.distributed.get_rank()
-        rows = torch.tensor([[1.0 + rank], [3.0 + rank]], requires_grad=True)
-        gather_batch(rows).square().sum().backward()
-        values = torch.arange(3.0)[: 2 * rank + 1].requires_grad_()
-        mean = mean_over_processes(values)
-        try:
-            gather_batch(torch.zeros(1 + rank, 2))
-        except ValueError as error:
-            return [rows.grad.flatten().tolist(), mean.item(), str(error)]
-        return []
-
-    for rank, (gradient, mean, error) in enumerate(train_in_two_processes(work)):
+def test_losses_over_processes_by_hand(two_processes: list) -> None:
+    for rank, (_, (gradient, mean, error)) in enumerate(two_processes):
         assert gradient == [2 * 2 * (1 + rank), 2 * 2 * (3 + rank)], "twice, for the mean over two processes"
         assert mean == pytest.approx([0.0, 2 * 3 / 4][rank])
         assert "they bring 1 to 2" in error

@@ -40,8 +40,7 @@ def test_two_processes_resume_to_the_same_weights(tiny_run: Path, tmp_path: Path
         summary = train(tiny_run, work_dir=tmp_path / name, overrides=overrides, launcher="pytorch", resume=resume)
         return str(summary.settings["processes"])
 
-    assert train_in_two_processes(lambda: run("whole")) == ["2", "2"]
-    train_in_two_processes(lambda: run("broken"))
+    assert train_in_two_processes(lambda: (run("whole"), run("broken"))) == [("2", "2")] * 2
     for step in (15, 20):
         (tmp_path / "broken" / f"iter_{step}.pth").unlink()
     train_in_two_processes(lambda: run("broken", resume=True))
