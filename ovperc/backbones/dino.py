@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from timm.layers import SwiGLUPacked
-from timm.models import eva as timm_eva
+from timm.layers import LayerNorm, SwiGLUPacked
 from timm.models import vision_transformer as timm_vit
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
@@ -22,13 +21,28 @@ from ovperc.backbones.clip_timm import TimmTransformer
 from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.mini_archs import DINO_ARCH, vit_mini_dino
 from ovperc.core.naming import suggest
-from ovperc.weights.catalogue import CATALOGUE, IMAGENET_MEAN, IMAGENET_STD, resolve_weights
-from ovperc.weights.layouts import load_into
-from ovperc.weights.reading import CheckpointError, read_checkpoint
+from ovperc.weights.checkpoint import Checkpoint, load_into
+from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
+from ovperc.weights.errors import CheckpointError
+from ovperc.weights.layouts import read_weights
+from ovperc.weights.locate import locate_tower
+from ovperc.weights.vision_layouts import eva_settings, vit_settings
 
-_HEAD_WIDTH = 64
-_TRAINING_PARTS = ("head.", "mask_token", "decoder", "dino_head", "ibot_head", "fc_norm.")
-_DINOV3 = {384: "vit_small_patch16_dinov3", 768: "vit_base_patch16_dinov3", 1024: "vit_large_patch16_dinov3"}
+_CONSTANTS = ("mean", "std", "interpolation")
+_DINOV3 = {
+    "img_size": 256,
+    "dynamic_img_size": True,
+    "init_values": 1e-5,
+    "rope_type": "dinov3",
+    "rope_temperature": 100,
+    "rope_rotate_half": True,
+    "use_rot_pos_emb": True,
+    "use_abs_pos_emb": False,
+    "use_fc_norm": False,
+    "norm_layer": partial(LayerNorm, eps=1e-5),
+    "num_classes": 0,
+}
+"""What timm's DINOv3 models of all sizes share."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +74,9 @@ def load_dino(
     """Loads a self-supervised ViT.
 
     Args:
-        weights: a catalogue name (``"dino-vitb8"``, ``"dinov2-vitb14-reg"``), a file in timm's, DINO's, DINOv2's,
-            DINOv3's or MAE's layout, or ``"random"`` (seeded; needs ``arch``).
+        weights: a catalogue name (``"dino-vitb8"``, ``"dinov2-vitb14-reg"``), timm's ``ARCH.TAG``, an ``hf-hub:``
+            name, a folder or a file in timm's, DINO's, DINOv2's, DINOv3's, MAE's or transformers' layout, or
+            ``"random"`` (seeded; needs ``arch``).
         arch: timm architecture. May be left out for plain ViTs, whose sizes are read from the shapes.
         num_heads: of such a ViT; left out, heads are 64 wide as in all published ones.
         pos_embed: how the position table is resized; ``scale`` is DINO's own rule.
@@ -72,8 +87,7 @@ def load_dino(
         ValueError: unknown names, or weights that do not fit the architecture.
         FileNotFoundError: no such file; ``MissingWeightsError`` says what to get and where to put it.
     """
-    name = str(weights)
-    rows = {entry.name: entry for entry in CATALOGUE if entry.family == "vision"}
+    name, preprocess = str(weights), {}
     if name == "random":
         if arch is None:
             raise ValueError("random weights need an arch, such as arch='vit_base_patch16_224'")
@@ -81,16 +95,14 @@ def load_dino(
             torch.manual_seed(0)
             trunk = build_trunk(arch)
     else:
-        path = Path(name).expanduser()
-        if name in rows:
-            path, arch = resolve_weights(name), arch or rows[name].arch
-        elif not path.is_file():
-            raise _unknown(name, rows)
-        state = _backbone_state(read_checkpoint(path))
-        trunk = _build_for(state, arch, num_heads, name)
+        source = locate_tower(weights, "vision", arch)
+        checkpoint = read_weights(source, "vision")
+        arch = source.arch or checkpoint.arch
+        trunk = _build_for(checkpoint, arch, num_heads, name)
+        preprocess = {**checkpoint.preprocess, **source.preprocess}
     arch = arch or _describe(trunk)
     backbone = TimmTransformer(trunk, pos_embed).to(device=device, dtype=dtype).eval()
-    return VisionModel(backbone, _preprocess(trunk, arch), arch, name)
+    return VisionModel(backbone, _preprocess(trunk, preprocess), arch, name)
 
 
 def build_trunk(arch: str, **settings: Any) -> VisionTransformer | Eva:
@@ -106,63 +118,28 @@ def build_trunk(arch: str, **settings: Any) -> VisionTransformer | Eva:
     return timm.create_model(arch, pretrained=False, num_classes=0, **settings).eval()
 
 
-def infer_settings(state: Mapping[str, Tensor], num_heads: int | None = None) -> dict[str, Any]:
-    """Arguments of timm's ``VisionTransformer`` whose shapes are those of a table.
-
-    Args:
-        state: weights in timm's, DINO's or DINOv2's layout.
-        num_heads: left out, heads are 64 wide.
-
-    Raises:
-        CheckpointError: the table is not that of a plain ViT.
-    """
-    needed = ("patch_embed.proj.weight", "pos_embed", "blocks.0.attn.qkv.weight", "norm.weight")
-    absent = [name for name in needed if name not in state]
-    if absent:
-        raise CheckpointError(
-            f"these weights are no plain ViT (there is no {absent[0]}); pass arch, the timm name they belong to. "
-            f"The file begins with {next(iter(state), 'nothing')}"
-        )
-    width, _, patch, _ = state["patch_embed.proj.weight"].shape
-    packed = "blocks.0.mlp.w12.weight" in state
-    hidden = state["blocks.0.mlp.w3.weight" if packed else "blocks.0.mlp.fc1.weight"]
-    registers = next((state[name].shape[1] for name in ("register_tokens", "reg_token") if name in state), 0)
-    rows = state["pos_embed"].shape[1]
-    side = math.isqrt(rows)
-    return {
-        "patch_size": patch,
-        "img_size": side * patch,
-        "embed_dim": width,
-        "depth": len({name.split(".")[1] for name in state if name.startswith("blocks.")}),
-        "num_heads": num_heads or max(width // _HEAD_WIDTH, 1),
-        "mlp_ratio": (2 * hidden.shape[1] if packed else hidden.shape[0]) / width,
-        "mlp_layer": SwiGLUPacked if packed else timm_vit.Mlp,
-        "qkv_bias": "blocks.0.attn.qkv.bias" in state,
-        "init_values": 1e-5 if "blocks.0.ls1.gamma" in state else None,
-        "class_token": "cls_token" in state,
-        "reg_tokens": registers,
-        "no_embed_class": registers > 0 or side * side == rows,
-        "num_classes": 0,
-    }
-
-
-def _build_for(
-    state: dict[str, Tensor], arch: str | None, num_heads: int | None, source: str
-) -> VisionTransformer | Eva:
-    """Builds the trunk that a table belongs to and fills it."""
-    if arch is None and ("storage_tokens" in state or "rope_embed.periods" in state):
-        arch = _DINOV3.get(state["patch_embed.proj.weight"].shape[0])
-    if arch is None:
-        trunk: nn.Module = VisionTransformer(**infer_settings(state, num_heads)).eval()
+def _build_for(checkpoint: Checkpoint, arch: str | None, num_heads: int | None, source: str) -> VisionTransformer | Eva:
+    """Builds the trunk that a checkpoint belongs to and fills it."""
+    state, heads = checkpoint.state, num_heads or (checkpoint.config or {}).get("num_heads")
+    rotary = "pos_embed" not in state and "blocks.0.gamma_1" in state
+    if arch == DINO_ARCH:
+        trunk = build_trunk(arch)
+    elif rotary:
+        trunk = Eva(**eva_settings(state, heads), **_DINOV3).eval()
+    elif arch is None:
+        trunk = _plain_vit(vit_settings(state, heads))
     else:
         trunk = build_trunk(arch)
         _check_patch(trunk, state, arch, source)
-    convert = timm_eva.checkpoint_filter_fn if isinstance(trunk, Eva) else timm_vit.checkpoint_filter_fn
-    table = state if arch == DINO_ARCH else convert(dict(state), trunk)
-    kept = trunk.state_dict()
-    table = {name: value for name, value in table.items() if name in kept or not name.startswith(_TRAINING_PARTS)}
-    load_into(trunk, table, arch or _describe(trunk), source)
+        state = timm_vit.checkpoint_filter_fn(state, trunk) if isinstance(trunk, VisionTransformer) else state
+    load_into(trunk, state, arch or _describe(trunk), source)
     return trunk
+
+
+def _plain_vit(settings: dict[str, Any]) -> VisionTransformer:
+    packed = settings.pop("packed")
+    mlp = SwiGLUPacked if packed else timm_vit.Mlp
+    return VisionTransformer(**settings, mlp_layer=mlp, num_classes=0).eval()
 
 
 def _check_patch(trunk: nn.Module, state: Mapping[str, Tensor], arch: str, source: str) -> None:
@@ -176,27 +153,13 @@ def _check_patch(trunk: nn.Module, state: Mapping[str, Tensor], arch: str, sourc
         )
 
 
-def _backbone_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tower's part of a training checkpoint: keys under ``backbone.``, where there are such."""
-    inside = {name: value for name, value in state.items() if name.startswith("backbone.")}
-    return {name.removeprefix("backbone."): value for name, value in inside.items()} or state
-
-
-def _preprocess(trunk: nn.Module, arch: str) -> Preprocess:
-    """ImageNet's constants, which all of these were trained with, unless timm's table says otherwise."""
-    known = getattr(trunk, "pretrained_cfg", None) or {}
-    size = trunk.patch_embed.img_size or known.get("input_size", (3, 224, 224))[1:]
-    mean, std = (known.get("mean", IMAGENET_MEAN), known.get("std", IMAGENET_STD))
-    if "dino" in arch or not known:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-    return Preprocess(tuple(mean), tuple(std), int(size[0]))
+def _preprocess(trunk: nn.Module, known: Mapping[str, Any]) -> Preprocess:
+    """What the catalogue or the files next to the weights say; else timm's table; else ImageNet's constants."""
+    listed = getattr(trunk, "pretrained_cfg", None) or {}
+    size = trunk.patch_embed.img_size or listed.get("input_size", (3, 224, 224))[1:]
+    known = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **{k: listed[k] for k in _CONSTANTS if k in listed}, **known}
+    return Preprocess(tuple(known["mean"]), tuple(known["std"]), int(size[0]), known.get("interpolation", "bicubic"))
 
 
 def _describe(trunk: VisionTransformer | Eva) -> str:
     return f"ViT width {trunk.embed_dim}, depth {len(trunk.blocks)}, patch {trunk.patch_embed.patch_size[0]}"
-
-
-def _unknown(name: str, rows: Mapping[str, Any]) -> Exception:
-    if Path(name).suffix in (".pth", ".pt", ".bin", ".safetensors") or name.startswith((".", "/", "~")):
-        return FileNotFoundError(f"there is no weights file {name}")
-    return ValueError(f"unknown weights {name!r}: neither a file nor a name; {suggest(name, rows)}")

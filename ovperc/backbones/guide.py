@@ -18,7 +18,7 @@ from ovperc.backbones.sam import load_sam
 from ovperc.core.naming import suggest
 from ovperc.core.structures import GuideFeatures, Tap
 from ovperc.registry import GUIDES
-from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 
 _GROUPS = ("window", "image")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,13 +34,18 @@ from ovperc.weights.architectures import (
     arch_config,
     build_model,
     check_activation,
+    describe_sizes,
+    find_arch,
     infer_arch,
     with_quick_gelu,
 )
-from ovperc.weights.catalogue import MissingWeightsError
-from ovperc.weights.layouts import is_hugging_face, is_openai, load_into, to_openclip
+from ovperc.weights.checkpoint import Checkpoint, load_into
+from ovperc.weights.clip_layouts import OWN_TOKENIZER
+from ovperc.weights.errors import CheckpointError, MissingWeightsError
+from ovperc.weights.hub import TOKENIZER_FILES, fetch_side_files, find_side_folder
+from ovperc.weights.layouts import read_weights
 from ovperc.weights.locate import WeightsSource, locate
-from ovperc.weights.reading import CheckpointError, read_checkpoint
+from ovperc.weights.reading import read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,8 @@ def load_clip(
         arch, config = str(source.arch), arch_config(str(source.arch))
         model = _build_random(config)
     else:
-        arch, model, config = _load_file(source)
+        arch, model, config, preprocess = _load_file(source)
+        source = replace(source, preprocess=preprocess)
     clip = wrap_open_clip(
         model,
         arch=arch,
@@ -226,42 +231,36 @@ def _load_mini(source: WeightsSource) -> nn.Module:
     return model
 
 
-def _load_file(source: WeightsSource) -> tuple[str, nn.Module, ModelConfig]:
+def _load_file(source: WeightsSource) -> tuple[str, nn.Module, ModelConfig, dict[str, Any]]:
     """Reads a checkpoint, settles architecture and activation, builds and fills the model."""
-    raw = read_checkpoint(source.path)
-    state = to_openclip(raw)
-    quick_gelu = True if is_openai(raw) else source.quick_gelu
-    if quick_gelu is None and source.arch is None and source.config is None:
-        quick_gelu = _guess_activation(source, is_hugging_face(raw))
-    arch = source.arch or (source.label if source.config else infer_arch(state))
-    config = source.config or arch_config(arch)
+    checkpoint = read_weights(source, "clip")
+    quick_gelu = source.quick_gelu if checkpoint.quick_gelu is None else checkpoint.quick_gelu
+    arch, config = _architecture(source, checkpoint, quick_gelu)
     if quick_gelu and not config.get("quick_gelu", False):
         arch, config = with_quick_gelu(arch, config)
     model = build_model(config)
     if quick_gelu is not None:
         check_activation(model, quick_gelu, arch, source.label)
-    if not source.config:
-        state = open_clip.factory.convert_state_dict(model, state)
+    state = open_clip.factory.convert_state_dict(model, checkpoint.state)
     load_into(model, state, arch, source.label)
-    return arch, model, config
+    return arch, model, config, {**checkpoint.preprocess, **source.preprocess}
 
 
-def _guess_activation(source: WeightsSource, hugging_face: bool) -> bool:
-    """GELU or QuickGELU where neither names nor neighbours tell; shapes cannot."""
-    name = str(source.path).lower()
-    if "quickgelu" in name or "openai" in name:
-        return True
-    if hugging_face:
+def _architecture(source: WeightsSource, checkpoint: Checkpoint, quick_gelu: bool | None) -> tuple[str, ModelConfig]:
+    """The user's architecture, or the one that the files tell; an activation that nothing tells is refused."""
+    if source.arch is not None:
+        return source.arch, arch_config(source.arch)
+    if checkpoint.config is not None:
+        return find_arch(checkpoint.state) or describe_sizes(checkpoint.state), checkpoint.config
+    name = infer_arch(checkpoint.state)
+    if quick_gelu is None and "visual.transformer.resblocks.0.ln_1.weight" in checkpoint.state:
         raise CheckpointError(
-            f"{source.label} does not tell its activation; put its config.json beside it, or pass arch: with "
-            f"{QUICK_SUFFIX} for OpenAI's weights, without for LAION's"
+            f"{source.label} does not tell its activation. Pass arch={name!r} for weights trained with GELU (LAION, "
+            f"DataComp and most models trained from scratch with OpenCLIP), or arch={name + QUICK_SUFFIX!r} for "
+            "QuickGELU (OpenAI, MetaCLIP, DFN, and models fine-tuned from them); or put the model's config.json or "
+            "open_clip_config.json next to the file"
         )
-    warnings.warn(
-        f"{source.label} does not tell its activation; taking GELU, as OpenCLIP trains. Pass arch with {QUICK_SUFFIX} "
-        "for weights that were trained from OpenAI's",
-        stacklevel=3,
-    )
-    return False
+    return name, arch_config(name)
 
 
 def _tokenizer(arch: str, config: ModelConfig, source: WeightsSource) -> Tokenizer:
@@ -271,16 +270,26 @@ def _tokenizer(arch: str, config: ModelConfig, source: WeightsSource) -> Tokeniz
     name = text.get("hf_tokenizer_name")
     if not name:
         return SimpleTokenizer(context_length=length, **settings)
-    beside = source.path.parent if source.path is not None else None
-    if beside is not None and (beside / "tokenizer_config.json").is_file():
-        name = str(beside)
+    folder = _tokenizer_folder(name, source)
     try:
-        return HFTokenizer(name, context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **settings)
+        return HFTokenizer(str(folder), length, tokenizer_mode=text.get("tokenizer_mode"), **settings)
     except (OSError, ValueError, ImportError) as error:
         raise MissingWeightsError(
-            f"the tokenizer {name} of {arch} is not on this machine and could not be fetched: get it from "
-            f"https://huggingface.co/{name} and put its files beside the weights (needs: pip install ovperc[siglip])"
+            f"the tokenizer of {arch} in {folder} could not be read ({error}); get its files from "
+            f"https://huggingface.co/{name} and put them next to the weights (needs: pip install ovperc[siglip])"
         ) from error
+
+
+def _tokenizer_folder(name: str, source: WeightsSource) -> Path:
+    """Where the tokenizer's files lie: next to the weights, in a cache, or fetched."""
+    if source.path is not None and any((source.path.parent / file).is_file() for file in TOKENIZER_FILES):
+        return source.path.parent
+    if name == OWN_TOKENIZER:
+        raise MissingWeightsError(
+            f"{source.label} has a vocabulary of its own; put its tokenizer's files ({', '.join(TOKENIZER_FILES[:3])}, "
+            "...) next to the weights"
+        )
+    return find_side_folder(name) or fetch_side_files(name, TOKENIZER_FILES)
 
 
 def _preprocess(model: nn.Module, arch: str, source: WeightsSource) -> Preprocess:

@@ -17,9 +17,10 @@ from ovperc.backbones.pos_embed import add_pos_embed, check_mode
 from ovperc.backbones.token_tower import BlockView, TokenTower
 from ovperc.core.naming import suggest
 from ovperc.core.structures import DenseFeatures, Tap
-from ovperc.weights.catalogue import CATALOGUE, resolve_weights
-from ovperc.weights.layouts import load_into
-from ovperc.weights.reading import CheckpointError, read_checkpoint
+from ovperc.weights.checkpoint import count_layers, load_into
+from ovperc.weights.errors import CheckpointError
+from ovperc.weights.layouts import read_weights
+from ovperc.weights.locate import locate_tower
 
 _ROW = {"q": 0, "k": 1, "v": 2}
 _BIAS_ELEMENTS = 1 << 24  # 64 MB of float32: one head of 4096 x 4096
@@ -208,8 +209,8 @@ def load_sam(
     """Loads a SAM of any size; the sizes are read from the shapes.
 
     Args:
-        weights: a catalogue name (``"sam-vit-b"``), a ``.pth`` of segment-anything, a safetensors file of the same
-            keys, or ``"random-vit_b"`` (also ``vit_l``, ``vit_h``): seeded weights for benchmarks.
+        weights: a catalogue name (``"sam-vit-b"``), an ``hf-hub:`` name, a folder or a file in segment-anything's or
+            transformers' layout, or ``"random-vit_b"`` (also ``vit_l``, ``vit_h``): seeded weights for benchmarks.
         pos_embed: how position tables are resized for grids other than the encoder's own.
         device: where it goes.
         dtype: of the encoder's weights; prompt encoder and mask decoder stay in float32. ViT-H overflows in
@@ -223,13 +224,7 @@ def load_sam(
     if name.startswith("random-"):
         sam = _random_sam(name.removeprefix("random-"))
     else:
-        rows = {entry.name: entry for entry in CATALOGUE if entry.family == "sam"}
-        path = resolve_weights(name) if name in rows else Path(name).expanduser()
-        if not path.is_file():
-            if path.suffix:
-                raise FileNotFoundError(f"there is no weights file {name}")
-            raise ValueError(f"unknown weights {name!r}: neither a file nor a name; {suggest(name, rows)}")
-        state = read_checkpoint(path)
+        state = read_weights(locate_tower(weights, "sam"), "sam").state
         sam = build_sam(infer_sam(state))
         load_into(sam, state, "SAM of these shapes", name)
     if dtype == torch.float16 and sam.image_encoder.patch_embed.proj.out_channels >= 1280:
@@ -257,7 +252,7 @@ def infer_sam(state: Mapping[str, Tensor]) -> dict[str, Any]:
     try:
         width, _, patch, _ = state["image_encoder.patch_embed.proj.weight"].shape
         grid = state["image_encoder.pos_embed"].shape[1]
-        depth = _count(state, "image_encoder.blocks.")
+        depth = count_layers(state, "image_encoder.blocks.")
         reach = [(len(state[f"image_encoder.blocks.{i}.attn.rel_pos_h"]) + 1) // 2 for i in range(depth)]
         return {
             "width": width,
@@ -270,10 +265,10 @@ def infer_sam(state: Mapping[str, Tensor]) -> dict[str, Any]:
             "mlp_ratio": state["image_encoder.blocks.0.mlp.lin1.weight"].shape[0] / width,
             "channels": state["image_encoder.neck.0.weight"].shape[0],
             "mask_channels": state["prompt_encoder.mask_downscaling.3.weight"].shape[0],
-            "decoder_layers": _count(state, "mask_decoder.transformer.layers."),
+            "decoder_layers": count_layers(state, "mask_decoder.transformer.layers."),
             "decoder_mlp": state["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
             "masks": state["mask_decoder.mask_tokens.weight"].shape[0] - 1,
-            "iou_layers": _count(state, "mask_decoder.iou_prediction_head.layers."),
+            "iou_layers": count_layers(state, "mask_decoder.iou_prediction_head.layers."),
             "iou_width": state["mask_decoder.iou_prediction_head.layers.0.weight"].shape[0],
         }
     except KeyError as error:
@@ -281,10 +276,6 @@ def infer_sam(state: Mapping[str, Tensor]) -> dict[str, Any]:
             f"these weights are no SAM in segment-anything's layout: there is no {error.args[0]}; the file begins with "
             f"{next(iter(state), 'nothing')}"
         ) from error
-
-
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})
 
 
 def build_sam(settings: Mapping[str, Any]) -> Sam:

@@ -13,7 +13,7 @@ from ovperc.backbones.dino import build_trunk
 from ovperc.data.world.views import ViewPairs
 from ovperc.registry import MODELS
 from ovperc.training.losses.distillation import balanced_assignments, soft_cross_entropy
-from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 
 
 @MODELS.register_module()

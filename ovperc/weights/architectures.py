@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
 from open_clip.coca_model import CoCa
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import QuickGELU
-from torch import Tensor, nn
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from ovperc.core.naming import suggest
-from ovperc.weights.reading import CheckpointError
+from ovperc.weights.checkpoint import State, count_layers
+from ovperc.weights.errors import CheckpointError
 
 QUICK_SUFFIX = "-quickgelu"
 ModelConfig = dict[str, Any]
@@ -50,13 +54,36 @@ def build_model(config: ModelConfig) -> nn.Module:
     """An open_clip model with random weights, in eval mode; nothing is downloaded for it."""
     config = copy.deepcopy(config)
     custom_text = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
+    sizes = config["vision_cfg"].pop("timm_settings", None)
     if "timm_model_name" in config["vision_cfg"]:
         config["vision_cfg"]["timm_model_pretrained"] = False
     if "hf_model_name" in config["text_cfg"]:
         config["text_cfg"]["hf_model_pretrained"] = False
     if "multimodal_cfg" in config:
         return CoCa(**config).eval()
-    return (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config).eval()
+    if sizes is not None:
+        config["vision_cfg"] = dict(_STAND_IN)
+    model = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
+    if sizes is not None:
+        model.visual = SizedTimmTower(sizes)
+    return model.eval()
+
+
+_STAND_IN = {"image_size": 8, "layers": 1, "width": 8, "head_width": 8, "patch_size": 8}
+
+
+class SizedTimmTower(TimmModel):
+    """open_clip's adapter around a timm ViT of any size, pooled by the trunk itself and not projected.
+
+    Args:
+        sizes: keywords of timm's ``VisionTransformer``.
+    """
+
+    def __init__(self, sizes: Mapping[str, Any]) -> None:
+        nn.Module.__init__(self)
+        self.image_size = (sizes["img_size"], sizes["img_size"])
+        self.trunk = VisionTransformer(**sizes, num_classes=0)
+        self.head = nn.Sequential()
 
 
 def uses_quick_gelu(model: nn.Module) -> bool:
@@ -76,67 +103,109 @@ def check_activation(model: nn.Module, quick_gelu: bool, arch: str, source: str)
         )
 
 
-def infer_arch(state: Mapping[str, Tensor]) -> str:
+def infer_arch(state: State) -> str:
     """Name of the open_clip config whose sizes are those of the weights; the plain GELU one of a pair.
 
     Args:
-        state: weights in OpenCLIP's layout.
+        state: weights in open_clip's names.
 
     Raises:
-        CheckpointError: the weights are no CLIP, or of sizes that no config has.
+        CheckpointError: the weights are no dual encoder, or of sizes that no config has.
     """
-    wanted = _sizes_of_state(state)
-    matches = [name for name in open_clip.list_models() if _sizes_of_config(arch_config(name)) == wanted]
-    plain = [name for name in matches if not name.endswith(QUICK_SUFFIX)] or matches
-    if not plain:
+    name = find_arch(state)
+    if name is None:
         raise CheckpointError(
-            f"no architecture of open_clip has the sizes of these weights ({_describe(wanted)}); pass arch, a name or "
-            "a JSON config"
+            f"no architecture of open_clip has the sizes of these weights ({describe_sizes(state)}); pass arch, a name "
+            "or a JSON config, or put the model's config.json next to the file"
         )
-    return min(plain, key=lambda name: (len(name), name))
+    return name
 
 
-def _describe(sizes: tuple) -> str:
-    return ", ".join(f"{name} {value}" for name, value in zip(_SIZE_NAMES, sizes, strict=True))
+def find_arch(state: State) -> str | None:
+    """As :func:`infer_arch`, but None where no config has these sizes."""
+    words = _text_sizes(state)
+    configs = {name: arch_config(name) for name in open_clip.list_models()}
+    candidates = {name: config for name, config in configs.items() if _text_sizes_of_config(config) == words}
+    own = _vision_sizes(state)
+    if own is not None:
+        matches = [name for name, config in candidates.items() if _vision_sizes_of_config(config) == own]
+    else:
+        matches = [name for name, config in candidates.items() if _fits_timm_tower(config, state)]
+    plain = [name for name in matches if not name.endswith(QUICK_SUFFIX)] or matches
+    return min(plain, key=lambda name: (len(name), name), default=None)
 
 
-_SIZE_NAMES = ("tower", "width", "layers", "patch", "grid", "embed", "text width", "text layers", "context", "words")
+def describe_sizes(state: State) -> str:
+    """Sizes of a dual encoder in words."""
+    vision = _vision_sizes(state) or ("timm tower",)
+    parts = [f"{name} {value}" for name, value in zip(_VISION_NAMES, vision, strict=False)]
+    return ", ".join(
+        [*parts, *(f"{name} {value}" for name, value in zip(_TEXT_NAMES, _text_sizes(state), strict=True))]
+    )
 
 
-def _sizes_of_state(state: Mapping[str, Tensor]) -> tuple:
-    """Sizes that tell architectures apart; presence of ``visual.proj`` means ViT."""
+_VISION_NAMES = ("tower", "width", "layers", "patch", "grid")
+_TEXT_NAMES = ("embed", "text width", "text layers", "context", "words")
+
+
+def _text_sizes(state: State) -> tuple[int, ...]:
+    """Joint width, text width, layers, context and words.
+
+    Raises:
+        CheckpointError: there is no text tower of open_clip's form.
+    """
     text = "text." if "text.token_embedding.weight" in state else ""
+    projection = state.get(f"{text}text_projection", state.get(f"{text}text_projection.weight"))
     try:
-        words, text_width = state[f"{text}token_embedding.weight"].shape
+        words, width = state[f"{text}token_embedding.weight"].shape
         context = state[f"{text}positional_embedding"].shape[0]
-        embed = state[f"{text}text_projection"].shape[-1]
-        text_layers = _count_layers(state, f"{text}transformer.resblocks.")
-        if "visual.proj" in state:
-            width, _, patch, _ = state["visual.conv1.weight"].shape
-            side = math.isqrt(state["visual.positional_embedding"].shape[0] - 1)
-            vision = ("ViT", width, _count_layers(state, "visual.transformer.resblocks."), patch, side)
-        else:
-            side = math.isqrt(state["visual.attnpool.positional_embedding"].shape[0] - 1)
-            layers = tuple(_count_layers(state, f"visual.layer{stage}.") for stage in (1, 2, 3, 4))
-            vision = ("ResNet", state["visual.layer1.0.conv1.weight"].shape[0], layers, 32, side)
     except KeyError as error:
         raise CheckpointError(
-            f"these weights are not CLIP's ViT or ResNet in a known layout: there is no {error.args[0]}. For other "
-            f"towers pass arch; the file begins with {next(iter(state))}"
+            f"these weights are not a dual encoder in a known layout: there is no {error.args[0]}. For other towers "
+            f"pass arch; the file begins with {next(iter(state))}"
         ) from error
-    return (*vision, embed, text_width, text_layers, context, words)
+    embed = width if projection is None else projection.shape[-1]
+    return embed, width, count_layers(state, f"{text}transformer.resblocks."), context, words
 
 
-def _count_layers(state: Mapping[str, Tensor], prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})
+def _vision_sizes(state: State) -> tuple[Any, ...] | None:
+    """Sizes of open_clip's own towers; None for timm's."""
+    if "visual.proj" in state:
+        width, _, patch, _ = state["visual.conv1.weight"].shape
+        side = math.isqrt(state["visual.positional_embedding"].shape[0] - 1)
+        return "ViT", width, count_layers(state, "visual.transformer.resblocks."), patch, side
+    if "visual.attnpool.positional_embedding" in state:
+        side = math.isqrt(state["visual.attnpool.positional_embedding"].shape[0] - 1)
+        layers = tuple(count_layers(state, f"visual.layer{stage}.") for stage in (1, 2, 3, 4))
+        return "ResNet", state["visual.layer1.0.conv1.weight"].shape[0], layers, 32, side
+    return None
 
 
-def _sizes_of_config(config: ModelConfig) -> tuple | None:
-    vision, text = config["vision_cfg"], config["text_cfg"]
-    if "timm_model_name" in vision or "hf_model_name" in text or "multimodal_cfg" in config:
+def _text_sizes_of_config(config: ModelConfig) -> tuple[int, ...] | None:
+    text = config["text_cfg"]
+    if "hf_model_name" in text or "multimodal_cfg" in config:
         return None
-    tail = (config["embed_dim"], text["width"], text["layers"], text["context_length"], text["vocab_size"])
+    return config["embed_dim"], text["width"], text["layers"], text.get("context_length", 77), text["vocab_size"]
+
+
+def _vision_sizes_of_config(config: ModelConfig) -> tuple[Any, ...] | None:
+    vision = config["vision_cfg"]
+    if "timm_model_name" in vision:
+        return None
     image = vision["image_size"]
     if isinstance(vision["layers"], list):
-        return ("ResNet", vision["width"], tuple(vision["layers"]), 32, image // 32, *tail)
-    return ("ViT", vision["width"], vision["layers"], vision["patch_size"], image // vision["patch_size"], *tail)
+        return "ResNet", vision["width"], tuple(vision["layers"]), 32, image // 32
+    return "ViT", vision["width"], vision["layers"], vision["patch_size"], image // vision["patch_size"]
+
+
+def _fits_timm_tower(config: ModelConfig, state: State) -> bool:
+    """Whether the image tower of a config has the names and shapes of the table; nothing is allocated for it."""
+    if "timm_model_name" not in config["vision_cfg"]:
+        return False
+    with torch.device("meta"):
+        tower = build_model(config).visual.state_dict()
+    wanted = {f"visual.{name}": value.shape for name, value in tower.items() if not name.endswith(_COUNTERS)}
+    return all(name in state and state[name].shape == shape for name, shape in wanted.items())
+
+
+_COUNTERS = "num_batches_tracked"

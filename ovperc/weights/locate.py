@@ -1,31 +1,30 @@
-"""Finding what a user names: catalogue name, open_clip tag, hub name, folder or file."""
+"""Finding what a user names: catalogue name, open_clip or timm tag, hub repository, folder or file."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import open_clip
-from open_clip.pretrained import download_pretrained_from_hf
 
 from ovperc.core.naming import suggest
-from ovperc.weights import catalogue as catalogue
-from ovperc.weights.architectures import QUICK_SUFFIX, ModelConfig
-from ovperc.weights.catalogue import MissingWeightsError
-from ovperc.weights.download import DownloadError, download_file
+from ovperc.weights import catalogue, hub
+from ovperc.weights.architectures import QUICK_SUFFIX
+from ovperc.weights.caches import find_file, offline
+from ovperc.weights.entry import CLIP_MEAN, CLIP_STD, WeightsEntry
+from ovperc.weights.errors import CheckpointError
 
-HUB_PREFIX = "hf-hub:"
-_WEIGHT_FILES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "model.safetensors",
-    "pytorch_model.bin",
-)
-_SIDE_FILES = ("open_clip_config.json", "config.json", "preprocessor_config.json")
-_TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "tokenizer.model")
+SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".npz", ".tar")
+_PREPROCESS_KEYS = ("mean", "std", "interpolation")
+_FAMILIES = {
+    "clip": "a dual encoder",
+    "vision": "an image tower without words",
+    "sam": "a SAM",
+    "heads": "the head of a method",
+}
 
 
 @dataclass(frozen=True)
@@ -36,21 +35,21 @@ class WeightsSource:
         label: the source in words, for messages.
         arch: architecture name; None where it is to be read from the weights.
         path: checkpoint file; None for random weights.
-        config: model config that lies beside the weights.
         quick_gelu: activation the weights were trained with; None where nothing tells.
         preprocess: ``mean``, ``std`` and ``interpolation``, as far as known.
+        side: contents of the JSON files next to the weights, by file name.
     """
 
     label: str
     arch: str | None = None
     path: Path | None = None
-    config: ModelConfig | None = None
     quick_gelu: bool | None = None
     preprocess: dict[str, Any] = field(default_factory=dict)
+    side: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def locate(arch: str | None, weights: str | Path | None) -> WeightsSource:
-    """Finds the weights; downloads only what is nowhere on this machine.
+    """Finds the weights of a dual encoder; downloads only what is nowhere on this machine.
 
     Raises:
         ValueError: the names do not exist or contradict each other; offers near matches.
@@ -61,38 +60,115 @@ def locate(arch: str | None, weights: str | Path | None) -> WeightsSource:
     if arch in (None, "clip-mini") and (name is None or name in shipped):
         name = name or "clip-mini"
         return WeightsSource(name, "clip-mini", catalogue.resolve_weights(name))
-    if arch is not None and arch.startswith(HUB_PREFIX):
+    if arch is not None and arch.startswith(hub.PREFIX):
         if name is not None:
             raise ValueError(f"{arch} names its own weights; leave weights out, or pass it as weights")
-        return _from_hub(arch.removeprefix(HUB_PREFIX), None)
+        return from_hub(arch, None)
     if name is None:
         raise ValueError(f"arch {arch!r} needs weights: {_tags_of(arch)}, a file, or 'random'")
     if name == "random":
         if arch is None:
             raise ValueError("random weights need an arch, such as arch='ViT-B-16'")
         return WeightsSource("random weights", arch)
+    return _from_path(name, arch) or _from_clip_name(arch, name)
+
+
+def locate_tower(weights: str | Path, family: str, arch: str | None = None) -> WeightsSource:
+    """Finds the weights of an image tower without words, or of a SAM; see :func:`locate`.
+
+    Args:
+        weights: catalogue name, timm's ``ARCH.TAG``, ``hf-hub:`` name, folder or file.
+        family: ``vision`` or ``sam``.
+        arch: timm architecture, where the user gave one.
+    """
+    name = str(weights)
+    entry = next((row for row in catalogue.CATALOGUE if row.family == family and row.name == name), None)
+    if entry is None:
+        found = _from_path(name, arch)
+        if found is not None:
+            return found
+        entry = _timm_entry(name) if family == "vision" else None
+    if entry is None:
+        raise unknown_weights(name, family)
+    source = from_file(catalogue.resolve_entry(entry), arch or entry.arch or None)
+    return replace(source, label=name, preprocess={"mean": entry.mean, "std": entry.std, **source.preprocess})
+
+
+def from_hub(name: str, arch: str | None) -> WeightsSource:
+    """A hub repository, ``hf-hub:OWNER/NAME`` or ``hf-hub:OWNER/NAME/FILE``: this machine first, then the network.
+
+    Weights that another library has cached without the files that explain them take open_clip's row of the
+    repository; failing that, the files are fetched.
+    """
+    owner, _, rest = name.removeprefix(hub.PREFIX).partition("/")
+    repo, _, file = rest.partition("/")
+    repo, files = f"{owner}/{repo}", (file,) if file else ()
+    path = hub.find_repository(repo, files) or hub.fetch_repository(repo, files)
+    source = replace(from_file(path, arch), label=name)
+    if any(source.side.values()):
+        return source
+    row = next((pair for pair in open_clip.list_pretrained() if _hub_of(*pair) == repo), None)
+    if row is not None and arch is None:
+        return replace(_from_tag(*row, path), label=name)
+    if not offline() and arch is None:
+        hub.fetch_side_files(repo, hub.SIDE_FILES)
+        source = replace(from_file(path, arch), label=name)
+    return source
+
+
+def from_file(path: Path, arch: str | None) -> WeightsSource:
+    """A local file, with what the JSON files beside it and its publisher's name tell."""
+    side = {name: _read_json(path.with_name(name)) for name in hub.SIDE_FILES}
+    source = WeightsSource(str(path), arch, path, side=side)
+    row = next((pair for pair in open_clip.list_pretrained() if _published_file(*pair) == path.name), None)
+    if row is None or arch is not None:
+        return source
+    return replace(_from_tag(*row, path), label=str(path), side=side)
+
+
+def unknown_weights(name: str, family: str, near: tuple[str, ...] = ()) -> Exception:
+    """The error for a name that is neither a file nor weights of the family."""
+    if Path(name).suffix in SUFFIXES or name.startswith((".", "/", "~")):
+        return FileNotFoundError(f"there is no weights file {name}")
+    other = next((row for row in catalogue.CATALOGUE if row.name == name), None)
+    if other is not None:
+        return ValueError(f"{name!r} is {_FAMILIES[other.family]}, where {_FAMILIES[family]} is needed")
+    known = [row.name for row in catalogue.CATALOGUE if row.family == family]
+    hint = suggest(name, [*known, *near])
+    if name.count("/") == 1 and all(name.split("/")):
+        hint += f"; a repository of the Hugging Face hub is written {hub.PREFIX + name!r}"
+    return ValueError(f"unknown weights {name!r}: neither a file nor a name; {hint}")
+
+
+def _from_path(name: str, arch: str | None) -> WeightsSource | None:
+    """A path, a file name in one of the weights folders, or a hub name; None for other names."""
+    if name.startswith(hub.PREFIX):
+        return from_hub(name, arch)
     path = Path(name).expanduser()
-    if path.exists():
-        return _from_folder(path, arch) if path.is_dir() else _from_file(path, arch)
-    if name.startswith(HUB_PREFIX):
-        return _from_hub(name.removeprefix(HUB_PREFIX), arch)
-    return _from_name(arch, name)
+    if path.is_dir():
+        found = hub.weights_in(path)
+        if found is None:
+            raise FileNotFoundError(f"{path} holds none of {', '.join(hub.WEIGHT_FILES)}, nor a single weights file")
+        return from_file(found, arch)
+    if not path.is_file() and path.suffix in SUFFIXES and path.name == name:
+        path = find_file([name]) or path
+    return from_file(path, arch) if path.is_file() else None
 
 
-def _from_name(arch: str | None, name: str) -> WeightsSource:
+def _from_clip_name(arch: str | None, name: str) -> WeightsSource:
     """A catalogue name, ``ARCH/TAG``, or a tag of ``arch``."""
-    known = {entry.name for entry in catalogue.CATALOGUE if entry.family == "clip"}
     named_arch, _, tag = name.rpartition("/")
-    if name in known or _pretrained(named_arch, tag):
+    if _pretrained(named_arch, tag):
         if arch is not None and arch.removesuffix(QUICK_SUFFIX) != named_arch.removesuffix(QUICK_SUFFIX):
             raise ValueError(f"weights {name!r} are of arch {named_arch!r}, not of {arch!r}; leave arch out")
         return _from_tag(arch or named_arch, tag)
     if arch is not None and _pretrained(arch, name):
         return _from_tag(arch, name)
-    if Path(name).suffix in (".pt", ".pth", ".bin", ".safetensors", ".ckpt") or name.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"there is no weights file {name}")
+    entry = next((row for row in catalogue.CATALOGUE if row.family == "clip" and row.name == name), None)
+    if entry is not None:
+        return replace(from_file(catalogue.resolve_entry(entry), arch), label=name)
     tags = [] if arch is None else open_clip.list_pretrained_tags_by_model(arch.removesuffix(QUICK_SUFFIX))
-    raise ValueError(f"unknown weights {name!r}: neither a file nor a name; {suggest(name, [*known, *tags])}")
+    raise unknown_weights(name, "clip", tuple(tags))
 
 
 def _pretrained(arch: str, tag: str) -> dict[str, Any]:
@@ -100,130 +176,61 @@ def _pretrained(arch: str, tag: str) -> dict[str, Any]:
     return open_clip.get_pretrained_cfg(arch, tag) or open_clip.get_pretrained_cfg(arch.removesuffix(QUICK_SUFFIX), tag)
 
 
-def _from_tag(arch: str, tag: str) -> WeightsSource:
+def _hub_of(arch: str, tag: str) -> str:
+    return "/".join(_pretrained(arch, tag).get("hf_hub", "").split("/")[:2])
+
+
+def _published_file(arch: str, tag: str) -> str:
+    """The publisher's file name; OpenAI's say too little (``ViT-B-16.pt``), and their archives tell by themselves."""
+    return "" if tag == "openai" else _pretrained(arch, tag).get("url", "").rpartition("/")[2]
+
+
+def _from_tag(arch: str, tag: str, path: Path | None = None) -> WeightsSource:
+    """open_clip's row of a tag; the file is found, or is the one given."""
     row = _pretrained(arch, tag)
-    entry = catalogue.find_entry(arch, tag)
-    path = catalogue.resolve_weights(entry.name) if entry else _tag_file(arch, tag, row)
     config = open_clip.get_model_config(arch) or {}
     native_quick = config.get("quick_gelu", False) and not arch.endswith(QUICK_SUFFIX)
+    entry = catalogue.find_entry(arch, tag) or open_clip_entry(arch, tag)
     return WeightsSource(
         label=f"{arch.removesuffix(QUICK_SUFFIX)}/{tag}",
         arch=arch,
-        path=path,
+        path=path or catalogue.resolve_entry(entry),
         quick_gelu=bool(row.get("quick_gelu", False) or native_quick),
-        preprocess=_preprocess_of(row),
+        preprocess={key: row[key] for key in _PREPROCESS_KEYS if key in row},
     )
 
 
-def _preprocess_of(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("mean", "std", "interpolation") if key in row}
+def open_clip_entry(arch: str, tag: str) -> WeightsEntry:
+    """A row for a tag of open_clip that the catalogue does not list."""
+    row, repo, url = _pretrained(arch, tag), _hub_of(arch, tag), _pretrained(arch, tag).get("url") or None
+    file = url.rpartition("/")[2] if url else f"{arch}-{tag}.safetensors"
+    mean, std = row.get("mean", CLIP_MEAN), row.get("std", CLIP_STD)
+    hubs = (repo,) if repo else ()
+    unknown = ("see its page", "listed by open_clip", mean, std, 0)
+    return WeightsEntry(f"{arch}/{tag}", arch, tag, file, url, hubs, None, *unknown)
 
 
-def _tag_file(arch: str, tag: str, row: dict[str, Any]) -> Path:
-    """File of a tag that the catalogue does not list."""
-    repo, _, file = row.get("hf_hub", "").rpartition("/")
-    url = row.get("url") or f"https://huggingface.co/{repo}"
-    local = catalogue.weights_folder() / (Path(row["url"]).name if row.get("url") else f"{arch}-{tag}.safetensors")
-    candidates = [local, local.with_suffix(".bin"), Path.home() / ".cache" / "clip" / local.name]
-    found = next((path for path in candidates if path.is_file()), None) or (repo and _cached(repo, _names(file)))
-    if found:
-        return Path(found)
-    hint = f"get {url} and put the weights file at {local}, or pass its path as weights"
-    if catalogue.offline():
-        raise MissingWeightsError(f"the weights {arch}/{tag} are not on this machine; {hint}")
-    try:
-        if row.get("url"):
-            return download_file(row["url"], local)
-        return Path(download_pretrained_from_hf(repo, filename=file or None))
-    except (DownloadError, OSError, RuntimeError, ValueError) as error:
-        raise MissingWeightsError(f"the weights {arch}/{tag} could not be fetched ({error}); {hint}") from error
+def _timm_entry(name: str) -> WeightsEntry | None:
+    """A row for timm's ``ARCH.TAG``, or None where timm has no such weights."""
+    import timm
 
-
-def _names(file: str) -> tuple[str, ...]:
-    return (file,) if file else _WEIGHT_FILES
-
-
-def _cached(repo: str, names: tuple[str, ...]) -> str | None:
-    """First of the files that the hub's cache holds."""
-    from huggingface_hub import try_to_load_from_cache
-
-    hits = (try_to_load_from_cache(repo, name) for name in names)
-    return next((hit for hit in hits if isinstance(hit, str)), None)
-
-
-def _from_hub(repo: str, arch: str | None) -> WeightsSource:
-    """A hub repository: whatever the cache holds, then the network."""
-    cached = _cached(repo, _WEIGHT_FILES)
-    if cached is None:
-        hint = f"get https://huggingface.co/{repo}, its weights and JSON files, and pass the folder as weights"
-        if catalogue.offline():
-            raise MissingWeightsError(f"hf-hub:{repo} is not on this machine; {hint}")
-        try:
-            cached = _fetch_repo(repo)
-        except Exception as error:  # the hub's client raises many kinds, all meaning: no file
-            raise MissingWeightsError(f"hf-hub:{repo} could not be fetched ({error}); {hint}") from error
-    return replace(_from_file(Path(cached), arch), label=f"hf-hub:{repo}")
-
-
-def _fetch_repo(repo: str) -> str:
-    """Fetches one weights file and the small files that explain it, into the hub's cache."""
-    from huggingface_hub import hf_hub_download, list_repo_files
-
-    listed = set(list_repo_files(repo))
-    name = next((name for name in _WEIGHT_FILES if name in listed), None)
-    if name is None:
-        raise FileNotFoundError(f"the repository holds none of {', '.join(_WEIGHT_FILES)}")
-    for side in listed.intersection((*_SIDE_FILES, *_TOKENIZER_FILES)):
-        hf_hub_download(repo, side)
-    return hf_hub_download(repo, name)
-
-
-def _weights_in(folder: Path) -> Path:
-    found = next((folder / name for name in _WEIGHT_FILES if (folder / name).is_file()), None)
-    if found is None:
-        raise FileNotFoundError(f"{folder} holds none of {', '.join(_WEIGHT_FILES)}")
-    return found
-
-
-def _from_folder(folder: Path, arch: str | None) -> WeightsSource:
-    return _from_file(_weights_in(folder), arch)
-
-
-def _from_file(path: Path, arch: str | None) -> WeightsSource:
-    """A local file, with what the JSON files beside it and the catalogue tell."""
-    source = WeightsSource(str(path), arch, path)
-    beside = {name: _read_json(path.with_name(name)) for name in _SIDE_FILES}
-    entry = next((row for row in catalogue.CATALOGUE if row.file == path.name and row.tag), None)
-    if entry is not None:
-        tag = _pretrained(entry.arch, entry.tag)
-        return replace(
-            source,
-            arch=arch or entry.arch,
-            quick_gelu=bool(tag.get("quick_gelu", False)),
-            preprocess=_preprocess_of(tag),
-        )
-    open_clip_config = beside["open_clip_config.json"]
-    if open_clip_config and path.name.startswith("open_clip"):
-        config = open_clip_config.get("model_cfg")
-        return replace(source, config=config, preprocess=_preprocess_of(open_clip_config.get("preprocess_cfg", {})))
-    if beside["config.json"] and path.name in ("model.safetensors", "pytorch_model.bin"):
-        processor = beside["preprocessor_config.json"]
-        named = {"mean": processor.get("image_mean"), "std": processor.get("image_std")}
-        source = replace(
-            source,
-            quick_gelu=_hugging_face_activation(beside["config.json"]),
-            preprocess={key: tuple(value) for key, value in named.items() if value},
-        )
-    return source
-
-
-def _hugging_face_activation(config: dict[str, Any]) -> bool:
-    """``hidden_act`` of a ``CLIPConfig``; files leave it out where it is the default, QuickGELU."""
-    return config.get("vision_config", {}).get("hidden_act", "quick_gelu") == "quick_gelu"
+    row = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model_pretrained(name) else None
+    if row is None:
+        return None
+    file = row.url.rpartition("/")[2] if row.url else f"{name}.safetensors"
+    hubs = (row.hf_hub_id,) if row.hf_hub_id else ()
+    known = (row.license or "see its page", "listed by timm", row.mean, row.std, 0, "vision")
+    return WeightsEntry(name, name, "", file, row.url or None, hubs, None, *known)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}, which explains the weights next to it, is no JSON: {error}") from error
+    return content if isinstance(content, dict) else {}
 
 
 def _tags_of(arch: str | None) -> str:

@@ -14,9 +14,10 @@ from torch import nn
 
 from helpers.tiny_models import scramble
 from ovperc.backbones.clip_timm import TimmTransformer
-from ovperc.backbones.dino import build_trunk, infer_settings, load_dino
+from ovperc.backbones.dino import build_trunk, load_dino
 from ovperc.weights import catalogue as weights
 from ovperc.weights.reading import CheckpointError
+from ovperc.weights.vision_layouts import vit_settings
 
 SIZES = {"embed_dim": 128, "depth": 3, "num_heads": 2, "num_classes": 0}
 
@@ -115,7 +116,7 @@ def test_errors_name_what_is_wrong(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"patch_embed.proj.weight.*leave arch out"):
         load_dino(tmp_path / "dino.pth", "vit_small_patch16_224")
     with pytest.raises(CheckpointError, match="no plain ViT"):
-        infer_settings({"conv1.weight": torch.zeros(1)})
+        vit_settings({"conv1.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="did you mean 'dino-vitb8'"):
         load_dino("dino-vitb9")
     with pytest.raises(FileNotFoundError, match="no weights file"):

@@ -14,7 +14,7 @@ from helpers.tiny_models import KINDS, TEXT_CFG, native_px, scramble, tiny_clip
 from ovperc.backbones.loading import load_clip, text_fingerprint
 from ovperc.backbones.mini_archs import build_clip_mini, save_packed
 from ovperc.weights.architectures import build_model, check_activation, infer_arch
-from ovperc.weights.catalogue import MissingWeightsError
+from ovperc.weights.errors import MissingWeightsError
 from ovperc.weights.reading import CheckpointError
 
 CONFIG = {
@@ -137,11 +137,15 @@ def _tensor(answer) -> torch.Tensor:
     return answer if isinstance(answer, torch.Tensor) else answer.pooler_output
 
 
-def test_hugging_face_without_config_needs_arch(tmp_path):
-    names = ("vision_model.embeddings.class_embedding", "text_model.final_layer_norm.weight")
-    save_file({name: torch.zeros(4) for name in names}, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"does not tell its activation.*config\.json"):
-        load_clip(None, tmp_path / "model.safetensors")
+def test_activation_is_never_guessed(tmp_path, monkeypatch):
+    """Neither by default nor by the file's name: GELU and QuickGELU differ by a hundredth of the features."""
+    arch = _arch(tmp_path, CONFIG)
+    monkeypatch.setattr(open_clip, "list_models", lambda: [arch])
+    for name in ("fine_tuned.pt", "ViT-B-16.pt", "openai-quickgelu.pt"):
+        torch.save(_model().state_dict(), tmp_path / name)
+        with pytest.raises(CheckpointError, match=r"does not tell its activation. Pass arch=.* GELU .*QuickGELU"):
+            load_clip(None, tmp_path / name)
+    _assert_same_features(load_clip(arch, tmp_path / "fine_tuned.pt"), _model())
 
 
 def _meta_state(arch: str) -> dict[str, torch.Tensor]:
@@ -167,13 +171,10 @@ def test_arch_from_shapes(arch, plain):
 
 def test_arch_from_shapes_that_none_has(tmp_path):
     torch.save(_model().state_dict(), tmp_path / "weights.pt")
-    with (
-        pytest.warns(UserWarning, match="taking GELU"),
-        pytest.raises(CheckpointError, match=r"width 32, layers 2.*pass arch"),
-    ):
+    with pytest.raises(CheckpointError, match=r"width 32, layers 2.*pass arch.*config\.json"):
         load_clip(None, tmp_path / "weights.pt")
     torch.save({"visual.trunk.x": torch.zeros(1)}, tmp_path / "other-quickgelu.pt")
-    with pytest.raises(CheckpointError, match=r"not CLIP's ViT or ResNet.*visual\.trunk\.x"):
+    with pytest.raises(CheckpointError, match=r"not a dual encoder.*visual\.trunk\.x"):
         load_clip(None, tmp_path / "other-quickgelu.pt")
 
 

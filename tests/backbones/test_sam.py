@@ -110,7 +110,7 @@ def test_published_sizes_are_read_from_the_shapes():
 
 def test_errors_name_what_is_wrong(tmp_path: Path, sam: Sam):
     torch.save({"visual.proj": torch.zeros(2)}, tmp_path / "clip.pth")
-    with pytest.raises(CheckpointError, match="no SAM"):
+    with pytest.raises(CheckpointError, match="where a SAM is needed"):
         load_sam(tmp_path / "clip.pth")
     state = sam.state_dict()
     state["mask_decoder.mask_tokens.weight"] = torch.zeros(4, 32)

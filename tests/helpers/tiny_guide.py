@@ -9,7 +9,7 @@ from helpers.tiny_models import scramble
 from ovperc.backbones.clip_timm import TimmTransformer
 from ovperc.backbones.guide import GuideTower
 from ovperc.backbones.loading import Preprocess
-from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 
 
 def tiny_dino(patch_px: int = 4, seed: int = 7) -> VisionTransformer:

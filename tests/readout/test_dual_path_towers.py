@@ -28,7 +28,7 @@ from ovperc.readout import (
 from ovperc.readout.base import attend_block, resize_tokens
 from ovperc.tasks.methods import load_method
 from ovperc.tasks.segmentation.build import build_segmenter
-from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 
 PROXY = {"type": "GuideAffinity", "gamma": 5.0}
 VALUES = {"type": "DualPathReadout", "affinity": {"type": "SelfAttention", "pairs": ("vv",)}, "layers": 2}

@@ -20,8 +20,9 @@ from ovperc.training.alignment_objectives import CropDistillation, MosaicContras
 from ovperc.training.alignment_weights import save_released
 from ovperc.training.compat import start_cpu_group
 from ovperc.training.losses.gather import gather_batch, mean_over_processes
-from ovperc.weights.layouts import load_into, to_openclip
-from ovperc.weights.reading import read_checkpoint
+from ovperc.weights.checkpoint import load_into
+from ovperc.weights.layouts import read_weights
+from ovperc.weights.locate import WeightsSource
 
 OBJECTIVES = {
     "clim": lambda: MosaicContrast(48, (2,), singles=False),
@@ -42,6 +43,11 @@ WORDS = (
     "sand",
     "sky",
 )
+
+
+def _released(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file in open_clip's names."""
+    return read_weights(WeightsSource(str(path), path=path), "clip").state
 
 
 def batch(count: int = 8, seed: int = 0) -> RegionTextBatch:
@@ -246,7 +252,7 @@ def test_released_files_load_unchanged(tmp_path: Path, kind: str, nest: str) -> 
     nested = {"epoch": 6, "name": "x", nest: state, "optimizer": {"state": {}}}
     torch.save(state if nest in ("prefix", "root") else nested, tmp_path / "epoch_6.pt")
     other = tiny_open_clip(kind, seed=3)
-    load_into(other, to_openclip(read_checkpoint(tmp_path / "epoch_6.pt")), "tiny", "epoch_6.pt")
+    load_into(other, _released(tmp_path / "epoch_6.pt"), "tiny", "epoch_6.pt")
     images, tokens = torch.rand(2, 3, 48, 48), torch.arange(77)[None]
     with torch.no_grad():
         assert torch.equal(other.encode_image(images), model.encode_image(images))
@@ -285,7 +291,7 @@ def test_saved_as_the_authors_do(tmp_path: Path) -> None:
     stored = torch.load(tmp_path / "clim.pt", weights_only=True)
     assert (stored["epoch"], stored["name"]) == (2, "clim")
     other = tiny_open_clip("vit", seed=5)
-    load_into(other, to_openclip(read_checkpoint(tmp_path / "clim.pt")), "tiny", "clim.pt")
+    load_into(other, _released(tmp_path / "clim.pt"), "tiny", "clim.pt")
     assert torch.equal(other.visual.proj, model.clip.backbone.tower.proj)
 
 

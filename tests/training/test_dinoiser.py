@@ -23,7 +23,7 @@ from ovperc.readout.dinoiser import load_heads
 from ovperc.training import teachers
 from ovperc.training.dinoiser import DinoiserTraining, save_released_layout
 from ovperc.training.losses.dinoiser import affinity_loss, foreground_loss
-from ovperc.weights.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 from ovperc.weights.reading import CheckpointError
 
 

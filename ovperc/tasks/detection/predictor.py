@@ -26,7 +26,7 @@ from ovperc.text.encoder import TextEncoder
 from ovperc.text.region_scores import Fusion
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
 from ovperc.text.word_reader import WordReader
-from ovperc.weights.catalogue import home
+from ovperc.weights.caches import home
 
 
 class DetPredictor(WordReader):

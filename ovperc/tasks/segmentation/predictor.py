@@ -21,7 +21,7 @@ from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
 from ovperc.text.word_reader import WordReader
-from ovperc.weights.catalogue import home
+from ovperc.weights.caches import home
 
 if TYPE_CHECKING:
     from ovperc.tasks.segmentation.regions import RegionLabels
