@@ -23,7 +23,7 @@ _FIRST_MASK = """
 import sys, time
 begin = time.perf_counter()
 import numpy as np
-from ovperc.runtime import segmenter as runtime
+from ovperc import runtime
 model = runtime.load(sys.argv[1], threads=int(sys.argv[4]) or None)
 model.set_words({words!r})
 image = np.random.default_rng(0).integers(0, 256, (int(sys.argv[2]), int(sys.argv[3]), 3), dtype=np.uint8)
@@ -38,30 +38,30 @@ print(seconds, int(peak) / 1024)
 @contextmanager
 def _exported(arch: str | None, weights: str | None, method: str = "maskclip", **plan: object) -> Iterator[tuple]:
     """A predictor and the folder of its export."""
-    from ovperc.export.folder import ExportPlan, export_folder
+    from ovperc.export.folder import export_folder
+    from ovperc.export.plan import ExportPlan
     from ovperc.tasks.load import load
 
     predictor = load(method, weights, arch)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "export"
-        export_folder(predictor, "", "", ExportPlan(**plan), folder)
+        export_folder(predictor, ExportPlan(**plan), folder)
         yield predictor, folder
 
 
 def export_agreement(options: Options) -> Iterator[Measurement]:
     """Labels of exported clip-mini against eager on scenes of the world, and its mIoU."""
-    from ovperc.export import parity, scenes
-    from ovperc.runtime import segmenter as runtime
+    from ovperc.export.parity import STATED_AGREEMENT, Parity
+    from ovperc.runtime.manifest import Manifest
 
     for method in ("maskclip", "sclip"):
-        for precision, limit in parity.STATED_AGREEMENT.items():
-            with _exported(None, None, method, precision=precision) as (predictor, folder):
-                images, classes = scenes.check_images(_SCENES)
-                model = runtime.load(folder, threads=options.threads)
-                figures = parity.compare(predictor.segmenter, model, predictor.bank(list(classes)), images, precision)
+        for precision, limit in STATED_AGREEMENT.items():
+            with _exported(None, None, method, precision=precision, check_images=_SCENES) as (_, folder):
+                manifest = Manifest.read(folder)
+                figures, classes = Parity.from_dict(manifest.parity), manifest.latency["words"]
                 yield Measurement(
                     "export-agreement",
-                    f"{method}, clip-mini, {precision}, {_SCENES} scenes of five sizes, {len(classes)} classes",
+                    f"{method}, clip-mini, {precision}, {_SCENES} scenes of five sizes, {classes} classes",
                     100 * figures.label_agreement,
                     "% of labels",
                     limit=100 * limit,
@@ -73,7 +73,7 @@ def export_agreement(options: Options) -> Iterator[Measurement]:
 
 def export_latency(options: Options) -> Iterator[Measurement]:
     """onnxruntime over eager torch, image in, labels out."""
-    from ovperc.runtime import segmenter as runtime
+    from ovperc import runtime
 
     for precision, limit in (("fp32", 1.0), ("int8", 0.7)):
         with _exported(ARCH, "random", size_hw=IMAGE_HW, precision=precision) as (predictor, folder):
@@ -93,7 +93,7 @@ def export_latency(options: Options) -> Iterator[Measurement]:
 
 def export_runtime(options: Options) -> Iterator[Measurement]:
     """A new process without torch: time to the first mask, peak memory, the cost of new words."""
-    from ovperc.runtime import segmenter as runtime
+    from ovperc import runtime
 
     with _exported(None, None) as (_, folder):
         command = [sys.executable, "-c", _FIRST_MASK.format(words=_WORDS), str(folder), *map(str, IMAGE_HW)]
@@ -113,9 +113,9 @@ def export_runtime(options: Options) -> Iterator[Measurement]:
         )
         model = runtime.load(folder, threads=options.threads)
         model.set_words("a")
-        sentences = model.encode_words.sentences(_NEW_WORDS)
+        prompts = [prompt for word in _NEW_WORDS for prompt in model.text_encoder.prompts(word)]
         begin = time.perf_counter()
-        model.encode_words.encode_sentences(sentences)
+        model.text_encoder.encode_prompts(prompts)
         tower = time.perf_counter() - begin
         begin = time.perf_counter()
         model.set_words(list(_NEW_WORDS))

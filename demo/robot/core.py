@@ -115,8 +115,7 @@ class SegmentationCore:
         self._min_area_px = min_area_px
         self._max_latency_s = max_latency_s
         self._slot: LatestSlot[tuple[Any, np.ndarray]] = LatestSlot()
-        # Words must not change between the labels of a frame and their names.
-        self._asking = threading.Lock()
+        self._changing_words = threading.Lock()
         self._latencies: deque[float] = deque(maxlen=_TIMES_KEPT)
         self._answered = self._skipped = self._failed = 0
         self._last_error = ""
@@ -134,7 +133,7 @@ class SegmentationCore:
             Whether it was done, and the new names or the reason why not; the old words then stay.
         """
         try:
-            with self._asking:
+            with self._changing_words:
                 self._model.set_words(words, background or None)
                 return True, ", ".join(self._model.names)
         except (ValueError, TypeError) as error:
@@ -143,8 +142,7 @@ class SegmentationCore:
     @property
     def names(self) -> tuple[str, ...]:
         """Label -> name of what is looked for now."""
-        with self._asking:
-            return self._model.names
+        return self._model.names
 
     def legend(self) -> str:
         """Label -> name and colour as JSON."""
@@ -177,8 +175,7 @@ class SegmentationCore:
             _, arrival, skipped, (stamp, image) = taken
             self._skipped += skipped
             try:
-                with self._asking:
-                    prediction = self._model.predict(image)
+                prediction = self._model.predict(image)
                 regions = find_regions(prediction, self._min_area_px)
                 latency = time.monotonic() - arrival
                 self._latencies.append(latency)

@@ -23,7 +23,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
-from ovperc.runtime import segmenter as runtime
+from ovperc import runtime
 
 try:
     from ovperc_msgs.srv import SetWords

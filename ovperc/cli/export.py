@@ -11,9 +11,9 @@ from ovperc.cli.exits import ExitCode, UsageError, complain
 from ovperc.cli.options import add_method_argument, add_model_options, load_predictor
 
 if TYPE_CHECKING:
-    from ovperc.runtime.card import Card
+    from ovperc.runtime.manifest import Manifest
 
-DESCRIPTION = "Export a method as one folder that a machine without torch can ask any words."
+DESCRIPTION = "Export a method as a folder that runs without torch, with any vocabulary."
 EXAMPLES = """examples:
   ovperc export maskclip --out exports/maskclip --dynamic --check
   ovperc export sclip --out exports/sclip --size 480x640 --precision int8 --check
@@ -22,8 +22,8 @@ EXAMPLES = """examples:
   ovperc export fvlm --out exports/fvlm --size 480x640 --check
   ovperc export patch_memory --out exports/nuts --normal photos/nuts/good --check
 
-The folder holds model.onnx, text.onnx, the tokenizer, card.json, an example image and the expected answer.
-Read it with ovperc.runtime.segmenter, which needs numpy, onnxruntime and Pillow only.
+The folder holds model.onnx, text.onnx, the tokenizer, manifest.json, an example image and its expected prediction.
+Open it with ovperc.runtime.load, which needs numpy, onnxruntime and Pillow only.
 """
 
 
@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--size", type=_size, metavar="HxW", help="take images of this size only (fastest)")
     sizes.add_argument("--dynamic", action="store_true", help="take images of any size (default)")
-    parser.add_argument("--fixed-words", metavar="WORDS", help="bake these words in; no text tower is written")
-    parser.add_argument("--background", metavar="POLICY", help="policy of the fixed words, as for ovperc predict")
+    parser.add_argument("--fixed-words", metavar="WORDS", help="bake this vocabulary in; no text tower is written")
+    parser.add_argument("--background", metavar="POLICY", help="policy of the fixed vocabulary, as for ovperc predict")
     anomaly = parser.add_argument_group("anomaly methods")
-    anomaly.add_argument("--object", default="object", metavar="NAME", help="what the images show, such as 'metal nut'")
-    anomaly.add_argument("--normal", type=Path, metavar="DIR", help="flawless images to remember, and for thresholds")
-    anomaly.add_argument("--fpr", type=float, default=0.05, help="share of flawless images called damaged (0.05)")
+    anomaly.add_argument("--object", metavar="NAME", help="what the images show, such as 'metal nut'")
+    anomaly.add_argument("--normal", type=Path, metavar="DIR", help="normal images to remember, and for thresholds")
+    anomaly.add_argument("--fpr", type=float, default=0.05, help="share of normal images called anomalous (0.05)")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"), help="of the image tower")
     parser.add_argument(
         "--calibrate",
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=32,
         default=0,
         metavar="N",
-        help="with int8: fix the ranges of activations on N scenes of the world (default 32)",
+        help="with int8: fix the ranges of activations on N images of the world (default 32)",
     )
     parser.add_argument(
         "--check",
@@ -64,109 +64,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=10,
         default=0,
         metavar="N",
-        help="compare with the eager method on N scenes (default 10); exit status 1 below the stated agreement",
+        help="compare with the eager method on N images (default 10); exit status 1 below the stated agreement",
     )
     add_model_options(parser, method=None, compute=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; 1 if the check of what was written failed."""
-    if arguments.background and not arguments.fixed_words:
-        raise UsageError("--background belongs to --fixed-words; free words get their policy at run time")
-    if arguments.check < 0:
-        raise UsageError(f"--check needs a number of scenes; got {arguments.check}")
-    try:
-        card = _export(arguments)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error}; install what export needs: pip install 'ovperc[export]'") from error
-    return _report(card, arguments.out)
-
-
-def _export(arguments: argparse.Namespace) -> Card:
-    from ovperc.tasks.methods import MethodConfig, load_method
-
     if arguments.method is None:
         raise UsageError("name a method; ovperc info lists them")
-    method = load_method(arguments.method, arguments.overrides)
-    if isinstance(method, MethodConfig):
-        return _export_segmentation(arguments, method.title)
-    kind = type(method).__name__
-    if arguments.fixed_words or arguments.calibrate:
-        raise ValueError(f"{arguments.method} is exported without --fixed-words and --calibrate")
-    if kind == "AnomalyMethod":
-        return _export_anomaly(arguments)
-    if kind == "DetectionMethod":
-        return _export_detection(arguments, method.title)
-    raise ValueError(f"{arguments.method} is a method of another task ({kind}), which has no exported form")
+    try:
+        manifest = _export(arguments)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error}; install what export needs: pip install 'ovperc[export]'") from error
+    return _report(manifest, arguments.out.expanduser())
 
 
-def _export_segmentation(arguments: argparse.Namespace, title: str) -> Card:
-    from ovperc.export.folder import ExportPlan, export_folder
+def _export(arguments: argparse.Namespace) -> Manifest:
+    from ovperc.export.folder import export_folder
+    from ovperc.export.plan import ExportPlan
 
     plan = ExportPlan(
         size_hw=arguments.size,
         precision=arguments.precision,
+        calibration_images=arguments.calibrate,
+        check_images=arguments.check,
         fixed_words=arguments.fixed_words,
         background=arguments.background,
-        check_images=arguments.check,
-        calibration_images=arguments.calibrate,
-    )
-    predictor = load_predictor(arguments)
-    return export_folder(predictor, title, _licence(predictor.info.weights), plan, arguments.out)
-
-
-def _export_anomaly(arguments: argparse.Namespace) -> Card:
-    from ovperc.export.anomaly_folder import AnomalyPlan, export_anomaly_folder
-
-    plan = AnomalyPlan(
         object_name=arguments.object,
-        size_hw=arguments.size,
-        precision=arguments.precision,
-        check_images=arguments.check,
     )
     predictor = load_predictor(arguments)
     if arguments.normal is not None:
-        predictor = predictor.learn_normal(arguments.normal, arguments.object, fpr=arguments.fpr)
-    return export_anomaly_folder(predictor, _licence(predictor.info.weights), plan, arguments.out)
+        if not hasattr(predictor, "learn_normal"):
+            raise UsageError(f"--normal belongs to anomaly methods; {arguments.method} is none")
+        names = {} if arguments.object is None else {"object_name": arguments.object}
+        predictor = predictor.learn_normal(arguments.normal, **names, fpr=arguments.fpr)
+    return export_folder(predictor, plan, arguments.out)
 
 
-def _export_detection(arguments: argparse.Namespace, title: str) -> Card:
-    from ovperc.export.detection_folder import DetectionPlan, export_detection_folder
-
-    plan = DetectionPlan(arguments.size, arguments.precision, arguments.check)
-    predictor = load_predictor(arguments)
-    return export_detection_folder(predictor, title, _licence(predictor.info.weights), plan, arguments.out)
-
-
-def _licence(weights: str) -> str:
-    """Of weights in the catalogue; files of one's own have one that only their owner knows."""
-    from ovperc.weights.catalogue import get_entry, list_weights
-
-    return get_entry(weights).licence if weights in list_weights() else "unknown: see where the weights came from"
-
-
-def _report(card: Card, out: Path) -> int:
-    size = "any size" if card.profile.size_hw is None else "x".join(map(str, card.profile.size_hw))
-    print(f"wrote {out}: {card.method} on {card.weights}, {card.precision}, images of {size}")
-    for name in card.files:
+def _report(manifest: Manifest, out: Path) -> int:
+    size_hw = manifest.input_spec.size_hw
+    size = "any size" if size_hw is None else "x".join(map(str, size_hw))
+    print(f"wrote {out}: {manifest.method} on {manifest.weights}, {manifest.precision}, images of {size}")
+    for name in manifest.files:
         print(f"  {(out / name).stat().st_size / 1e6:8.2f} MB  {name}")
-    if not card.parity:
+    if not manifest.parity:
         return ExitCode.DONE
-    from ovperc.export.folder import parity_of
+    from ovperc.export.parity import Parity
 
-    parity = parity_of(card)
-    what = {"segmentation": "labels", "anomaly": "decisions", "detection": "objects"}[card.task]
-    values = "confidence" if card.task == "segmentation" else "the score"
+    parity = Parity.from_dict(manifest.parity)
+    compared = {"segmentation": "labels", "anomaly": "pixels", "detection": "objects"}[manifest.task]
+    values = "confidence" if manifest.task == "segmentation" else "the score"
     print(
-        f"check on {parity.images} images: {what} agree {100 * parity.label_agreement:.3f} % (stated "
+        f"check on {parity.images} images: {compared} agree {100 * parity.label_agreement:.3f} % (stated "
         f"{100 * parity.stated_agreement:g} %, worst image {100 * parity.worst_image:.3f} %), {values} differs by at "
         f"most {parity.max_confidence_error:.2g}"
     )
     if parity.miou_eager is not None:
         figures = f"{parity.miou_eager:.2f} eager, {parity.miou_exported:.2f} exported"
         print(f"  mIoU {figures}: a loss of {parity.miou_loss:.2f} points")
-    print(f"  {card.latency['eager_ms']:.1f} ms eager, {card.latency['exported_ms']:.1f} ms exported")
+    print(f"  {manifest.latency['eager_ms']:.1f} ms eager, {manifest.latency['exported_ms']:.1f} ms exported")
     if parity.held:
         return ExitCode.DONE
-    complain("the exported file agrees less than stated")
+    complain("the exported model agrees less than stated")
     return ExitCode.SOME_FAILED

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
-from ovperc.core.background import Background
+from ovperc.core.background import Background as Background
+from ovperc.core.text_bank import TextBank as TextBank
 
 TapPoint = Literal["in", "ln_1", "q", "k", "v", "dual", "ln_2", "out", "final", "pooled", "pooled_bare"]
 TAP_POINTS: tuple[str, ...] = get_args(TapPoint)
@@ -125,50 +125,6 @@ class GuideFeatures:
 
     def __getitem__(self, windows: slice) -> GuideFeatures:
         return GuideFeatures(self.patches[windows], self.grid_hw, self.mean_similarity[windows])
-
-
-@dataclass(frozen=True)
-class TextBank:
-    """Embedded words, made by one text tower.
-
-    Attributes:
-        embeddings: ``(Q, E)`` float32, unit rows; one row per prompt (synonym).
-        owners: ``(Q,)`` int64, the label each row votes for, non-decreasing.
-        names: label -> name. With ``background.enabled``, ``names[0]`` is ``"background"``.
-        background: the policy of this vocabulary.
-        fingerprint: identifies the encoder (weights, tokenizer); banks of another encoder are refused.
-    """
-
-    embeddings: Tensor
-    owners: Tensor
-    names: tuple[str, ...]
-    fingerprint: str
-    background: Background = field(default_factory=Background)
-
-    def __post_init__(self) -> None:
-        queries = self.embeddings.shape[0]
-        if self.embeddings.ndim != 2 or self.owners.shape != (queries,):
-            raise ValueError(
-                f"a text bank needs embeddings (Q, E) and owners (Q,); got {tuple(self.embeddings.shape)} "
-                f"and {tuple(self.owners.shape)}"
-            )
-        if queries == 0:
-            raise ValueError("a text bank needs at least one prompt; name at least one class")
-        if not torch.isfinite(self.embeddings).all():
-            raise ValueError("a text bank holds values that are not finite; encode the words again")
-        if int(self.owners.max()) >= len(self.names) or int(self.owners.min()) < 0:
-            raise ValueError(f"owners must lie in 0..{len(self.names) - 1}, the range of names")
-
-    @property
-    def num_classes(self) -> int:
-        """Number of labels, background included."""
-        return len(self.names)
-
-    def to(self, device: torch.device | str) -> TextBank:
-        """The same bank with its tensors on ``device``."""
-        return TextBank(
-            self.embeddings.to(device), self.owners.to(device), self.names, self.fingerprint, self.background
-        )
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ovperc.export.parts import ExportError
+
 Value = str | int | float | Sequence[int] | np.ndarray
 OPSET = 20
+MAX_MODEL_BYTES = 2**31 - 2**20
 BOOL, DOUBLE, FLOAT, INT32, INT64 = (
     TensorProto.BOOL,
     TensorProto.DOUBLE,
@@ -124,3 +127,39 @@ class GraphBuilder:
 def tensor_input(name: str, kind: int, shape: Sequence[int | str] | None) -> onnx.ValueInfoProto:
     """A graph input; strings are names of free sides."""
     return helper.make_tensor_value_info(name, kind, shape)
+
+
+def finish_model(graph: GraphBuilder, name: str, inputs: list, outputs: list) -> onnx.ModelProto:
+    """A graph as a model.
+
+    Args:
+        graph: its nodes and initializers.
+        name: of the graph.
+        inputs: ``(name, type, shape)`` of each.
+        outputs: ``(name, type, shape)`` of each.
+
+    Raises:
+        ExportError: the model is larger than an ONNX file can be.
+    """
+    proto = helper.make_graph(
+        graph.nodes,
+        name,
+        [tensor_input(*entry) for entry in inputs],
+        [tensor_input(*entry) for entry in outputs],
+        graph.initializers,
+    )
+    imports = {"": OPSET} | {function.domain: 1 for function in graph.functions}
+    domains = {node.domain for node in graph.nodes} - {"", "ai.onnx"}
+    imports |= dict.fromkeys(sorted(domains), 1)
+    model = helper.make_model(
+        proto,
+        producer_name="ovperc",
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in imports.items()],
+        functions=graph.functions,
+    )
+    model.ir_version = 10
+    if model.ByteSize() > MAX_MODEL_BYTES:
+        raise ExportError(
+            f"the model has {model.ByteSize() / 2**30:.1f} GiB, an ONNX file holds 2; use --precision fp16 or int8"
+        )
+    return model

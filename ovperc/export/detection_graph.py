@@ -1,137 +1,116 @@
-"""The two traced parts of a detector: maps and candidate boxes of an image, and what a box shows."""
+"""A detector as one ONNX graph: pixels of one size to boxes and their embeddings; words are asked behind it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+import onnx
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torchvision.models.detection.rpn import concat_box_prediction_layers
+from onnx import helper
 
-from ovperc.core.boxes import clip_boxes
-from ovperc.export.graph import ExportError
-from ovperc.tasks.detection.heads import POOLED
+from ovperc.export.builder import FLOAT, GraphBuilder, finish_model
+from ovperc.export.detection_towers import CandidateMaps, RegionDescriber, check_detection_exportable
+from ovperc.export.pixel_ops import normalise, plan_axes, resize_bilinear
+from ovperc.export.tracing import ENCODER, Traced, trace_module
 
 if TYPE_CHECKING:
-    from ovperc.tasks.detection.pooler import FPNRoIPooler
     from ovperc.tasks.detection.region_detector import RegionDetector
+    from ovperc.tasks.detection.rpn import ScoredRPN
 
-_POLICIES = ("fvlm", "fvit", "text", "vlm")
-
-
-def check_detection_exportable(detector: RegionDetector) -> None:
-    """Refuses detectors whose parts have no form in the graph.
-
-    Raises:
-        ExportError: naming the part.
-    """
-    if detector.trained is None or detector.proposer is not None:
-        raise ExportError("detectors that take their regions from elsewhere have no exported form; use fvlm")
-    if detector.trained.resnet is not None:
-        raise ExportError("detectors on a ResNet have no exported form; use fvlm")
-    if detector.fusion.policy not in _POLICIES or detector.vlm.kind != "dense":
-        raise ExportError(
-            f"the scores {detector.fusion.policy!r} on {detector.vlm.kind!r} regions have no exported form; pass "
-            "fusion.policy='fvlm' and vlm.kind='dense'"
-        )
+_SMALLEST_PX = 1e-3  # torchvision drops thinner candidates
+_REGIONS = "regions"
 
 
-class CandidateMaps(nn.Module):
-    """One image to everything that is made of the whole of it.
-
-    Args:
-        detector: with trained heads.
-        inputs_hw: size of the network's input, whole patches.
+@dataclass(frozen=True)
+class DetectorTrace(Traced):
+    """The traced modules of a detector.
 
     Attributes:
-        counts: candidates of each level of the pyramid.
-        outputs: levels, ``dense``, ``logits`` ``(N,)`` and ``boxes`` ``(N, 4)``, of the network's input, clipped.
+        models: ``encoder``, see :class:`CandidateMaps`, and ``regions``, see :class:`RegionDescriber`.
+        counts: candidates of each level.
     """
 
-    def __init__(self, detector: RegionDetector, inputs_hw: tuple[int, int]) -> None:
-        super().__init__()
-        self.backbone, self.heads = detector.clip.backbone, detector.trained.heads
-        self._tower, self._inputs_hw = detector.tower, inputs_hw
-        rpn = self.heads.rpn
-        with torch.no_grad():
-            levels = self.heads.neck(self._tower(torch.zeros(1, 3, *inputs_hw)).levels)
-            anchors = [
-                rpn.anchor_generator.level(stride, tuple(part.shape[-2:]), part)
-                for stride, part in zip(rpn.anchor_generator.strides, levels, strict=True)
-            ]
-        self.counts = [len(part) for part in anchors]
-        self.register_buffer("anchors", torch.cat(anchors))
-        self.outputs = (*(f"level_{index}" for index in range(len(levels))), "dense", "logits", "boxes")
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """``(1, 3, h, w)`` float32, normalised, to :attr:`outputs`."""
-        maps, rpn = self._tower(pixels), self.heads.rpn
-        levels = self.heads.neck(maps.levels)
-        logits, deltas = concat_box_prediction_layers(*rpn.head(levels))
-        boxes = rpn.box_coder.decode_single(deltas, self.anchors)
-        return *levels, maps.dense, logits.flatten(), clip_boxes(boxes, self._inputs_hw)
+    counts: tuple[int, ...] = ()
 
 
-class RegionDescriber(nn.Module):
-    """Boxes to embeddings.
+def trace_detector(detector: RegionDetector, size_hw: tuple[int, int]) -> DetectorTrace:
+    """Traces a detector for images of one size.
 
     Args:
-        detector: with trained heads.
-        inputs_hw: size of the network's input.
-        size_hw: of the image.
+        detector: in float32 on the CPU.
+        size_hw: of the images.
     """
-
-    outputs: tuple[str, ...] = ("moved", "text", "vlm")
-
-    def __init__(self, detector: RegionDetector, inputs_hw: tuple[int, int], size_hw: tuple[int, int]) -> None:
-        super().__init__()
-        self.heads = detector.trained.heads
-        self._inputs_hw, self._size_hw = inputs_hw, size_hw
-        self._stride_px = float(detector.clip.backbone.stride_px)
-        scale = [new / old for new, old in zip(size_hw, inputs_hw, strict=True)]
-        self.register_buffer("scale", torch.tensor([*scale[::-1], *scale[::-1]]))
-
-    def forward(self, boxes: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
-        """``(R, 4)`` in pixels of the network's input, levels and dense map.
-
-        Returns:
-            Boxes in pixels of the image ``(R, 4)``, the detector's embeddings ``(R, E)`` and CLIP's ``(R, E)``.
-        """
-        *levels, dense = maps
-        text, deltas = self.heads.region_head(pool_boxes(self.heads.pool_boxes, levels, boxes))
-        moved = clip_boxes(self.heads.decode(deltas, boxes, self._inputs_hw) * self.scale, self._size_hw)
-        grid_hw = (dense.shape[-2], dense.shape[-1])
-        places = (moved / self.scale) / self._stride_px - 0.5
-        rows = axis_shares(places[:, 1], places[:, 3], grid_hw[0])
-        columns = axis_shares(places[:, 0], places[:, 2], grid_hw[1])
-        weights = (rows.transpose(1, 2) * columns).flatten(1)
-        return moved, text, F.normalize(weights @ dense[0].flatten(1).T, dim=1)
+    check_detection_exportable(detector)
+    inputs_hw = detector.tiler.plan(size_hw, detector.clip.backbone.stride_px).tile_hw
+    maps = CandidateMaps(detector, inputs_hw).eval()
+    pixels = torch.zeros(1, 3, *inputs_hw)
+    model = trace_module(maps, {"pixels": pixels}, (None,), maps.outputs)
+    with torch.no_grad():
+        made = dict(zip(maps.outputs, maps(pixels), strict=True))
+    inputs = {name: made[name] for name in maps.outputs[:-2]}
+    boxes = torch.tensor([[1.0, 1.0, 9.0 + side, 12.0] for side in range(5)])
+    shapes = ({0: torch.export.Dim.DYNAMIC}, (None,) * len(inputs))
+    describer = RegionDescriber(detector, inputs_hw, size_hw).eval()
+    regions = trace_module(describer, {"boxes": boxes, **inputs}, shapes, describer.outputs)
+    return DetectorTrace({ENCODER: model, _REGIONS: regions}, tuple(maps.counts))
 
 
-def pool_boxes(pooler: FPNRoIPooler, levels: list[Tensor], boxes: Tensor) -> Tensor:
-    """As :class:`FPNRoIPooler` for one image, every box on every level and the right one chosen, ``(R, C, s, s)``."""
-    chosen = pooler.levels(boxes)
-    total = 0.0
-    for index, (maps, stride) in enumerate(zip(levels, pooler.strides, strict=True)):
-        x0, y0, x1, y1 = (boxes / stride - 0.5).unbind(1)
-        rows = axis_shares(y0, y1, maps.shape[-2], POOLED, pooler.sampling)
-        columns = axis_shares(x0, x1, maps.shape[-1], POOLED, pooler.sampling)
-        upright = torch.einsum("riy,cyx->rcix", rows, maps[0])
-        pooled = upright @ columns.transpose(1, 2)[:, None]
-        total = total + torch.where((chosen == index)[:, None, None, None], pooled, 0.0)
-    return total
+def assemble_detector(detector: RegionDetector, trace: DetectorTrace, size_hw: tuple[int, int]) -> onnx.ModelProto:
+    """Puts pixels before, and proposals between, the traced modules of a detector.
+
+    Args:
+        detector: its rules of resize and proposals.
+        trace: from :func:`trace_detector` with the same size, in any precision.
+        size_hw: the one image size of the file.
+
+    Returns:
+        Input: ``image`` ``(1, H, W, 3)`` uint8 RGB. Outputs, of ``R`` regions: ``boxes`` ``(R, 4)`` in pixels of the
+        image, ``objectness`` ``(R,)``, ``text`` and ``vlm`` ``(R, E)``, float32.
+    """
+    graph, preprocess = GraphBuilder(), detector.clip.preprocess
+    axes = plan_axes(graph, "image", detector.tiler, detector.clip.backbone.stride_px, None)
+    pixels = normalise(graph, resize_bilinear(graph, "image", *axes), preprocess.mean, preprocess.std)
+    answers = graph.inline(trace.models[ENCODER], "maps/", pixels)
+    *maps, logits, candidates = answers
+    boxes, objectness = _propose(graph, detector.trained.heads.rpn, logits, candidates, trace.counts)
+    found = graph.inline(trace.models[_REGIONS], "regions/", boxes, *maps)
+    for made, name in zip((*found, objectness), ("boxes", "text", "vlm", "objectness"), strict=True):
+        graph.nodes.append(helper.make_node("Identity", [made], [name]))
+    width = detector.clip.backbone.embed_dim
+    outputs = [("boxes", FLOAT, ("regions", 4)), ("objectness", FLOAT, ("regions",))]
+    outputs += [("text", FLOAT, ("regions", width)), ("vlm", FLOAT, ("regions", width))]
+    return finish_model(graph, "detect", [("image", onnx.TensorProto.UINT8, (1, *size_hw, 3))], outputs)
 
 
-def axis_shares(low: Tensor, high: Tensor, cells: int, bins: int = 1, sampling: int = 0) -> Tensor:
-    """As :func:`ovperc.readout.regions.axis_weights` with as many samples as any box in the image can need."""
-    step = (high - low).float() / bins
-    counts = torch.full_like(step, float(sampling)) if sampling > 0 else torch.ceil(step)
-    index = torch.arange(sampling if sampling > 0 else cells + 1, device=low.device)
-    inside_bin = (index + 0.5)[None, :] / counts.clamp(min=1)[:, None]
-    starts = low.float()[:, None] + torch.arange(bins, device=low.device) * step[:, None]
-    places = starts[:, :, None] + (inside_bin * step[:, None])[:, None, :]
-    counted = (index < counts[:, None])[:, None, :] & (places >= -1) & (places <= cells)
-    places = places.clamp(0, cells - 1)
-    hats = (1 - (places[..., None] - torch.arange(cells, device=low.device)).abs()).clamp(min=0)
-    return (hats * counted[..., None]).sum(dim=2) / counts.clamp(min=1)[:, None, None]
+def _propose(graph: GraphBuilder, rpn: ScoredRPN, logits: str, boxes: str, counts: tuple[int, ...]) -> tuple[str, str]:
+    """torchvision's proposals: the best of every level, suppressed within it, and the best of all of them."""
+    op = graph.op
+    kept_boxes, kept_logits, levels = [], [], []
+    for index, (begin, end) in enumerate(pairwise(accumulate(counts, initial=0))):
+        count = min(rpn.pre_nms_top_n(), end - begin)
+        best, rows = op("TopK", op("Slice", logits, [begin], [end]), [count], outputs=2)
+        kept_logits.append(best)
+        kept_boxes.append(op("Gather", op("Slice", boxes, [begin], [end], [0]), rows))
+        levels.append(np.full(count, index, np.int64))
+    boxes, scores = op("Concat", *kept_boxes, axis=0), op("Sigmoid", op("Concat", *kept_logits, axis=0))
+    sides = op("Sub", op("Slice", boxes, [2], [4], [1]), op("Slice", boxes, [0], [2], [1]))
+    wide = op("GreaterOrEqual", op("ReduceMin", sides, [1], keepdims=0), _SMALLEST_PX)
+    # Levels stand where the operator has classes: suppression stays within them.
+    own = np.concatenate(levels)[None] == np.arange(len(counts))[:, None]
+    table = op("Where", op("And", own, wide), scores, -1.0)
+    most = int(own.shape[1])
+    picked = op(
+        "NonMaxSuppression",
+        op("Unsqueeze", boxes, [0]),
+        op("Unsqueeze", table, [0]),
+        most,
+        np.asarray([rpn.nms_thresh], np.float32),
+        np.asarray([-0.5], np.float32),
+    )
+    rows = graph.reshape(op("Slice", picked, [2], [3], [1]), -1)
+    count = op("Min", graph.size(rows, 0), rpn.post_nms_top_n())
+    objectness, order = op("TopK", op("Gather", scores, rows), graph.shape(count), outputs=2)
+    return op("Gather", boxes, op("Gather", rows, order)), objectness

@@ -1,4 +1,4 @@
-"""Makes the folder of an export: models, tokenizer, card, example; whole or not at all."""
+"""Makes the folder of an export: models, tokenizer, manifest, example; complete or not at all."""
 
 from __future__ import annotations
 
@@ -7,226 +7,144 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import onnx
 from PIL import Image
 
 from ovperc.core.version import __version__
+from ovperc.export.anomaly import AnomalyExport
 from ovperc.export.builder import OPSET
-from ovperc.export.graph import ExportError, check_exportable, takes_one_image
-from ovperc.export.parity import Parity, compare, paired_latency
-from ovperc.export.quantize import converter, to_static_int8
-from ovperc.export.scenes import Example, calibration_windows, check_images, example_scene
-from ovperc.export.text_graph import met_tokens
-from ovperc.runtime.card import (
-    CARD_NAME,
+from ovperc.export.detection import DetectionExport
+from ovperc.export.parts import GraphBuilders
+from ovperc.export.plan import ExportPlan
+from ovperc.export.quantize import in_precision
+from ovperc.export.segmentation import SegmentationExport
+from ovperc.export.text_tower import export_text, known_tokens, merges_file
+from ovperc.runtime import load
+from ovperc.runtime.card import CARD_NAME
+from ovperc.runtime.manifest import (
     EXAMPLE_NAME,
     EXPECTED_STEM,
+    INPUTS_NAME,
+    MANIFEST_NAME,
     MERGES_NAME,
     MODEL_NAME,
     TEXT_NAME,
-    Card,
-    FixedWords,
-    Profile,
+    Manifest,
 )
-from ovperc.runtime.segmenter import ExportedSegmenter, load
+from ovperc.tasks.anomaly.predictor import AnomalyPredictor
+from ovperc.tasks.detection.predictor import DetPredictor
+from ovperc.tasks.methods import list_methods, load_method
+from ovperc.tasks.segmentation.predictor import Predictor
+from ovperc.weights.catalogue import get_entry, list_weights
 
 if TYPE_CHECKING:
-    from ovperc.core.structures import TextBank
-    from ovperc.export.onnx_export import Towers
-    from ovperc.tasks.segmentation.predictor import Predictor
-    from ovperc.text.encoder import TextEncoder
-    from ovperc.text.vocabulary import BackgroundLike, Words
+    from ovperc.export.scenes import Example
+    from ovperc.export.task_export import TaskExport
+    from ovperc.export.tracing import Traced
+
+TASKS: GraphBuilders[type[TaskExport]] = GraphBuilders("predictor", "export a method of another task")
+TASKS.register(Predictor)(SegmentationExport)
+TASKS.register(AnomalyPredictor)(AnomalyExport)
+TASKS.register(DetPredictor)(DetectionExport)
 
 
-@dataclass(frozen=True)
-class ExportPlan:
-    """What to export.
-
-    Attributes:
-        size_hw: the one image size of the file; ``None`` for any size.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        fixed_words: words to bake in; ``None`` leaves them free.
-        background: policy of the fixed words.
-        check_images: scenes that eager and exported are compared on; 0 for none.
-        calibration_images: scenes that fix the ranges of int8; 0 takes them from every image at run time.
-    """
-
-    size_hw: tuple[int, int] | None = None
-    precision: str = "fp32"
-    fixed_words: Words | None = None
-    background: BackgroundLike = None
-    check_images: int = 0
-    calibration_images: int = 0
-
-    def __post_init__(self) -> None:
-        converter(self.precision)
-        if self.calibration_images < 0 or (self.calibration_images and self.precision != "int8"):
-            raise ExportError("calibration fixes the ranges of int8; pass --precision int8 with --calibrate")
-        if self.size_hw is not None and min(self.size_hw) < 1:
-            raise ValueError(f"size must be positive; got {self.size_hw}")
-
-
-def export_folder(
-    predictor: Predictor, title: str, licence: str, plan: ExportPlan, out: Path, towers: Towers | None = None
-) -> Card:
-    """Exports a predictor.
+def export_folder(predictor: Any, plan: ExportPlan, out: str | Path, traced: Traced | None = None) -> Manifest:
+    """Exports a predictor of any task.
 
     Args:
-        predictor: in float32 on the CPU.
-        title: of the method, for the card.
-        licence: of the weights, for the card.
+        predictor: in float32 on the CPU; fitted, where it compares with normal images.
         plan: what to write.
         out: folder to make. One that holds an earlier export is replaced; any other that is not empty is refused.
-        towers: traced before, for the same method, weights and size, to save that time.
+        traced: from :meth:`TaskExport.trace` of the same method, weights and size, to save its time.
 
     Returns:
-        The card, with the figures of the check if one was asked for.
+        The manifest, with the figures of the check if the plan has one.
 
     Raises:
-        ExportError: the method has no exported form.
+        ExportError: the method has no exported form, or the plan does not fit its task.
         FileExistsError: ``out`` holds something else.
     """
-    check_exportable(predictor.segmenter)
+    export = TASKS.find(predictor)(predictor, plan)
     with replaced_folder(Path(out)) as folder:
-        bank = None
-        if plan.fixed_words is not None:
-            bank = predictor.bank(plan.fixed_words, plan.background)
-        example = example_scene(plan.size_hw)
-        _write_onnx(predictor, plan, bank, folder, towers)
-        if bank is None:
-            shutil.copyfile(merges_file(predictor.text_encoder), folder / MERGES_NAME)
-        card = _card(predictor, title, licence, plan, bank, example)
-        card.write(folder)
-        exported = load(folder, threads=None, verify=False)
+        _write_models(export, folder, export.trace() if traced is None else traced)
+        example = export.example()
+        manifest = _manifest(export, example)
+        manifest.write(folder)
+        exported = load(folder, verify=False)
         _write_example(exported, example, folder)
         if plan.check_images:
-            card = _checked(card, predictor, exported, plan, bank)
-        card.write(folder)
-    return Card.read(out)
+            check = export.compare(exported)
+            manifest = replace(manifest, parity=check.parity.as_dict(), latency=check.latency)
+        manifest.write(folder)
+    return Manifest.read(Path(out).expanduser())
 
 
-def _write_onnx(
-    predictor: Predictor, plan: ExportPlan, bank: TextBank | None, folder: Path, towers: Towers | None
-) -> None:
-    import onnx
-
-    from ovperc.export import onnx_export
-
-    segmenter = predictor.segmenter
-    towers = towers or onnx_export.trace_towers(segmenter, plan.size_hw)
-    converted = towers.converted(converter(plan.precision))
-    if plan.calibration_images:
-        windows = calibration_windows(segmenter, plan.calibration_images, plan.size_hw)
-        converted = replace(converted, windows=to_static_int8(towers.windows, windows))
-    model = onnx_export.assemble(segmenter, converted, plan.size_hw, bank)
-    onnx.save(model, folder / MODEL_NAME)
-    if bank is None:
-        text = onnx_export.export_text(predictor.text_encoder.text_tower)
-        onnx.save(text, folder / TEXT_NAME)
+def _write_models(export: TaskExport, folder: Path, traced: Traced) -> None:
+    plan, encoder, inputs = export.plan, export.text_encoder, export.inputs()
+    feeds = export.calibration_feeds() if plan.calibration_images else []
+    onnx.save(export.assemble(in_precision(traced, plan.precision, feeds)), folder / MODEL_NAME)
+    if encoder is not None:
+        onnx.save(export_text(encoder.text_tower), folder / TEXT_NAME)
+        shutil.copyfile(merges_file(encoder), folder / MERGES_NAME)
+    if inputs is not None:
+        np.savez(folder / INPUTS_NAME, **inputs)
 
 
-def merges_file(encoder: TextEncoder) -> Path:
-    """The tokenizer's file that travels along.
-
-    Raises:
-        ExportError: the tokenizer is not CLIP's.
-    """
-    from open_clip.tokenizer import SimpleTokenizer, default_bpe, get_clean_fn
-
-    tokenizer = encoder.text_tower.tokenizer
-    if not isinstance(tokenizer, SimpleTokenizer) or tokenizer.clean_fn is not get_clean_fn("lower"):
-        raise ExportError(
-            f"the tokenizer {type(tokenizer).__name__} of this text tower has no form without its library; "
-            "bake the words in with --fixed-words"
-        )
-    return Path(default_bpe())
-
-
-def _card(
-    predictor: Predictor, title: str, licence: str, plan: ExportPlan, bank: TextBank | None, example: Example
-) -> Card:
-    segmenter, info = predictor.segmenter, predictor.info
-    tiler, preprocess = segmenter.tiler, segmenter.clip.preprocess
-    fixed = None
-    if bank is not None:
-        fixed = FixedWords(bank.names, bank.background.words, bank.background.threshold)
-    templates = predictor.text_encoder.templates
-    return Card(
+def _manifest(export: TaskExport, example: Example) -> Manifest:
+    info, plan, encoder = export.predictor.info, export.plan, export.text_encoder
+    text = {}
+    if encoder is not None:
+        text = {
+            "templates": encoder.templates.patterns,
+            "mass_nouns": tuple(sorted(encoder.templates.mass_nouns)),
+            "context_length": encoder.text_tower.context_length,
+            "known_tokens": known_tokens(encoder),
+        }
+    return Manifest(
         method=info.method,
-        title=title,
+        title=load_method(info.method).title if info.method in list_methods() else "",
+        task=export.task,
         weights=info.weights,
         arch=info.arch,
-        licence=licence,
+        licence=_licence(info.weights),
         fingerprint=info.fingerprint,
-        embed_dim=segmenter.clip.backbone.embed_dim,
-        logit_scale=segmenter.classifier.logit_scale,
         precision=plan.precision,
         calibration=plan.calibration_images,
-        profile=Profile(
-            size_hw=plan.size_hw,
-            min_side_px=tiler.crop_px if plan.size_hw is None else 0,
-            short_side_px=tiler.short_side_px,
-            max_long_side_px=tiler.max_long_side_px,
-            scale=tiler.scale,
-            patch_px=segmenter.clip.backbone.stride_px,
-            whole_patches=tiler.whole_patches,
-            max_batch=1 if takes_one_image(segmenter) else 0,
-        ),
-        preprocess={"mean": preprocess.mean, "std": preprocess.std, "colour_order": "RGB", "resize": "bilinear"},
-        templates=templates.patterns,
-        mass_nouns=tuple(sorted(templates.mass_nouns)),
-        context_length=predictor.text_encoder.text_tower.context_length,
-        example_words=example.words,
-        version=__version__,
-        fixed=fixed,
-        known_tokens=known_tokens(predictor.text_encoder) if bank is None else None,
         opset=OPSET,
+        version=__version__,
+        example_words=example.words,
+        **text,
+        **export.fields(),
     )
 
 
-def known_tokens(encoder: TextEncoder) -> tuple[int, ...] | None:
-    """Tokens the text tower has met; ``None`` where it is all of them."""
-    met = met_tokens(encoder.text_tower)
-    return None if bool(met.all()) else tuple(met.nonzero().flatten().tolist())
+def _licence(weights: str) -> str:
+    """Of weights in the catalogue; other files have one that only their owner knows."""
+    return get_entry(weights).licence if weights in list_weights() else "unknown: see where the weights came from"
 
 
-def _write_example(exported: ExportedSegmenter, example: Example, folder: Path) -> None:
-    """An image, and what the exported file answers to it, to see that a copy works elsewhere."""
+def _write_example(exported: Any, example: Example, folder: Path) -> None:
+    """An image, and what the exported model returns for it, to see that a copy works elsewhere."""
     Image.fromarray(example.image).save(folder / EXAMPLE_NAME)
-    words = None if exported.card.fixed is not None else list(example.words)
-    replace(exported.predict(example.image, words), source=EXAMPLE_NAME).save(folder / EXPECTED_STEM)
-
-
-def _checked(
-    card: Card, predictor: Predictor, exported: ExportedSegmenter, plan: ExportPlan, bank: TextBank | None
-) -> Card:
-    """The card with figures of eager and exported on scenes of the world."""
-    images, classes = check_images(plan.check_images, plan.size_hw)
-    words = predictor.bank(list(classes)) if bank is None else bank
-    parity = compare(predictor.segmenter, exported, words, images, plan.precision, scored=bank is None)
-    image = images[0].image
-    segmenter = predictor.segmenter
-    latency = {
-        "size_hw": image.shape[:2],
-        "words": words.num_classes,
-        **paired_latency(lambda: segmenter.segment(segmenter.encode(image), words), lambda: exported.predict(image)),
-    }
-    return replace(card, parity=parity.as_dict(), latency=latency)
-
-
-def parity_of(card: Card) -> Parity | None:
-    """The check's figures, from a card."""
-    return Parity.from_dict(card.parity) if card.parity else None
+    words = [list(example.words)] if example.words else []
+    replace(exported.predict(example.image, *words), source=EXAMPLE_NAME).save(folder / EXPECTED_STEM)
 
 
 @contextmanager
 def replaced_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder beside ``out`` that takes its place when the block ends well."""
+    """A hidden folder in the parent of ``out`` that takes its place when the block ends well.
+
+    Raises:
+        FileExistsError: ``out`` is no folder, or one that holds something else than an export.
+    """
     out = out.expanduser()
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / CARD_NAME).exists())):
+    ours = (out / MANIFEST_NAME).exists() or (out / CARD_NAME).exists()
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not ours)):
         raise FileExistsError(f"{str(out)!r} exists and is no exported folder; choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:

@@ -1,4 +1,4 @@
-"""Methods x formats of the export as one Markdown table: agreement, mIoU and time, from cards of checked folders."""
+"""Methods x formats of the export as one Markdown table: agreement, mIoU and time, from checked folders."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ovperc.core.atomic import atomic_write
 from ovperc.evaluation.reports.model_table import markdown_table
 
 if TYPE_CHECKING:
-    from ovperc.export.folder import ExportPlan
-    from ovperc.runtime.card import Card
+    from ovperc.export.plan import ExportPlan
+    from ovperc.runtime.manifest import Manifest
 
 METHODS = ("maskclip", "sclip", "clearclip", "naclip", "gem", "clip_surgery", "proxyclip", "clip_dinoiser", "trident")
 FORMATS = ("fp32", "fp16", "int8", "int8-calibrated")
@@ -29,13 +29,13 @@ class Row:
     Attributes:
         method: its name.
         form: one of ``FORMATS``.
-        card: of the folder, checked.
+        manifest: of the folder, checked.
         megabytes: of the model file, without the text tower.
     """
 
     method: str
     form: str
-    card: Card
+    manifest: Manifest
     megabytes: float
 
 
@@ -46,7 +46,7 @@ def plan_of(form: str, scenes: int) -> ExportPlan:
         ValueError: an unknown format; near matches are offered.
     """
     from ovperc.core.naming import suggest
-    from ovperc.export.folder import ExportPlan
+    from ovperc.export.plan import ExportPlan
 
     if form not in FORMATS:
         raise ValueError(f"unknown format {form!r}; {suggest(form, FORMATS)}")
@@ -70,37 +70,31 @@ def measure(methods: Sequence[str], formats: Sequence[str], scenes: int, folder:
         if missing:
             _export(method, {form: plans[form] for form in missing}, folder)
         for form in formats:
-            card = _finished(folder / f"{method}-{form}", scenes)
+            manifest = _finished(folder / f"{method}-{form}", scenes)
             size = next((folder / f"{method}-{form}").glob("model.*")).stat().st_size
-            rows.append(Row(method, form, card, size / 1e6))
+            rows.append(Row(method, form, manifest, size / 1e6))
             print(_line(rows[-1]), flush=True)
     return rows
 
 
-def _finished(folder: Path, scenes: int) -> Card | None:
-    from ovperc.runtime.card import Card, FolderError
+def _finished(folder: Path, scenes: int) -> Manifest | None:
+    from ovperc.runtime.manifest import FolderError, Manifest
 
     try:
-        card = Card.read(folder)
+        manifest = Manifest.read(folder)
     except FolderError:
         return None
-    return card if card.parity.get("images") == scenes else None
+    return manifest if manifest.parity.get("images") == scenes else None
 
 
 def _export(method: str, plans: dict[str, ExportPlan], folder: Path) -> None:
-    from ovperc.export.folder import export_folder
-    from ovperc.export.onnx_export import trace_towers
+    from ovperc.export.folder import TASKS, export_folder
     from ovperc.tasks.load import load
-    from ovperc.tasks.methods import load_method
-    from ovperc.weights.catalogue import get_entry
 
-    predictor, title = load(method), load_method(method).title
-    towers = None
+    predictor, traced = load(method), None
     for form, plan in plans.items():
-        if towers is None:
-            towers = trace_towers(predictor.segmenter)
-        licence = get_entry("clip-mini").licence
-        export_folder(predictor, title, licence, plan, folder / f"{method}-{form}", towers)
+        traced = traced or TASKS.find(predictor)(predictor, plan).trace()
+        export_folder(predictor, plan, folder / f"{method}-{form}", traced)
 
 
 def export_table(rows: Sequence[Row]) -> str:
@@ -109,7 +103,7 @@ def export_table(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    parity, latency = row.card.parity, row.card.latency
+    parity, latency = row.manifest.parity, row.manifest.latency
     return [
         row.method,
         row.form,
@@ -129,7 +123,7 @@ def _line(row: Row) -> str:
 
 
 def _document(rows: Sequence[Row], command: str, scenes: int) -> str:
-    latency = rows[0].card.latency
+    latency = rows[0].manifest.latency
     image = "x".join(map(str, latency["size_hw"]))
     return f"""# Methods x formats of the export
 
@@ -164,5 +158,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     document = _document(rows, f"python tools/export_table.py {given}".rstrip(), arguments.check)
     with atomic_write(arguments.out) as (temporary,):
         Path(temporary).write_text(document, encoding="utf-8")
-    below = [row for row in rows if row.card.parity["label_agreement"] < row.card.parity["stated_agreement"]]
+    below = [row for row in rows if row.manifest.parity["label_agreement"] < row.manifest.parity["stated_agreement"]]
     return 1 if below else 0

@@ -5,18 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ovperc.core.timing import paired_ratio
-from ovperc.evaluation.metrics.miou import ConfusionMatrix
-from ovperc.export.scenes import BENCHMARK, IGNORED, CheckImage
-
-if TYPE_CHECKING:
-    from ovperc.core.structures import TextBank
-    from ovperc.runtime.segmenter import ExportedSegmenter
-    from ovperc.tasks.segmentation.segmenter import DenseSegmenter
+from ovperc.export.scenes import BENCHMARK
 
 STATED_AGREEMENT: dict[str, float] = {"fp32": 0.999, "fp16": 0.995, "int8": 0.97}
 
@@ -32,6 +26,7 @@ class Parity:
         max_confidence_error, mean_confidence_error: absolute difference of the confidence.
         miou_eager, miou_exported: of both against the truth, percent; ``None`` where the words are not the world's.
         stated_agreement: what the precision promises.
+        benchmark: that the images are of.
     """
 
     images: int
@@ -39,9 +34,10 @@ class Parity:
     worst_image: float
     max_confidence_error: float
     mean_confidence_error: float
-    miou_eager: float | None
-    miou_exported: float | None
     stated_agreement: float
+    miou_eager: float | None = None
+    miou_exported: float | None = None
+    benchmark: str = BENCHMARK
 
     @classmethod
     def measured(
@@ -50,6 +46,7 @@ class Parity:
         errors: Sequence[np.ndarray],
         precision: str,
         mious: tuple[float | None, float | None] = (None, None),
+        benchmark: str = BENCHMARK,
     ) -> Parity:
         """Sums up images.
 
@@ -58,6 +55,7 @@ class Parity:
             errors: absolute differences of each image, any shapes.
             precision: of the export; decides the stated agreement.
             mious: of eager and exported, percent.
+            benchmark: that the images are of.
         """
         pixels = [error.size for error in errors]
         return cls(
@@ -69,6 +67,7 @@ class Parity:
             miou_eager=mious[0],
             miou_exported=mious[1],
             stated_agreement=STATED_AGREEMENT[precision],
+            benchmark=benchmark,
         )
 
     @property
@@ -82,10 +81,9 @@ class Parity:
         return None if self.miou_eager is None else self.miou_eager - self.miou_exported
 
     def as_dict(self) -> dict[str, Any]:
-        """For the card."""
+        """For the manifest, rounded to six digits."""
         figures = {**asdict(self), "miou_loss": self.miou_loss}
-        rounded = {name: value if value is None else round(value, 6) for name, value in figures.items()}
-        return rounded | {"benchmark": BENCHMARK}
+        return {name: round(value, 6) if isinstance(value, float) else value for name, value in figures.items()}
 
     @classmethod
     def from_dict(cls, figures: Mapping[str, Any]) -> Parity:
@@ -93,42 +91,21 @@ class Parity:
         return cls(**{entry.name: figures[entry.name] for entry in fields(cls)})
 
 
-def compare(
-    segmenter: DenseSegmenter,
-    exported: ExportedSegmenter,
-    bank: TextBank,
-    images: Sequence[CheckImage],
-    precision: str,
-    scored: bool = True,
-) -> Parity:
-    """Runs both on the same images and words.
+@dataclass(frozen=True)
+class Check:
+    """Eager and exported compared.
 
-    Args:
-        segmenter: eager, float32.
-        exported: the folder; words are set unless they are fixed.
-        bank: the words.
-        images: see :func:`ovperc.export.scenes.check_images`.
-        precision: of the export; decides the stated agreement.
-        scored: whether the labels of ``bank`` are those of the images, so that mIoU says something.
+    Attributes:
+        parity: agreement.
+        latency: times, and what they were taken on.
     """
-    if exported.card.fixed is None:
-        exported.use_bank(bank)
-    matrices = [ConfusionMatrix(bank.num_classes, IGNORED) for _ in range(2)] if scored else []
-    shares, errors = [], []
-    for entry in images:
-        eager = segmenter.segment(segmenter.encode(entry.image), bank)
-        labels, confidence = eager.labels.cpu().numpy(), eager.confidence.cpu().numpy()
-        answer = exported.predict(entry.image)
-        shares.append((labels == answer.labels).mean())
-        errors.append(np.abs(confidence - answer.confidence))
-        for matrix, predicted in zip(matrices, (labels, answer.labels.astype(np.int64)), strict=False):
-            matrix.update(predicted, entry.labels)
-    ious = [matrix.scores()["mIoU"] for matrix in matrices] or [None, None]
-    return Parity.measured(shares, errors, precision, (ious[0], ious[1]))
+
+    parity: Parity
+    latency: Mapping[str, Any]
 
 
 def paired_latency(eager: Callable[[], object], exported: Callable[[], object]) -> dict[str, Any]:
-    """Times of both run in turn, for the card: medians in milliseconds, and the median of the pairs' ratios."""
+    """Times of both run in turn, for the manifest: medians in milliseconds, and the median of the pairs' ratios."""
     timed = paired_ratio(exported, eager, runs=5)
     return {
         "eager_ms": 1e3 * timed.base_s,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ovperc.export.builder import DOUBLE, FLOAT, INT32, INT64, GraphBuilder, Value
+from ovperc.export.parts import GraphBuilders
 from ovperc.tiling.square import SquareTiler
 from ovperc.tiling.tiler import Tiler
 
 _COEF = 2048  # OpenCV keeps bilinear weights in 11 bits
+TILERS: GraphBuilders[Callable[[GraphBuilder, tuple[str, str], Any, int], list[Value]]] = GraphBuilders(
+    "tiler", "pass tiler.type='Tiler'"
+)
+"""Sides after the resize, from those of the image, the tiler and the stride of the tower."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ def plan_axes(graph: GraphBuilder, image: str, tiler: Tiler, patch_px: int, crop
         :class:`AxisPlan` of rows and of columns.
     """
     sides = graph.size(image, 1), graph.size(image, 2)
-    resized = _resized_sides(graph, sides, tiler, patch_px)
+    resized = TILERS.find(tiler)(graph, sides, tiler, patch_px)
     plans = []
     for index, (side, length) in enumerate(zip(sides, resized, strict=True)):
         crop: Value = length if crop_hw is None else crop_hw[index]
@@ -62,10 +69,13 @@ def in_cells(graph: GraphBuilder, axis: AxisPlan, patch_px: int, ratio: int = 1)
     return AxisPlan(resized, resized, crop, starts, 0, 0)
 
 
-def _resized_sides(graph: GraphBuilder, sides: tuple[str, str], tiler: Tiler, patch_px: int) -> list[Value]:
-    if isinstance(tiler, SquareTiler):
-        return list(tiler.resized_hw((1, 1), patch_px))
+@TILERS.register(SquareTiler)
+def _square_sides(graph: GraphBuilder, sides: tuple[str, str], tiler: SquareTiler, patch_px: int) -> list[Value]:
+    return list(tiler.resized_hw((1, 1), patch_px))
 
+
+@TILERS.register(Tiler)
+def _resized_sides(graph: GraphBuilder, sides: tuple[str, str], tiler: Tiler, patch_px: int) -> list[Value]:
     def double(value: float) -> np.ndarray:
         return np.asarray(value, dtype=np.float64)
 

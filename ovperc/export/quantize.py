@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "int8")
+from ovperc.export.tracing import ENCODER, Traced
+from ovperc.runtime.manifest import PRECISIONS
+
 # Small tensors (biases, norms) keep float32: they weigh nothing.
 _MIN_WEIGHTS = 1024
+T = TypeVar("T", bound=Traced)
 
 
-def converter(precision: str) -> Callable[[onnx.ModelProto], onnx.ModelProto] | None:
-    """What brings a traced tower to a precision; ``None`` where nothing is to be done."""
+def check_precision(precision: str) -> None:
+    """Raises ValueError for an unknown precision."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
-    return {"fp32": None, "fp16": to_half, "int8": to_int8}[precision]
+
+
+def in_precision(traced: T, precision: str, feeds: Sequence[Mapping[str, np.ndarray]] = ()) -> T:
+    """Traced modules in a precision.
+
+    Args:
+        traced: in fp32.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        feeds: inputs of the encoder that fix the activation ranges of its int8; none leaves them to every image.
+    """
+    check_precision(precision)
+    if precision == "fp32":
+        return traced
+    converted = traced.converted(to_half if precision == "fp16" else to_int8)
+    if not feeds:
+        return converted
+    return replace(converted, models={**converted.models, ENCODER: to_static_int8(traced.models[ENCODER], feeds)})
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -66,22 +87,22 @@ def to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.load(target)
 
 
-def to_static_int8(model: onnx.ModelProto, windows: Sequence[np.ndarray]) -> onnx.ModelProto:
+def to_static_int8(model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]]) -> onnx.ModelProto:
     """As :func:`to_int8`, with ranges of the inputs fixed by calibration.
 
     Args:
-        model: a traced tower with the input ``windows``.
-        windows: ``(T, 3, h, w)`` float32 each, normalised, of images like those to come.
+        model: a traced tower.
+        feeds: its inputs by name, for images like those to come.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class _Reader(CalibrationDataReader):
-        def __init__(self, batches: Iterable[np.ndarray]) -> None:
-            self._batches = iter(batches)
+        def __init__(self, feeds: Iterable[Mapping[str, np.ndarray]]) -> None:
+            self._feeds = iter(feeds)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self._batches, None)
-            return None if batch is None else {"windows": batch}
+            feed = next(self._feeds, None)
+            return None if feed is None else dict(feed)
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
@@ -89,7 +110,7 @@ def to_static_int8(model: onnx.ModelProto, windows: Sequence[np.ndarray]) -> onn
         quantize_static(
             source,
             target,
-            _Reader(windows),
+            _Reader(feeds),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ovperc.export.builder import DOUBLE, FLOAT, INT64, GraphBuilder, Value
+from ovperc.export.parts import GraphBuilders
 from ovperc.tasks.anomaly.map_upsampler import MapUpsampler, gaussian_kernel
 
+UPSAMPLERS: GraphBuilders[Callable[[GraphBuilder, Any, Value, Value], str]] = GraphBuilders(
+    "upsampler", "use MapUpsampler"
+)
+"""Operator of one axis, ``(pixels, patches)`` float32, from the upsampler, the number of patches and of pixels."""
 
+
+@UPSAMPLERS.register(MapUpsampler)
 def render_operator(graph: GraphBuilder, upsampler: MapUpsampler, patches: Value, pixels: Value) -> str:
     """``A`` of one axis, ``(pixels, patches)`` float32: box, upsampling, Gaussian and resize."""
     op = graph.op

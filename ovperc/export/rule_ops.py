@@ -1,4 +1,4 @@
-"""Scores of queries on patches as ONNX nodes, with the score rules that have a form there.
+"""Scores of queries on patches as ONNX nodes, with the logit rules that have a form there.
 
 Rules see all words of a call at once, and the words are inputs: so what a rule needs of all of them is made inside
 the graph, in chunks where it meets the patches.
@@ -6,18 +6,24 @@ the graph, in chunks where it meets the patches.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onnx import GraphProto
 
 from ovperc.export.builder import BOOL, FLOAT, INT64, GraphBuilder, Value, tensor_input
+from ovperc.export.parts import GraphBuilders
 from ovperc.text.foreground import ForegroundRule
 from ovperc.text.logit_rules import FeatureSurgery, LogitRule
 
 CHUNK_QUERIES = 256
 NAMED_BACKGROUND = "background_named"
 _EPSILON = 1e-12  # of torch's normalize
+RULES: GraphBuilders[Callable[[GraphBuilder, Any, PatchMaps], QueryScores]] = GraphBuilders(
+    "logit rule", "pass logit_rule=None"
+)
 
 
 @dataclass(frozen=True)
@@ -102,21 +108,23 @@ def prepare(graph: GraphBuilder, rule: LogitRule | None, maps: PatchMaps) -> Que
 
     Args:
         graph: written to.
-        rule: one of :data:`ovperc.export.graph.EXPORTED_RULES`, or None.
+        rule: changes the scores of patches, or None.
         maps: of the images.
+
+    Raises:
+        ExportError: a rule that has no form in the graph.
     """
-    chunks = Chunks.of_text(graph)
-    text = graph.op("Unsqueeze", "text", [0, 1])
-    if isinstance(rule, FeatureSurgery):
-        text = _surgery(graph, rule, maps)
-    if not isinstance(rule, ForegroundRule):
-        return QueryScores(graph.op("Mul", text, "logit_scale"), maps.patches, chunks)
-    return _probabilities(
-        graph, rule, maps, QueryScores(graph.op("Mul", text, float(rule.scale)), maps.patches, chunks)
-    )
+    if rule is None:
+        return _scores(graph, graph.op("Unsqueeze", "text", [0, 1]), "logit_scale", maps)
+    return RULES.find(rule)(graph, rule, maps)
 
 
-def _surgery(graph: GraphBuilder, rule: FeatureSurgery, maps: PatchMaps) -> str:
+def _scores(graph: GraphBuilder, text: str, scale: Value, maps: PatchMaps) -> QueryScores:
+    return QueryScores(graph.op("Mul", text, scale), maps.patches, Chunks.of_text(graph))
+
+
+@RULES.register(FeatureSurgery)
+def _surgery(graph: GraphBuilder, rule: FeatureSurgery, maps: PatchMaps) -> QueryScores:
     """Queries without what all of them share, ``(B, 1, Q, E)``; see :class:`FeatureSurgery`."""
     op = graph.op
     image = _unit(graph, op("ReduceMean", graph.reshape(maps.pooled, maps.batch, -1, graph.size("text", 1)), [1]))
@@ -125,7 +133,8 @@ def _surgery(graph: GraphBuilder, rule: FeatureSurgery, maps: PatchMaps) -> str:
     weights = op("Mul", op("Softmax", op("Mul", cosines, float(rule.scale)), axis=-1), graph.cast(queries, FLOAT))
     weighted = op("Mul", op("Unsqueeze", weights, [3]), op("Unsqueeze", "text", [0, 1]))
     changed = op("Sub", weighted, op("ReduceMean", weighted, [2]))
-    return op("Where", op("Equal", queries, 1), op("Unsqueeze", "text", [0, 1]), changed)
+    text = op("Where", op("Equal", queries, 1), op("Unsqueeze", "text", [0, 1]), changed)
+    return _scores(graph, text, "logit_scale", maps)
 
 
 def _unit(graph: GraphBuilder, rows: str) -> str:
@@ -133,9 +142,11 @@ def _unit(graph: GraphBuilder, rows: str) -> str:
     return graph.op("Div", rows, graph.op("Max", norm, np.asarray(_EPSILON, np.float32)))
 
 
-def _probabilities(graph: GraphBuilder, rule: ForegroundRule, maps: PatchMaps, scores: QueryScores) -> QueryScores:
+@RULES.register(ForegroundRule)
+def _probabilities(graph: GraphBuilder, rule: ForegroundRule, maps: PatchMaps) -> QueryScores:
     """Softmax over all queries on every patch, and where background wins; see :class:`ForegroundRule`."""
     op = graph.op
+    scores = _scores(graph, op("Unsqueeze", "text", [0, 1]), float(rule.scale), maps)
     height, width = graph.size(maps.patches, 1), graph.size(maps.patches, 3)
     shape = graph.shape(maps.batch, height, 1, width)
     start = [op("Expand", np.asarray(value, np.float32), shape) for value in (-np.inf, 0.0)]

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ovperc.tiling import normalize, resize_image
+from ovperc.tiling import normalize
+from ovperc.tiling.square import resize_for_tower
 
 if TYPE_CHECKING:
+    from ovperc.backbones.loading import Preprocess
     from ovperc.data.world.benchmark import WorldSample
-    from ovperc.tasks.segmentation.segmenter import DenseSegmenter
+    from ovperc.tiling import Tiler
 
 BENCHMARK = "world-base"
 IGNORED = 255
-_CHECK_SEED, _CALIBRATION_SEED, _EXAMPLE_SEED = 7, 11, 13
+CHECK_SEED, CALIBRATION_SEED, _EXAMPLE_SEED = 7, 11, 13
 # Heights and widths in units of a scene's side: a square, lying, standing, small and large.
 _SHAPES = ((1.0, 1.0), (0.7, 1.0), (1.0, 0.75), (0.5, 0.5), (1.4, 1.7))
+_PRODUCT_PX, _PRODUCT_SIZES = 112, ((112, 112), (96, 150), (160, 130), (224, 224))
 _EXAMPLE_OF, _EXAMPLE_SHARE = 40, 0.03
 _OTHER_WORDS = ("grass", "brick", "sand", "water")
 
@@ -33,14 +36,19 @@ class CheckImage:
 
 @dataclass(frozen=True)
 class Example:
-    """The image that travels with a folder, and words for it: what it shows, and some that it does not."""
+    """The image that travels with a folder.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8.
+        words: a vocabulary for it, what it shows and some that it does not; empty where none can be chosen.
+    """
 
     image: np.ndarray
-    words: tuple[str, ...]
+    words: tuple[str, ...] = ()
 
 
 def check_images(
-    count: int, size_hw: tuple[int, int] | None = None, side_px: int = 224, seed: int = _CHECK_SEED
+    count: int, size_hw: tuple[int, int] | None = None, side_px: int = 224, seed: int = CHECK_SEED
 ) -> tuple[list[CheckImage], tuple[str, ...]]:
     """Scenes of the world and their class names.
 
@@ -88,20 +96,42 @@ def _classes_shown(labels: np.ndarray) -> list[int]:
     return [int(label) for label in order if counts[label] >= _EXAMPLE_SHARE * labels.size]
 
 
-def calibration_windows(
-    segmenter: DenseSegmenter, count: int, size_hw: tuple[int, int] | None = None
-) -> list[np.ndarray]:
-    """What a tower sees of scenes that no check uses: ``(T, 3, h, w)`` float32 each, normalised.
+def calibration_scenes(count: int, size_hw: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """Scenes that no check uses, ``(H, W, 3)`` uint8 each, of one size or of several."""
+    return [entry.image for entry in check_images(count, size_hw, seed=CALIBRATION_SEED)[0]]
+
+
+def product_images(count: int, size_hw: tuple[int, int] | None = None, seed: int = CHECK_SEED) -> list[np.ndarray]:
+    """Products of the world, normal and anomalous in turn, ``(H, W, 3)`` uint8 each.
 
     Args:
-        segmenter: its rules of resize, windows and normalisation.
-        count: number of scenes.
-        size_hw: of the images; ``None`` for several sizes.
+        count: number of images.
+        size_hw: all of this size; ``None`` for several sizes.
+        seed: of their order.
     """
-    images, _ = check_images(count, size_hw, seed=_CALIBRATION_SEED)
-    preprocess, windows = segmenter.clip.preprocess, []
-    for entry in images:
-        geometry = segmenter.tiler.plan(entry.image.shape[:2], segmenter.clip.backbone.stride_px)
-        pixels = normalize(resize_image(entry.image, geometry.resized_hw), preprocess.mean, preprocess.std)
-        windows.append(segmenter.tiler.tiles(pixels, geometry).numpy())
-    return windows
+    from ovperc.data.world.anomaly import WorldAnomaly
+
+    products = WorldAnomaly(good=1, per_kind=1, size_px=_PRODUCT_PX)
+    order = np.random.default_rng(seed).permutation(len(products))[:count] if count <= len(products) else range(count)
+    images = []
+    for number, index in enumerate(order):
+        height, width = size_hw or _PRODUCT_SIZES[number % len(_PRODUCT_SIZES)]
+        images.append(cv2.resize(products[int(index) % len(products)].image, (width, height)))
+    return images
+
+
+def tower_tiles(
+    image: np.ndarray, tiler: Tiler, patch_px: int, preprocess: Preprocess, resize: str = "opencv"
+) -> np.ndarray:
+    """What a tower gets of an image: ``(T, 3, h, w)`` float32, normalised.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        tiler: its rules.
+        patch_px: stride of the tower.
+        preprocess: mean and deviation.
+        resize: rule of the resize.
+    """
+    geometry = tiler.plan((image.shape[0], image.shape[1]), patch_px)
+    resized = resize_for_tower(image, geometry.resized_hw, resize)
+    return tiler.tiles(normalize(resized, preprocess.mean, preprocess.std), geometry).numpy()

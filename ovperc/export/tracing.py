@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import onnx
 import torch
 
 from ovperc.export.builder import OPSET
-from ovperc.export.graph import ExportError
+from ovperc.export.parts import ExportError
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -20,11 +21,36 @@ if TYPE_CHECKING:
     from ovperc.backbones.base import DenseBackbone
 
 _FREE_SIDES_TOLERANCE = 1e-3
+ENCODER = "encoder"
+T = TypeVar("T", bound="Traced")
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The traced modules of a method, in any precision.
+
+    Attributes:
+        models: by name; ``encoder`` is the one that sees the pixels.
+    """
+
+    models: Mapping[str, onnx.ModelProto]
+
+    def converted(self: T, convert: Callable[[onnx.ModelProto], onnx.ModelProto]) -> T:
+        """The same modules in another precision."""
+        return replace(self, models={name: convert(model) for name, model in self.models.items()})
 
 
 def trace_module(
     module: torch.nn.Module, example: dict[str, torch.Tensor], dynamic: tuple, outputs: tuple[str, ...]
 ) -> onnx.ModelProto:
+    """A module as a model, without what would differ between two traces: places in source files.
+
+    Args:
+        module: in evaluation mode, on the CPU.
+        example: its inputs by name.
+        dynamic: free sides of each input, as ``torch.export`` takes them.
+        outputs: names of what it returns.
+    """
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -37,7 +63,13 @@ def trace_module(
             output_names=list(outputs),
             verbose=False,
         )
-    return program.model_proto
+    model = program.model_proto
+    for node in (*model.graph.node, *(node for function in model.functions for node in function.node)):
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    for entry in (model, model.graph, *model.graph.input, *model.graph.output, *model.graph.value_info):
+        del entry.metadata_props[:]
+    return model
 
 
 class Tower(Protocol):

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from ovperc.runtime import segmenter as runtime
+from ovperc import runtime
 from ovperc.tasks.segmentation.prediction import SegPrediction
 
 _ROBOT = Path(__file__).parents[2] / "demo" / "robot"

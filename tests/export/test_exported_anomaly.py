@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from helpers.tiny_models import tiny_clip
-from ovperc.export.anomaly_export import anomaly_inputs, check_anomaly_exportable, export_anomaly
-from ovperc.export.anomaly_folder import AnomalyPlan, export_anomaly_folder
-from ovperc.export.builder import FLOAT, GraphBuilder
-from ovperc.export.graph import ExportError
-from ovperc.export.onnx_export import finish_model
+from ovperc import runtime
+from ovperc.export.anomaly_graph import anomaly_inputs, assemble_anomaly, check_anomaly_exportable, trace_anomaly
+from ovperc.export.builder import FLOAT, GraphBuilder, finish_model
+from ovperc.export.folder import export_folder
+from ovperc.export.parts import ExportError
+from ovperc.export.plan import ExportPlan
 from ovperc.export.render_ops import render_operator
-from ovperc.runtime import segmenter as runtime
-from ovperc.runtime.card import INPUTS_NAME, FolderError
+from ovperc.runtime.manifest import INPUTS_NAME, FolderError
 from ovperc.tasks.anomaly.loading import build_predictor
 from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.method import AnomalyMethod
@@ -48,14 +48,14 @@ def fitted():
 def folder(fitted, tmp_path_factory):
     """Its export; not to be written to."""
     out = tmp_path_factory.mktemp("anomaly") / "memory"
-    export_anomaly_folder(fitted, "MIT", AnomalyPlan("nut", check_images=2), out)
+    export_folder(fitted, ExportPlan(object_name="nut", check_images=2), out)
     return out
 
 
 def test_words_of_two_vectors_are_an_input() -> None:
     predictor = _predictor(tile_score="mean")
     texts = [anomaly_inputs(predictor, name) for name in ("star", "metal nut")]
-    model = export_anomaly(predictor, texts[0])
+    model = assemble_anomaly(predictor, trace_anomaly(predictor, None, texts[0]), texts[0])
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     images = _images((48, 48), (48, 48), seed=3)
     for name, inputs in zip(("star", "metal nut"), texts, strict=True):
@@ -74,7 +74,7 @@ def test_memory_in_tiles_of_any_size_with_its_decision(folder, fitted) -> None:
         assert ours.image_score == pytest.approx(theirs.image_score, abs=1e-4)
         assert ours.is_anomalous == theirs.is_anomalous
         assert (ours.object_name, ours.calibration, ours.scale) == ("nut", theirs.calibration, theirs.scale)
-    assert model.card.parity["label_agreement"] >= 0.999
+    assert model.manifest.parity["label_agreement"] >= 0.999
     assert next(iter(model.stream([image], latest=False))).result.image_score == model.predict(image).image_score
 
 
@@ -122,8 +122,6 @@ def test_what_is_refused(folder, tmp_path) -> None:
         check_anomaly_exportable(_predictor(MEMORY_HEAD, TILED))
     with pytest.raises(ExportError, match=r"views=False"):
         check_anomaly_exportable(_predictor({**TEXT_HEAD, "views": True}))
-    with pytest.raises(ExportError, match="needs a name"):
-        AnomalyPlan(" ")
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in folder.iterdir():

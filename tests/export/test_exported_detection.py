@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from ovperc import runtime
 from ovperc.core.structures import TextBank
-from ovperc.export.detection_folder import DetectionPlan, export_detection_folder
-from ovperc.export.detection_graph import axis_shares, check_detection_exportable
-from ovperc.export.graph import ExportError
+from ovperc.export.detection_towers import axis_shares, check_detection_exportable
+from ovperc.export.folder import export_folder
+from ovperc.export.parts import ExportError
+from ovperc.export.plan import ExportPlan
 from ovperc.readout.regions import axis_weights
-from ovperc.runtime import segmenter as runtime
-from ovperc.runtime.card import FolderError
-from ovperc.runtime.region_scores import region_scores, suppress
-from ovperc.runtime.word_bank import WordBank
+from ovperc.runtime.manifest import FolderError
+from ovperc.runtime.region_scores import FusionSettings, RegionClassifier, region_scores, suppress
 from ovperc.tasks.detection.nms import shared_box_nms
 from ovperc.text.region_scores import Fusion, TextClassifier, split_background, word_logits
 from ovperc.text.region_scores import RegionLogits as Logits
@@ -37,8 +37,8 @@ def _boxes(rows: int, seed: int = 0) -> np.ndarray:
 def test_a_folder_finds_what_the_predictor_finds(tmp_path) -> None:
     """Any words, and changed words, as in Python."""
     eager = predictor(compose=True)
-    card = export_detection_folder(eager, "tiny", "MIT", DetectionPlan((50, 70), check_images=2), tmp_path / "out")
-    assert card.task == "detection" and card.parity["label_agreement"] >= 0.999
+    manifest = export_folder(eager, ExportPlan((50, 70), check_images=2), tmp_path / "out")
+    assert manifest.task == "detection" and manifest.parity["label_agreement"] >= 0.999
     model = runtime.load(tmp_path / "out", threads=1)
     for words, background in (("red star, blue ring|ring", None), ("star, striped red ring, wheel", "0.01, sky")):
         model.set_words(words, background)
@@ -70,11 +70,12 @@ def test_scores_without_torch_are_the_same(policy: str, kind: str, explicit: boo
         nothing = torch.full((7,), -torch.inf)
         second = split_background(Logits(word_logits(vlm, bank, fusion.scale), nothing), bank)
         expected = fusion(classifier(text, bank), second, is_base) * objectness[:, None] ** 2
-        settings = {"scale": float(classifier.scale), "kind": kind}
+        background = None
         if kind == "learned":
-            settings["background"] = torch.nn.functional.normalize(classifier.background, dim=0).numpy()
+            background = torch.nn.functional.normalize(classifier.background, dim=0).numpy()
+        settings = RegionClassifier(float(classifier.scale), kind, background)
     regions = {"text": text.numpy(), "vlm": vlm.numpy(), "objectness": objectness.numpy()}
-    ours = region_scores(regions, WordBank.of(bank), is_base, dataclasses.asdict(fusion), settings)
+    ours = region_scores(regions, bank.numpy(), is_base, FusionSettings(**dataclasses.asdict(fusion)), settings)
     np.testing.assert_allclose(ours, expected.numpy(), atol=1e-6)
 
 
@@ -96,9 +97,9 @@ def test_pooling_of_a_trace_is_roi_align(bins: int, sampling: int) -> None:
     torch.testing.assert_close(axis_shares(low, high, 10, bins, sampling), expected)
 
 
-def test_what_is_refused() -> None:
+def test_what_is_refused(tmp_path) -> None:
     with pytest.raises(ExportError, match="--size"):
-        DetectionPlan()
+        export_folder(predictor(), ExportPlan(), tmp_path / "out")
     detector = predictor(fusion={"policy": "fvlm"}, vlm={"kind": "crops"}).detector
     with pytest.raises(ExportError, match="'crops' regions"):
         check_detection_exportable(detector)

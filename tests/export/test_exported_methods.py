@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from benchmarks.foundation import random_bank, random_image
-from helpers.tiny_exports import tiny_predictor
+from helpers.tiny_exports import bank_feed, tiny_predictor
 from ovperc.core.background import Background
 from ovperc.core.structures import DenseEmbeddings, TextBank
-from ovperc.export import onnx_export
-from ovperc.export.builder import DOUBLE, FLOAT, GraphBuilder
+from ovperc.export.builder import DOUBLE, FLOAT, GraphBuilder, finish_model
 from ovperc.export.pillow_ops import resize_pillow
 from ovperc.export.rule_ops import PatchMaps, prepare
+from ovperc.export.segmentation_graph import assemble, trace_towers
 from ovperc.runtime.sessions import OnnxSession
 from ovperc.text.foreground import ForegroundRule
 from ovperc.text.logit_rules import FeatureSurgery
@@ -30,7 +30,7 @@ def _session(model) -> OnnxSession:
 
 def _agreement(session: OnnxSession, segmenter, images: list[np.ndarray], bank: TextBank) -> tuple[float, float]:
     """Share of equal labels and largest error of the confidence of one batch."""
-    feed = onnx_export.example_inputs(bank, segmenter.classifier.logit_scale)
+    feed = bank_feed(bank, segmenter.classifier.logit_scale)
     labels, confidence = session.run(None, {"image": np.stack(images), **feed})
     eager = [segmenter.segment(segmenter.encode(image), bank) for image in images]
     share = np.mean([(ours == theirs.labels.numpy()).mean() for ours, theirs in zip(labels, eager, strict=True)])
@@ -65,7 +65,7 @@ METHODS = {
 def test_any_size_any_words_any_batch(method: str) -> None:
     overrides, batch = METHODS[method]
     segmenter = tiny_predictor(method, native_px=48, **overrides).segmenter
-    session = _session(onnx_export.export_segmenter(segmenter))
+    session = _session(assemble(segmenter, trace_towers(segmenter)))
     banks = [random_bank(count, 24, segmenter.clip.fingerprint) for count in (1, 4, 300)]
     for size_hw in ((70, 101), (48, 48)):
         images = [random_image(size_hw, seed) for seed in range(batch)]
@@ -83,7 +83,7 @@ def _rule_session(rule, queries: int, foreground: bool) -> OnnxSession:
     inputs = [("patches", FLOAT, (2, 3, 4, 5)), ("pooled", FLOAT, (4, 4)), ("text", FLOAT, ("q", 4))]
     inputs += [("owners", 7, ("q",)), ("logit_scale", FLOAT, ()), ("foreground", FLOAT, (2, 3, 1, 5))]
     inputs += [("background_named", 9, ())]
-    return _session(onnx_export.finish_model(graph, "rule", inputs, [(values, FLOAT, None)]))
+    return _session(finish_model(graph, "rule", inputs, [(values, FLOAT, None)]))
 
 
 @pytest.mark.parametrize("queries", [1, 6])
@@ -124,7 +124,7 @@ def test_rules_score_patches_as_in_python(rule, queries: int) -> None:
 def test_resizes_are_pillows_bit_for_bit(old: tuple[int, int], new: tuple[int, int], rule: str) -> None:
     graph = GraphBuilder()
     pixels = resize_pillow(graph, "image", (old[0], new[0]), (old[1], new[1]), rule)
-    model = onnx_export.finish_model(graph, "resize", [("image", 2, (1, *old, 3))], [(pixels, DOUBLE, None)])
+    model = finish_model(graph, "resize", [("image", 2, (1, *old, 3))], [(pixels, DOUBLE, None)])
     image = random_image(old)
     expected = np.asarray(Image.fromarray(image).resize(new[::-1], getattr(Image.Resampling, rule.upper())))
     (ours,) = _session(model).run(None, {"image": image[None]})

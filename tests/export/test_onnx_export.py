@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from benchmarks.foundation import random_bank, random_image
-from helpers.tiny_exports import tiny_predictor
-from ovperc.export import onnx_export
-from ovperc.export.builder import FLOAT, INT32, GraphBuilder, tensor_input
-from ovperc.export.graph import ExportError
+from helpers.tiny_exports import bank_feed, tiny_predictor
+from ovperc.export.builder import FLOAT, INT32, GraphBuilder, finish_model, tensor_input
 from ovperc.export.parity import STATED_AGREEMENT
+from ovperc.export.parts import ExportError
 from ovperc.export.pixel_ops import AxisPlan, resize_bilinear
-from ovperc.export.quantize import to_half, to_int8, to_static_int8
+from ovperc.export.quantize import in_precision
+from ovperc.export.segmentation_graph import assemble, trace_towers
 
 
 def _session(model) -> ort.InferenceSession:
@@ -26,7 +26,7 @@ def _session(model) -> ort.InferenceSession:
 
 def _compare(session: ort.InferenceSession, segmenter, images: list[np.ndarray], bank) -> tuple[float, float]:
     """Share of equal labels and largest error of the confidence, images of one size as one batch."""
-    feed = onnx_export.example_inputs(bank, segmenter.classifier.logit_scale)
+    feed = bank_feed(bank, segmenter.classifier.logit_scale)
     known = {entry.name for entry in session.get_inputs()}
     feed = {name: value for name, value in feed.items() if name in known}
     labels, confidence = session.run(None, {"image": np.stack(images), **feed})
@@ -52,7 +52,7 @@ def test_resize_is_opencv_bit_for_bit(original: tuple[int, int], resized: tuple[
     result = resize_bilinear(graph, "image", *axes)
     graph.nodes[-1].output[0] = "resized"
     assert result
-    model = onnx_export.finish_model(graph, "r", [("image", 2, (1, *original, 3))], [("resized", INT32, None)])
+    model = finish_model(graph, "r", [("image", 2, (1, *original, 3))], [("resized", INT32, None)])
     image = random_image(original)
     expected = cv2.resize(image, resized[::-1], interpolation=cv2.INTER_LINEAR)
     (ours,) = _session(model).run(None, {"image": image[None]})
@@ -84,7 +84,7 @@ def test_any_size_any_words_any_batch(case: str) -> None:
         # The table is resized by a given factor, and not at all on the tower's own grid of 6 x 6.
         overrides = {"tiler.short_side_px": 224, "tiler.crop_px": 0, "tiler.stride_px": 0}
     segmenter = tiny_predictor(case.partition("-")[0], **overrides).segmenter
-    session = _session(onnx_export.export_segmenter(segmenter))
+    session = _session(assemble(segmenter, trace_towers(segmenter)))
     for index, size_hw in enumerate(DYNAMIC[case]):
         for classes, synonyms in ((1, 1), (4, 2), (300, 1)):
             bank = random_bank(classes, 24, segmenter.clip.fingerprint, synonyms)
@@ -98,28 +98,28 @@ def test_precisions_of_one_size() -> None:
     """The same trace in fp32, fp16 and int8 (ranges at run time, and calibrated), and its fixed-words form."""
     size_hw = (60, 90)
     segmenter = tiny_predictor("naclip").segmenter
-    trace = onnx_export.trace_towers(segmenter, size_hw)
+    trace = trace_towers(segmenter, size_hw)
     bank = random_bank(6, 24, segmenter.clip.fingerprint)
     images = _smooth_images(size_hw, 3)
     windows = [segmenter._cut(image).tiles.numpy() for image in images]
     encoders = {
         "fp32": trace,
-        "fp16": trace.converted(to_half),
-        "int8": trace.converted(to_int8),
-        "int8-static": trace.converted(lambda model: to_static_int8(model, windows)),
+        "fp16": in_precision(trace, "fp16"),
+        "int8": in_precision(trace, "int8"),
+        "int8-static": in_precision(trace, "int8", [{"windows": part} for part in windows]),
     }
     sizes = {}
     for name, encoder in encoders.items():
-        model = onnx_export.assemble(segmenter, encoder, size_hw)
+        model = assemble(segmenter, encoder, size_hw)
         sizes[name] = model.ByteSize()
         share, _ = _compare(_session(model), segmenter, images, bank)
         # Random towers have no margins between words: int8 is held to its figure on trained weights elsewhere.
         assert share >= (0.85 if name.startswith("int8") else STATED_AGREEMENT[name]), name
     assert sizes["int8"] < sizes["fp16"] < sizes["fp32"]
-    baked = _session(onnx_export.assemble(segmenter, trace, size_hw, bank))
-    feed = onnx_export.example_inputs(bank, segmenter.classifier.logit_scale)
+    baked = _session(assemble(segmenter, trace, size_hw, bank))
+    feed = bank_feed(bank, segmenter.classifier.logit_scale)
     del feed["background_named"]
-    free = _session(onnx_export.assemble(segmenter, trace, size_hw)).run(None, {"image": images[0][None], **feed})
+    free = _session(assemble(segmenter, trace, size_hw)).run(None, {"image": images[0][None], **feed})
     fixed = baked.run(None, {"image": images[0][None]} | {k: v for k, v in feed.items() if v.ndim == 0})
     assert all((a == b).all() for a, b in zip(free, fixed, strict=True))
 
@@ -138,13 +138,13 @@ def test_background_threshold_and_ties() -> None:
     inputs = [("embeddings", FLOAT, ("b", 4, 5, 6)), ("text", FLOAT, ("q", 4)), ("owners", 7, ("q",))]
     inputs += [("logit_scale", FLOAT, ()), ("background_threshold", FLOAT, ())]
     outputs = [(answer[0], INT32, None), (answer[1], FLOAT, None)]
-    session = _session(onnx_export.finish_model(graph, "c", inputs, outputs))
+    session = _session(finish_model(graph, "c", inputs, outputs))
     patches = torch.nn.functional.normalize(torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     row = torch.nn.functional.normalize(torch.randn(2, 4, generator=torch.Generator().manual_seed(1)), dim=1)
     bank = TextBank(
         row[[0, 1, 1, 0]], torch.tensor([0, 1, 2, 3]), ("background", "a", "b", "c"), "f", Background((), 0.4)
     )
-    feed = onnx_export.example_inputs(bank, 3.0)
+    feed = bank_feed(bank, 3.0)
     del feed["background_named"]
     labels, confidence = session.run(None, {"embeddings": patches.numpy(), **feed})
     geometry = Tiler().plan((20, 30), 1)
@@ -158,4 +158,4 @@ def test_background_threshold_and_ties() -> None:
 @pytest.mark.parametrize(("method", "part"), [("maskclip_ks_pd", "RuleChain"), ("naclip_pamr", "PAMR")])
 def test_methods_without_an_exported_form_are_refused(method: str, part: str) -> None:
     with pytest.raises(ExportError, match=part):
-        onnx_export.trace_towers(tiny_predictor(method).segmenter)
+        trace_towers(tiny_predictor(method).segmenter)

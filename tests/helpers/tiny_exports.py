@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from helpers.tiny_models import WIDTH, tiny_clip
 
 TEMPLATES = ("a photo of a {}.", "{}", "the {} at night")
+
+
+def bank_feed(bank: Any, logit_scale: float) -> dict[str, np.ndarray]:
+    """Inputs of a segmentation graph for a text bank, all but the image."""
+    arrays = bank.numpy()
+    return {
+        "text": arrays.embeddings,
+        "owners": arrays.owners,
+        "logit_scale": np.asarray(logit_scale, np.float32),
+        "background_threshold": np.asarray(bank.background.threshold, np.float32),
+        "background_named": np.asarray(bool(bank.background.words)),
+    }
 
 
 def tiny_predictor(method: str = "maskclip", kind: str = "vit", **overrides: Any):

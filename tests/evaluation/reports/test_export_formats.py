@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ovperc.export.formats_table import FORMATS, Row, export_table, measure, plan_of
-from ovperc.runtime.card import Card, Profile
+from ovperc.runtime.input_spec import InputSpec
+from ovperc.runtime.manifest import Manifest
 
 PARITY = {
     "images": 2,
@@ -19,9 +18,10 @@ PARITY = {
 }
 
 
-def _card() -> Card:
-    return Card(
+def _manifest() -> Manifest:
+    return Manifest(
         method="sclip",
+        task="segmentation",
         title="",
         weights="clip-mini",
         arch="clip-mini",
@@ -30,7 +30,7 @@ def _card() -> Card:
         embed_dim=4,
         logit_scale=40.0,
         precision="int8",
-        profile=Profile(),
+        input_spec=InputSpec(),
         preprocess={},
         templates=("{}",),
         mass_nouns=(),
@@ -43,7 +43,7 @@ def _card() -> Card:
 
 
 def test_a_row_holds_agreement_loss_and_share_of_time() -> None:
-    table = export_table([Row("sclip", "int8", _card(), 3.14159)])
+    table = export_table([Row("sclip", "int8", _manifest(), 3.14159)])
     row = [cell.strip() for cell in table.splitlines()[-1].strip("|").split("|")]
     assert row == ["sclip", "int8", "3.1", "99.910 %", "99.00 %", "97 %", "39.50", "+0.25", "30", "0.50 x"]
 
@@ -61,7 +61,7 @@ def test_folders_that_are_there_are_not_made_again(tmp_path, capsys) -> None:
     folder = tmp_path / "sclip-int8"
     folder.mkdir()
     (folder / "model.onnx").write_bytes(b"x" * 2_000_000)
-    replace(_card()).write(folder)
+    _manifest().write(folder)
     rows = measure(["sclip"], ["int8"], 2, tmp_path)
-    assert rows[0].megabytes == 2.0 and rows[0].card.parity["worst_image"] == 0.99
+    assert rows[0].megabytes == 2.0 and rows[0].manifest.parity["worst_image"] == 0.99
     assert "99.910 %" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -10,47 +11,20 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovperc.affinity.base import AttentionInputs
+from ovperc.affinity.base import Affinity, AttentionInputs
 from ovperc.affinity.guide import GuideAffinity
 from ovperc.backbones.guide import renormalize
 from ovperc.core.structures import DenseFeatures, GuideFeatures
+from ovperc.export.parts import GraphBuilders
 from ovperc.readout.base import Readout, resize_tokens
-from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 from ovperc.text.foreground import ForegroundRule
-from ovperc.text.logit_rules import FeatureSurgery
 
 if TYPE_CHECKING:
     from ovperc.backbones.guide import GuideTower
     from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 
-EXPORTED_RULES = (FeatureSurgery, ForegroundRule)
-
-
-class ExportError(ValueError):
-    """Something that has no exported form; the message says what does."""
-
-
-def check_exportable(segmenter: DenseSegmenter) -> None:
-    """Refuses methods whose parts have no form in the graph.
-
-    Raises:
-        ExportError: naming the part.
-    """
-    rule = segmenter.logit_rule
-    if rule is not None and not isinstance(rule, EXPORTED_RULES):
-        known = " and ".join(kind.__name__ for kind in EXPORTED_RULES)
-        raise ExportError(
-            f"the score rule {type(rule).__name__} has no exported form ({known} have); pass logit_rule=None"
-        )
-    if segmenter.refiner is not None:
-        name = type(segmenter.refiner).__name__
-        raise ExportError(f"the refiner {name} works on full-size maps and is not exported; pass refiner=None")
-
-
-def takes_one_image(segmenter: DenseSegmenter) -> bool:
-    """Whether windows are compared across an image, so that the graph answers one image at a time."""
-    over_image = segmenter.guide is not None and segmenter.guide.mean_over == "image"
-    return over_image or isinstance(segmenter, SplicedSegmenter)
+AFFINITIES: GraphBuilders[Callable[[Any], Affinity]] = GraphBuilders("affinity", "pass another affinity")
+"""Traceable forms of affinities that cannot be traced as they are; the others need none."""
 
 
 class BatchedGuideAffinity(GuideAffinity):
@@ -75,15 +49,19 @@ def _places(tokens: Tensor) -> Tensor:
     return tokens.new_ones(tokens.shape[1]).cumsum(0)
 
 
+@AFFINITIES.register(GuideAffinity)
+def _batched(affinity: GuideAffinity) -> BatchedGuideAffinity:
+    return BatchedGuideAffinity(affinity.beta, affinity.gamma)
+
+
 def _traceable(readout: Readout) -> Readout:
-    """The readout, with the batched form of affinities that loop over windows, wherever they stand."""
-    if not any(isinstance(module, GuideAffinity) for module in readout.modules()):
-        return readout
+    """A copy of the readout with the traceable form of its affinities, at any depth."""
     copied = copy.deepcopy(readout)
     for module in list(copied.modules()):
         affinity = getattr(module, "affinity", None)
-        if isinstance(affinity, GuideAffinity):
-            module.affinity = BatchedGuideAffinity(affinity.beta, affinity.gamma)
+        build = AFFINITIES.get(affinity)
+        if build is not None:
+            module.affinity = build(affinity)
     return copied
 
 
@@ -103,7 +81,6 @@ class WindowTower(nn.Module):
 
     def __init__(self, segmenter: DenseSegmenter) -> None:
         super().__init__()
-        check_exportable(segmenter)
         self.backbone = segmenter.clip.backbone
         self.readout = _traceable(segmenter.readout)
         self._preprocess = segmenter.clip.preprocess

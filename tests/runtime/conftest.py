@@ -1,4 +1,4 @@
-"""One tiny export for all tests of this folder: tracing costs seconds."""
+"""One tiny export for all tests of the runtime: tracing costs seconds."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ def predictor():
 @pytest.fixture(scope="session")
 def folder(predictor, tmp_path_factory) -> Path:
     """Its export for any size, checked on two scenes; not to be written to."""
-    from ovperc.export.folder import ExportPlan, export_folder
+    from ovperc.export.folder import export_folder
+    from ovperc.export.plan import ExportPlan
 
     out = tmp_path_factory.mktemp("exports") / "maskclip"
-    export_folder(predictor, "MaskCLIP", "MIT", ExportPlan(check_images=2), out)
+    export_folder(predictor, ExportPlan(check_images=2), out)
     return out
 
 
 @pytest.fixture
 def model(folder):
     """The folder, opened."""
-    from ovperc.runtime import segmenter as runtime
+    from ovperc import runtime
 
     return runtime.load(folder, threads=1)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovperc.core.structures import Tap
-from ovperc.export.graph import ExportError, WindowTower, second_side
+from ovperc.export.parts import ExportError
+from ovperc.export.segmentation_towers import WindowTower, second_side
 from ovperc.readout.base import unit_pooled
 
 if TYPE_CHECKING:

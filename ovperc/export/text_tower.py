@@ -1,20 +1,24 @@
-"""The text tower as it is traced: token ids in, unit embeddings out."""
+"""The text tower of an export: token ids to unit embeddings, and the tokenizer beside it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovperc.export.graph import ExportError
+from ovperc.export.parts import ExportError
+from ovperc.export.tracing import trace_module
 
 if TYPE_CHECKING:
     from ovperc.backbones.text_tower import TextTower
+    from ovperc.text.encoder import TextEncoder
 
 
-def met_tokens(text: TextTower) -> Tensor:
+def trained_tokens(text: TextTower) -> Tensor:
     """Which tokens have an embedding that is not all zeros, ``(V,)`` bool: the others were never trained."""
     return text.tower.token_embedding.weight.detach().any(dim=1).cpu()
 
@@ -22,7 +26,7 @@ def met_tokens(text: TextTower) -> Tensor:
 class TextGraph(nn.Module):
     """A CLIP text tower: token ids to unit embeddings.
 
-    Rows of the token table that hold only zeros (tokens that the weights never met) are stored once.
+    Rows of the token table that hold only zeros (tokens that were never trained) are stored once.
 
     Args:
         text: the tower; its tokenizer must be CLIP's byte-pair encoding.
@@ -37,9 +41,9 @@ class TextGraph(nn.Module):
             )
         self.tower = text.tower
         table = text.tower.token_embedding.weight.detach()
-        met = met_tokens(text)
-        self.register_buffer("rows", torch.cat([torch.zeros_like(table[:1]), table[met]]))
-        self.register_buffer("row_of_token", torch.where(met, met.cumsum(0), 0).to(torch.int32))
+        trained = trained_tokens(text)
+        self.register_buffer("rows", torch.cat([torch.zeros_like(table[:1]), table[trained]]))
+        self.register_buffer("row_of_token", torch.where(trained, trained.cumsum(0), 0).to(torch.int32))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(N, L)`` int64 with ``L`` up to the context length, cut behind the last end token, to ``(N, E)``."""
@@ -59,3 +63,34 @@ class TextGraph(nn.Module):
         elif tower.text_projection is not None:
             pooled = pooled @ tower.text_projection
         return F.normalize(pooled.float(), dim=-1)
+
+
+def export_text(text: TextTower) -> onnx.ModelProto:
+    """The text tower as ``tokens (N, L) int64 -> embeddings (N, E)``, unit rows."""
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    return trace_module(
+        TextGraph(text).eval(), {"tokens": torch.zeros(2, 9, dtype=torch.int64)}, (free,), ("embeddings",)
+    )
+
+
+def merges_file(encoder: TextEncoder) -> Path:
+    """The tokenizer's file that travels along.
+
+    Raises:
+        ExportError: the tokenizer is not CLIP's.
+    """
+    from open_clip.tokenizer import SimpleTokenizer, default_bpe, get_clean_fn
+
+    tokenizer = encoder.text_tower.tokenizer
+    if not isinstance(tokenizer, SimpleTokenizer) or tokenizer.clean_fn is not get_clean_fn("lower"):
+        raise ExportError(
+            f"the tokenizer {type(tokenizer).__name__} of this text tower has no form without its library; "
+            "bake the words in with --fixed-words"
+        )
+    return Path(default_bpe())
+
+
+def known_tokens(encoder: TextEncoder) -> tuple[int, ...] | None:
+    """Tokens that the text tower was trained on; ``None`` where it is all of them."""
+    trained = trained_tokens(encoder.text_tower)
+    return None if bool(trained.all()) else tuple(trained.nonzero().flatten().tolist())
