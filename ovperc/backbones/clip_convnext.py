@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from open_clip.timm_model import TimmModel
@@ -64,12 +64,7 @@ class ClipConvNet(DenseBackbone):
     def forward_dense(self, images: Tensor, taps: Sequence[Tap | str]) -> DenseFeatures:
         """See :meth:`DenseBackbone.forward_dense`; the only layer is the final feature map."""
         wanted = resolve_taps(taps, self.depth)
-        missing = sorted({tap.point for tap in wanted} - {"in", "v", "out", "pooled"})
-        if missing:
-            raise ValueError(
-                f"a {type(self.tower.trunk).__name__} tower has no {', '.join(missing)}: it holds no attention. It "
-                "offers in, v, out and pooled of its last layer; use a method that reads values only, such as maskclip"
-            )
+        self._check_points(wanted)
         images, grid_hw = self._whole_patches(images)
         features = self.tower.trunk.forward_features(images)
         if tuple(features.shape[-2:]) != grid_hw:
@@ -80,6 +75,15 @@ class ClipConvNet(DenseBackbone):
         if pooled in wanted:
             found[pooled] = self._pool(features)
         return DenseFeatures(found, grid_hw, 0, self.depth)
+
+    def _check_points(self, wanted: Iterable[Tap]) -> None:
+        """Raises ValueError for taps that only attention has."""
+        missing = sorted({tap.point for tap in wanted} - {"in", "v", "out", "pooled"})
+        if missing:
+            raise ValueError(
+                f"a {type(self.tower.trunk).__name__} tower has no {', '.join(missing)}: it holds no attention. It "
+                "offers in, v, out and pooled of its layers; use a method that reads values only, such as maskclip"
+            )
 
     def project(self, tokens: Tensor) -> Tensor:
         return self._pool(tokens.flatten(0, 1)[:, :, None, None]).unflatten(0, tokens.shape[:2])

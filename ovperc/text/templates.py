@@ -123,10 +123,16 @@ def _world() -> TemplateSet:
     return TemplateSet("world", frames, _MASS_NOUNS)
 
 
+def _photo_mini() -> TemplateSet:
+    frames = ("{}", "{a}", "a photo of {a}.", "a photo of the {}.", "a close-up photo of {a}.", "a photo of a small {}.")
+    return TemplateSet("photo_mini", frames, _MASS_NOUNS)
+
+
 _SETS: dict[str, Callable[[], TemplateSet]] = {
     "openai80": _openai80,
     "openai85": _openai85,
     "photo": lambda: TemplateSet("photo", ("a photo of a {}.",)),
+    "photo_mini": _photo_mini,
     "plain": lambda: TemplateSet("plain", ("{}",)),
     "world": _world,
 }

@@ -1,0 +1,1 @@
+"""Photographs and words that photo-mini is trained on."""
