@@ -62,15 +62,16 @@ _WORLD = tuple(
 _MODELS = tuple(
     f"ovperc.training.{name}"
     for name in (
-        "alignment", "anomaly_prompts", "contrastive", "detector", "dinoiser", "promptable", "photo_alignment", "self_distillation",
-        "text_distillation",
+        "alignment", "anomaly_prompts", "contrastive", "detector", "dinoiser", "photo_alignment", "promptable",
+        "self_distillation", "text_distillation",
     )
 )  # fmt: skip
 
 LOOPS = _child("LOOPS", "loop", "ovperc.training.loops")
 HOOKS = _child("HOOKS", "hook", "ovperc.training.hooks", "ovperc.training.export_weights",
                "ovperc.training.alignment_weights")  # fmt: skip
-DATASETS = _child("DATASETS", "dataset", "ovperc.data.sampling", "ovperc.data.captions", "ovperc.data.photo.batches", "ovperc.data.photo.sentences", "ovperc.data.pictures",
+DATASETS = _child("DATASETS", "dataset", "ovperc.data.sampling", "ovperc.data.captions", "ovperc.data.pictures",
+                  "ovperc.data.photo.batches", "ovperc.data.photo.sentences",
                   "ovperc.data.detection.files", "ovperc.data.detection.panoptic", *_WORLD,
                   "ovperc.training.detection_set", "ovperc.training.feature_cache")  # fmt: skip
 DATA_SAMPLERS = _child("DATA_SAMPLERS", "data sampler", "ovperc.data.sampling")

@@ -8,9 +8,9 @@ from open_clip.timm_model import TimmModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovperc.backbones.base import resolve_taps
+from ovperc.backbones.base import POOLED, resolve_taps
 from ovperc.backbones.clip_convnext import ClipConvNet
-from ovperc.core.structures import POOLED, DenseFeatures, Tap
+from ovperc.core.structures import DenseFeatures, Tap
 
 
 class ClipPyramid(ClipConvNet):

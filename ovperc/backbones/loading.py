@@ -23,10 +23,12 @@ from torch import Tensor, nn
 from ovperc.backbones import mini_archs
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.clip_convnext import ClipConvNet
+from ovperc.backbones.clip_pyramid import ClipPyramid
 from ovperc.backbones.clip_resnet import ClipResNet
 from ovperc.backbones.clip_timm import TimmTransformer
 from ovperc.backbones.clip_vit import ClipViT
 from ovperc.backbones.pos_embed import check_mode
+from ovperc.backbones.pyramid_trunk import PyramidTrunk
 from ovperc.backbones.text_tower import TextTower, Tokenizer, tokenizer_name
 from ovperc.weights.architectures import (
     QUICK_SUFFIX,
@@ -193,6 +195,8 @@ def build_backbone(visual: nn.Module, pos_embed: str = "size") -> DenseBackbone:
     trunk = visual.trunk if isinstance(visual, TimmModel) else visual
     if isinstance(trunk, TimmVisionTransformer | Eva):
         return TimmTransformer(visual, pos_embed)
+    if isinstance(trunk, PyramidTrunk):
+        return ClipPyramid(visual)
     if isinstance(visual, TimmModel):
         return ClipConvNet(visual)
     raise ValueError(f"image tower {type(visual).__name__} is not supported")

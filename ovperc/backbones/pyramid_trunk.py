@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import torch
 from timm.models.efficientnet import tf_efficientnet_lite0
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -124,7 +124,7 @@ def _world() -> TemplateSet:
 
 
 def _photo_mini() -> TemplateSet:
-    frames = ("{}", "{a}", "a photo of {a}.", "a photo of the {}.", "a close-up photo of {a}.", "a photo of a small {}.")
+    frames = ("{}", "{a}", "a photo of {a}.", "a photo of the {}.", "a close-up photo of {a}.")
     return TemplateSet("photo_mini", frames, _MASS_NOUNS)
 
 

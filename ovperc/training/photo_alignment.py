@@ -19,6 +19,7 @@ from ovperc.data.photo.batches import PhotoBatch
 from ovperc.data.photo.class_words import coco_names, imagenet_names
 from ovperc.data.photo.pictures import class_frequencies
 from ovperc.data.photo.sentence_teacher import embed_texts
+from ovperc.data.photo.views import IGNORED
 from ovperc.registry import MODELS
 from ovperc.text.templates import get_templates
 from ovperc.training.losses.distillation import soft_cross_entropy
@@ -79,7 +80,10 @@ class PhotoAlignment(BaseModel):
             ("class_rows", rows[:classes]),
             ("tag_rows", rows[classes:][shown]),
             ("classifier", classifier[shown]),
-            ("tag_places", torch.full((len(classifier),), -1).scatter(0, torch.tensor(shown), torch.arange(len(shown)))),
+            (
+                "tag_places",
+                torch.full((len(classifier),), -1).scatter(0, torch.tensor(shown), torch.arange(len(shown))),
+            ),
             ("class_weights", class_frequencies().clamp(min=5e-5) ** -balance),
             ("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255),
             ("std", torch.tensor(STD).view(1, 3, 1, 1) * 255),
@@ -113,7 +117,7 @@ class PhotoAlignment(BaseModel):
             raise ValueError(f"mode must be 'loss' or 'tensor'; got {mode!r}")
         logits = self._logits(fused.flatten(2).transpose(1, 2), self.class_rows)
         labels = batch.labels.to(logits.device).flatten()
-        losses = {"loss_dense": F.cross_entropy(logits.flatten(0, 1), labels, self.class_weights, ignore_index=-1)}
+        losses = {"loss_dense": F.cross_entropy(logits.flatten(0, 1), labels, self.class_weights, ignore_index=IGNORED)}
         tagged = self._levels(batch.tagged)
         tagged_map = self.trunk.fuse(tagged)
         tags = self.tag_places[batch.tags.to(logits.device)]

@@ -23,7 +23,7 @@ class PhotoBatch:
 
     Attributes:
         images: ``(B, 3, S, S)`` uint8 RGB.
-        labels: ``(B, S / stride, S / stride)`` int64 class of :func:`coco_names`, -1 where unknown.
+        labels: ``(B, S / stride, S / stride)`` int64 class of :func:`coco_names`, ``IGNORED`` where unknown.
         tagged: ``(T, 3, s, s)`` uint8 RGB.
         tags: ``(T,)`` int64 ImageNet class of each tagged view.
     """

@@ -8,37 +8,40 @@ import numpy as np
 
 from ovperc.data.photo.wordnet import Lemma
 
-# fmt: off
-_ATTRIBUTES = (
-    *("red orange yellow green blue purple pink brown black white grey golden silver beige turquoise colorful dark "
-      "bright pale transparent shiny striped spotted checkered plain").split(),
-    *("wooden metal plastic glass stone brick concrete leather cotton paper cardboard ceramic marble steel woolen "
-      "rubber tiled furry feathered").split(),
-    *("big small large tiny huge tall short long thin thick round square flat curved narrow wide empty full open "
-      "closed folded stacked sliced cooked raw fresh frozen wet dry clean dirty old new young wild baby parked moving "
-      "sleeping standing sitting running flying").split(),
-    *("damaged broken cracked scratched rusty dented torn stained bent burnt worn chipped faulty defective flawless "
-      "intact perfect normal missing loose").split(),
+
+def _words(text: str) -> tuple[str, ...]:
+    """Entries between commas."""
+    return tuple(" ".join(entry.split()) for entry in text.split(","))
+
+
+_ATTRIBUTES = _words(
+    """red, orange, yellow, green, blue, purple, pink, brown, black, white, grey, golden, silver, beige, turquoise,
+    colorful, dark, bright, pale, transparent, shiny, striped, spotted, checkered, plain, wooden, metal, plastic, glass,
+    stone, brick, concrete, leather, cotton, paper, cardboard, ceramic, marble, steel, woolen, rubber, tiled, furry,
+    feathered, big, small, large, tiny, huge, tall, short, long, thin, thick, round, square, flat, curved, narrow, wide,
+    empty, full, open, closed, folded, stacked, sliced, cooked, raw, fresh, frozen, wet, dry, clean, dirty, old, new,
+    young, wild, baby, parked, moving, sleeping, standing, sitting, running, flying, damaged, broken, cracked,
+    scratched, rusty, dented, torn, stained, bent, burnt, worn, chipped, faulty, defective, flawless, intact, perfect,
+    normal, missing, loose"""
 )
-_RELATIONS = (
-    *("on in under near behind with beside above".split()),
-    "next to", "in front of", "on top of", "full of", "covered with", "surrounded by", "made of", "leaning against",
+_RELATIONS = _words(
+    """on, in, under, near, behind, with, beside, above, next to, in front of, on top of, full of, covered with,
+    surrounded by, made of, leaning against"""
 )
-_ACTIONS = (
-    *("holding riding wearing eating carrying watching pushing pulling throwing catching cutting cleaning".split()),
-    "sitting on", "standing on", "standing next to", "looking at", "playing with", "walking on", "lying on",
+_ACTIONS = _words(
+    """holding, riding, wearing, eating, carrying, watching, pushing, pulling, throwing, catching, cutting, cleaning,
+    sitting on, standing on, standing next to, looking at, playing with, walking on, lying on"""
 )
-_ACTORS = ("man", "woman", "boy", "girl", "child", "person", "dog", "cat", "horse", "bird", "group of people")
-_PLACES = (
-    "street", "beach", "kitchen", "bathroom", "bedroom", "living room", "field", "forest", "park", "road", "table",
-    "grass", "snow", "water", "city", "room", "office", "garden", "sidewalk", "wall", "sky", "lawn", "shop",
+_ACTORS = _words("man, woman, boy, girl, child, person, dog, cat, horse, bird, group of people")
+_PLACES = _words(
+    """street, beach, kitchen, bathroom, bedroom, living room, field, forest, park, road, table, grass, snow, water,
+    city, room, office, garden, sidewalk, wall, sky, lawn, shop"""
 )
-_DEFECTS = ("scratch", "crack", "hole", "dent", "stain", "missing part", "bent wire", "chip", "cut", "tear", "blowhole")
-# fmt: on
+_DEFECTS = _words("scratch, crack, hole, dent, stain, missing part, bent wire, chip, cut, tear, blowhole")
 
 
 def compose_phrases(nouns: Sequence[Lemma], count: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Distinct phrases such as ``"striped umbrella"``, one or two attributes each; common nouns are drawn more often."""
+    """Distinct phrases such as ``"striped umbrella"``, one or two attributes each, and more of common nouns."""
     draw = _NounDraw(nouns, rng)
     found: dict[str, None] = {}
     while len(found) < count:

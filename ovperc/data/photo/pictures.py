@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ovperc.data.label_map import load_label_map
 from ovperc.data.layout import LayoutError, resolve_root
-from ovperc.data.photo.class_words import coco_categories
-from ovperc.data.photo.views import UNLABELLED
+from ovperc.data.photo.class_words import coco_names
+from ovperc.data.photo.views import IGNORED
+from ovperc.data.segmentation.sets import COCO_SAMPLE
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class LabelledPhoto:
     Attributes:
         name: stem of its file.
         image: ``(H, W, 3)`` uint8 RGB.
-        labels: ``(H, W)`` int16, position of the class in :func:`coco_names`; ``UNLABELLED`` elsewhere.
+        labels: ``(H, W)`` uint8, position of the class in :func:`coco_names`; ``IGNORED`` elsewhere.
     """
 
     name: str
@@ -34,32 +36,28 @@ class LabelledPhoto:
 def read_coco_sample(
     split: str = "train2017", root: str | Path | None = None, hidden: Iterable[str] = ()
 ) -> tuple[LabelledPhoto, ...]:
-    """The densely labelled images of a side of ``coco_sample``, by name.
+    """The densely labelled images of a side of ``coco-sample``, by name.
 
     Args:
         split: ``train2017`` or ``val2017``.
         root: the folder ``coco_sample``, or the folder of all data sets; None takes ``$OVPERC_DATA``.
-        hidden: classes, by their published names, whose pixels are left unlabelled.
+        hidden: classes of :func:`coco_names` whose pixels are left unlabelled.
 
     Raises:
         LayoutError: the images are not there.
-        ValueError: ``hidden`` names a class that does not exist.
+        ValueError: ``hidden`` names a class that does not exist, or there is no such split.
     """
-    folder, categories = resolve_root(root, "coco_sample"), coco_categories(root)
-    unknown = set(hidden) - set(categories.values())
+    names, label_map = coco_names(), load_label_map("coco_panoptic")
+    unknown = set(hidden) - set(names)
     if unknown:
-        raise ValueError(f"hidden names no class of coco_sample: {', '.join(sorted(unknown))}")
-    index = np.full(256, UNLABELLED, np.int16)
-    for position, number in enumerate(sorted(categories)):
-        if categories[number] not in set(hidden):
-            index[number] = position
-    maps = sorted((folder / "semantic" / split).glob("*.png"))
-    if not maps:
-        raise LayoutError(f"{folder}: expected label maps in semantic/{split}, found none")
-    return tuple(
-        LabelledPhoto(path.stem, _read_rgb(folder / "images" / split / f"{path.stem}.jpg"), index[_read(path)])
-        for path in maps
-    )
+        raise ValueError(f"hidden names no class of coco-sample: {', '.join(sorted(unknown))}")
+    covered = [names.index(name) for name in hidden]
+    photos = []
+    for sample in COCO_SAMPLE.layout.of_split(split).samples(resolve_root(root, *COCO_SAMPLE.folders)):
+        labels = label_map.apply(_read(sample.annotation), sample.annotation)
+        labels[np.isin(labels, covered)] = IGNORED
+        photos.append(LabelledPhoto(sample.name, _read_rgb(sample.image), labels))
+    return tuple(photos)
 
 
 def read_imagenet_sample(root: str | Path | None = None) -> tuple[np.ndarray, ...]:
@@ -87,6 +85,8 @@ def _read_rgb(path: Path) -> np.ndarray:
 
 def class_frequencies(root: str | Path | None = None) -> Tensor:
     """Share of the labelled pixels of ``train2017`` that each class has; ``(133,)`` float32."""
-    photos = read_coco_sample("train2017", root)
-    counts = sum(np.bincount(photo.labels[photo.labels >= 0], minlength=len(coco_categories(root))) for photo in photos)
+    counts = np.zeros(IGNORED + 1)
+    for photo in read_coco_sample("train2017", root):
+        counts += np.bincount(photo.labels.ravel(), minlength=len(counts))
+    counts = counts[: len(coco_names())]
     return torch.from_numpy(counts / counts.sum()).float()

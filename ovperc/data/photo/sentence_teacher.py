@@ -1,4 +1,4 @@
-"""Sentence embeddings of multilingual-e5-small (Wang et al., 2024), which photo-mini's text tower learns to reproduce."""
+"""Sentence embeddings of multilingual-e5-small (Wang et al., 2024), the teacher of photo-mini's text tower."""
 
 from __future__ import annotations
 

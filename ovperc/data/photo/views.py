@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-UNLABELLED = -1
+IGNORED = 255
 _GREY = (127, 127, 127)
 
 
@@ -36,13 +36,13 @@ def random_view(
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        labels: ``(H, W)`` int16 class indices, ``UNLABELLED`` where unknown; None for images without.
+        labels: ``(H, W)`` uint8 class indices, ``IGNORED`` where unknown; None for images without.
         size_px: side of the view.
         style: how it varies.
         rng: decides.
 
     Returns:
-        ``(size_px, size_px, 3)`` uint8, grey outside the image, and its labels, ``UNLABELLED`` there.
+        ``(size_px, size_px, 3)`` uint8, grey outside the image, and its labels, ``IGNORED`` there.
     """
     height, width = image.shape[:2]
     side = min(height, width) * np.exp(rng.uniform(*np.log(style.scale)))
@@ -66,7 +66,7 @@ def random_view(
     )
     if labels is not None:
         labels = cv2.warpAffine(
-            labels, matrix, (size_px, size_px), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=UNLABELLED
+            labels, matrix, (size_px, size_px), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=IGNORED
         )
     return vary_colours(view, style, rng), labels
 

@@ -60,8 +60,9 @@ def make_word_space(
     classes = class_names()
     nouns = tuple(noun for noun in read_nouns(folder) if noun.concrete or noun.count)
     kept_out = _hold_out(nouns, classes, held_words, rng)
-    nouns = _with_classes([noun for noun in nouns if noun.name not in kept_out], classes)
+    nouns = tuple(noun for noun in nouns if noun.name not in kept_out)
     words = [noun.name for noun in nouns] + [word.name for word in read_adjectives(folder) if word.count]
+    nouns = _with_classes(nouns, classes)
     composed = compose_phrases(nouns, phrases + held_phrases, rng)
     return WordSpace(
         classes,
