@@ -78,7 +78,7 @@ def two_path_forward(visual: nn.Module, pixels: Tensor, side_blocks: int) -> Ten
 
 def anomalyclip_ratio(options: Options) -> Iterator[Measurement]:
     """AnomalyCLIP, pixels in and map out, over the bare tower's forward on the same tokens."""
-    from ovperc.tasks.anomaly.loading import build_predictor
+    from ovperc.tasks.anomaly.load import build_predictor
     from ovperc.tasks.methods import load_method
 
     clip = _clip(options)

@@ -157,7 +157,7 @@ def detector_over_tower(
     pixels = torch.randn(1, 3, *IMAGE_HW, device=options.device, dtype=getattr(torch, options.dtype))
     image = random_image(IMAGE_HW)
     detector, clip = build_fvlm(heads, proposals, options)
-    detector.keep = objects
+    detector.max_detections = objects
     bank = random_bank(80, clip.backbone.embed_dim, clip.fingerprint).to(options.device)
 
     def base() -> None:

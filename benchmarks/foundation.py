@@ -155,7 +155,7 @@ def import_time(options: Options) -> Iterator[Measurement]:
 
     ratio = paired_ratio(imported("ovperc"), imported("torch"), options.runs, warmup=1)
     yield Measurement("import-time", "import ovperc over import torch", ratio.ratio, "x", limit=2.5, detail=str(ratio))
-    load = "from ovperc.tasks.segmentation.predictor import load"
+    load = "from ovperc.tasks.load import load"
     full = paired_ratio(
         lambda: subprocess.run([sys.executable, "-c", load], check=True), imported("torch"), options.runs, warmup=1
     )

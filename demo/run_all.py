@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from pictures import DemoPicture
 
     from ovperc.tasks.segmentation.prediction import SegPrediction
-    from ovperc.tasks.segmentation.predictor import Predictor
+    from ovperc.tasks.segmentation.predictor import SegPredictor
 
 
-def segment(predictor: Predictor, picture: DemoPicture, out: Path) -> SegPrediction:
+def segment(predictor: SegPredictor, picture: DemoPicture, out: Path) -> SegPrediction:
     """Segments a picture, writes its files and says how it went."""
     from ovperc.text.vocabulary import Vocabulary
 

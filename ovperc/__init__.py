@@ -18,8 +18,8 @@ from ovperc.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from ovperc.tasks.load import load as load
     from ovperc.tasks.methods import list_methods as list_methods
+    from ovperc.tasks.predictor import Predictor as Predictor
     from ovperc.tasks.segmentation.prediction import SegPrediction as SegPrediction
-    from ovperc.tasks.segmentation.predictor import Predictor as Predictor
     from ovperc.text.vocabulary import Vocabulary as Vocabulary
     from ovperc.weights.catalogue import list_weights as list_weights
 
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
     elif name == "SegPrediction":
         from ovperc.tasks.segmentation.prediction import SegPrediction as found
     else:
-        from ovperc.tasks.segmentation.predictor import Predictor as found
+        from ovperc.tasks.predictor import Predictor as found
     return found
 
 

@@ -13,11 +13,4 @@ method = dict(
     upsampler=dict(sigma_px=4.0),
     pos_embed="bilinear_square",
     resize="bicubic",
-    mini={
-        "clip-mini": dict(
-            head=dict(side_blocks=6),
-            texts=dict(source="anomalyclip-mini"),
-            tiler=dict(size_px=112),
-        )
-    },
 )

@@ -12,5 +12,4 @@ method = dict(
     upsampler=dict(sigma_px=0.0, align_corners=True, box=3),
     pos_embed="size_aa",
     resize="bilinear",
-    mini={"clip-mini": dict(tiler=dict(size_px=112))},
 )

@@ -12,10 +12,4 @@ method = dict(
     upsampler=dict(sigma_px=0.0, align_corners=True),
     pos_embed="size_aa",
     resize="bicubic",
-    mini={
-        "clip-mini": dict(
-            head=dict(adapters="april-gan-mini", taps=(1, 3, 4, 5)),
-            tiler=dict(size_px=112),
-        )
-    },
 )

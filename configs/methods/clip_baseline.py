@@ -6,5 +6,4 @@ method = dict(
     texts=dict(type="ComposedTexts", prompts="photo"),
     tiler=dict(type="SquareTiler", size_px=336),
     upsampler=dict(sigma_px=4.0),
-    mini={"clip-mini": dict(tiler=dict(size_px=112))},
 )

@@ -5,26 +5,14 @@ background rule applies where the vocabulary names a background, as the paper us
 Departures: windows are padded after normalisation (the released code pads with black before it), and the map of the
 padding is cropped where the released code stretches it.
 
-``stream`` holds for towers that need their residual stream (clip-mini): the heads' affinity takes the place of v-v
-attention in CLIP Surgery's path beside the tower. The background rule is left out there. ``stream={}`` gives the
-published method there too.
+On clip-mini the affinity acts in CLIP Surgery's dual path, without the background rule.
 """
 
 method = dict(
     pos_embed="size",
-    readout=dict(type="DinoiserReadout", weights="clip-dinoiser", mini="dinoiser-mini"),
+    readout=dict(type="DinoiserReadout", weights="clip-dinoiser"),
     tiler=dict(type="Tiler", short_side_px=448, crop_px=448, stride_px=224, pad="end"),
     templates="openai80",
     classifier=dict(logit_scale=100.0),
     logit_rule=dict(type="ForegroundRule"),
-    stream=dict(
-        readout=dict(
-            type="DinoiserAffinityReadout",
-            weights="clip-dinoiser",
-            mini="dinoiser-mini",
-            readout=dict(type="DualPathReadout", affinity=dict(type="GuideAffinity", gamma=10.0), layers=6),
-            zoom=2,
-        ),
-        logit_rule=dict(type="FeatureSurgery"),
-    ),
 )

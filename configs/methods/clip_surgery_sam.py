@@ -5,6 +5,4 @@ Not a published pair. No score is too low to be asked about, as feature surgery'
 
 _base_ = ["./clip_surgery.py"]
 
-method = dict(
-    refiner=dict(type="SamPromptRefiner", weights="sam-vit-b", mini="sam-mini", coarse_threshold=0.0, use_mask=False)
-)
+method = dict(refiner=dict(type="SamPromptRefiner", weights="sam-vit-b", coarse_threshold=0.0, use_mask=False))

@@ -12,15 +12,8 @@ method = dict(
     fusion=dict(policy="fvlm", base=0.35, novel=0.65, scale=100.0),
     rpn=dict(before=(1000, 1000), after=(1000, 300), rpn_iou=0.7),
     nms_iou=0.5,
-    keep=100,
+    max_detections=100,
     min_score=0.001,
     templates="openai80",
     supervision="boxes and masks of base classes; CLIP's image-text pairs",
-    mini={
-        "clip-mini": dict(
-            tiler=dict(type="Tiler", short_side_px=112),
-            rpn=dict(before=(300, 200), after=(100, 60), rpn_iou=0.7),
-            fusion=dict(policy="fvlm", base=0.35, novel=0.65, scale=23.0),
-        )
-    },
 )

@@ -2,7 +2,6 @@
 
 Runs on image towers alone (``dino-mini``, ``dinov2-vitb14-reg``, ...) and on the image side of CLIP. It needs
 ``fit(normal_images)``; one image is enough to begin with. With hundreds of images, bound the bank by ``head.keep``.
-On dino-mini three blocks are read and turned copies are remembered too, as chosen on world-anomaly's training side.
 """
 
 method = dict(
@@ -13,10 +12,4 @@ method = dict(
     pos_embed="scale",
     resize="bicubic",
     weights="dino-mini",
-    mini={
-        "dino-mini": dict(
-            head=dict(taps=(1, 2, 3)), tiler=dict(short_side_px=112), augment=("hflip", "vflip", "rot180")
-        ),
-        "clip-mini": dict(tiler=dict(short_side_px=112)),
-    },
 )

@@ -4,5 +4,4 @@ _base_ = ["./proxyclip.py"]
 
 method = dict(
     guide=dict(weights="dinov2-vitb14-reg"),
-    stream=dict(guide=dict(weights="dinov2-vitb14-reg")),
 )

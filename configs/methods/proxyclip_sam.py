@@ -3,6 +3,5 @@
 _base_ = ["./proxyclip.py"]
 
 method = dict(
-    guide=dict(_delete_=True, type="SamGuide", weights="sam-vit-b", mini="sam-mini"),
-    stream=dict(guide=dict(_delete_=True, type="SamGuide", weights="sam-vit-b", mini="sam-mini")),
+    guide=dict(_delete_=True, type="SamGuide", weights="sam-vit-b"),
 )

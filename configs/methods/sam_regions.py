@@ -13,21 +13,13 @@ method = dict(
         points=32,
         min_quality=0.88,
         min_stability=0.9,
-        mini=dict(weights="sam-mini", points=14, min_quality=0.7, min_stability=0.75),
     ),
     tiler=dict(type="Tiler", short_side_px=640, max_long_side_px=1066),
     vlm=dict(kind="crops", context=1.25),
     fusion=dict(policy="vlm", scale=100.0, objectness=0.5),
     nms_iou=0.5,
-    keep=100,
+    max_detections=100,
     min_score=0.001,
     templates="openai80",
     supervision="none beyond SAM's masks and CLIP's image-text pairs",
-    mini={
-        "clip-mini": dict(
-            tiler=dict(type="Tiler", short_side_px=112),
-            vlm=dict(kind="crops", crop_px=48, context=1.25),
-            fusion=dict(policy="vlm", scale=23.0, objectness=0.5),
-        )
-    },
 )

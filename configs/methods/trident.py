@@ -6,32 +6,15 @@ DINO ViT-B/16 and SAM ViT-B; windows of 336 px with stride 224 at short side 448
 prompts is apart. Departures: a patch always sees itself; the image is resized once, to whole patches; SAM resizes
 the caller's image itself; synonyms of any class count, not those of the background only.
 
-``stream`` holds for towers that need their residual stream (clip-mini): the readout of ``proxyclip`` there, and SAM's
-average moves the features half of the way only. ``stream={}`` gives the published method there too.
+On clip-mini it reads out as ``proxyclip`` does there, and SAM's average moves the features half of the way only.
 """
 
 method = dict(
     pos_embed="scale",
     readout=dict(type="BlockReadout", affinity=dict(type="GuideAffinity"), residual=False, ffn=False),
-    guide=dict(type="DinoGuide", weights="dino-vitb16", mini="dino-mini", mean_over="image"),
-    splice=dict(aggregator=dict(type="SamCorrelation", weights="sam-vit-b", mini="sam-mini")),
+    guide=dict(type="DinoGuide", weights="dino-vitb16", mean_over="image"),
+    splice=dict(aggregator=dict(type="SamCorrelation", weights="sam-vit-b")),
     tiler=dict(type="Tiler", short_side_px=448, crop_px=336, stride_px=224, whole_patches=True),
     templates="openai80",
     classifier=dict(logit_scale=40.0),
-    stream=dict(
-        readout=dict(type="DualPathReadout", affinity=dict(type="GuideAffinity", gamma=20.0), layers=6),
-        guide=dict(type="DinoGuide", weights="dino-vitb16", mini="dino-mini", mean_over="image", zoom=1.5),
-        splice=dict(
-            aggregator=dict(
-                type="SamCorrelation",
-                weights="sam-vit-b",
-                mini="sam-mini",
-                cos_factor=3.0,
-                keep_negative=False,
-                share=0.5,
-            )
-        ),
-        classifier=dict(logit_scale=100.0),
-        logit_rule=dict(type="FeatureSurgery"),
-    ),
 )

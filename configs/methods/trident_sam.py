@@ -7,10 +7,5 @@ Cityscapes. The refiner is a part like any other: ``refiner=dict(type="SamPrompt
 _base_ = ["./trident.py"]
 
 method = dict(
-    refiner=dict(type="SamPromptRefiner", weights="sam-vit-b", mini="sam-mini", coarse_threshold=0.2),
-    stream=dict(
-        refiner=dict(
-            type="SamPromptRefiner", weights="sam-vit-b", mini="sam-mini", coarse_threshold=0.0, use_mask=False
-        )
-    ),
+    refiner=dict(type="SamPromptRefiner", weights="sam-vit-b", coarse_threshold=0.2),
 )

@@ -12,16 +12,8 @@ method = dict(
     fusion=dict(policy="vild", base=1 / 3, novel=2 / 3, scale=100.0),
     rpn=dict(before=(1000, 1000), after=(1000, 1000), rpn_iou=0.7),
     nms_iou=0.5,
-    keep=300,
+    max_detections=300,
     min_score=0.0,
     templates="openai80",
     supervision="boxes and masks of base classes, CLIP's embeddings of crops; CLIP's image-text pairs",
-    mini={
-        "clip-mini": dict(
-            tiler=dict(type="Tiler", short_side_px=112),
-            rpn=dict(before=(300, 200), after=(100, 60), rpn_iou=0.7),
-            fusion=dict(policy="vild", base=1 / 3, novel=2 / 3, scale=23.0),
-            keep=100,
-        )
-    },
 )

@@ -12,5 +12,4 @@ method = dict(
     upsampler=dict(sigma_px=0.0),
     pos_embed="size_aa",
     resize="bicubic",
-    mini={"clip-mini": dict(tiler=dict(size_px=112))},
 )

@@ -10,6 +10,7 @@ model = dict(
     type="OpenVocabDetector",
     clip=dict(arch="clip-mini", weights="clip-mini"),
     vocabularies="world_phrases",
+    templates="world",
     heads=dict(
         layers=(1, -1),
         scales=(2, 1),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,10 +76,6 @@ class ClipModel:
         fingerprint: of the text weights and the tokenizer, whatever the dtype; text banks carry it.
         arch: architecture name.
         source: where the weights came from, in words.
-        templates: prompt set that the weights were trained to read; None leaves it to the method.
-        view: the tiler that the weights were trained to see; None leaves it to the method.
-        needs_stream: its patches speak through the residual stream, so methods that drop it read it beside the tower
-            (``MethodConfig.stream``).
         log_scale: logarithm of the inverse temperature that the weights were trained to.
     """
 
@@ -90,9 +85,6 @@ class ClipModel:
     fingerprint: str
     arch: str
     source: str
-    templates: str | None = None
-    view: Mapping[str, Any] | None = None
-    needs_stream: bool = False
     log_scale: float = math.log(100.0)
 
 
@@ -121,21 +113,16 @@ def load_clip(
         FileNotFoundError: no such file; ``MissingWeightsError`` says what to get, where from and where to put it.
     """
     check_mode(pos_embed)
-    source, habits = locate(arch, weights), {}
+    source = locate(arch, weights)
     if source.arch == mini_archs.ARCH:
         arch, model, config = source.arch, _load_mini(source), mini_archs.architecture()
-        habits = {
-            "templates": mini_archs.TEMPLATES,
-            "view": mini_archs.VIEW,
-            "needs_stream": mini_archs.NEEDS_STREAM,
-        }
     elif source.path is None:
         arch, config = str(source.arch), arch_config(str(source.arch))
         model = _build_random(config)
     else:
         arch, model, config, preprocess = _load_file(source)
         source = replace(source, preprocess=preprocess)
-    clip = wrap_open_clip(
+    return wrap_open_clip(
         model,
         arch=arch,
         source=source.label,
@@ -145,7 +132,6 @@ def load_clip(
         device=device,
         dtype=dtype,
     )
-    return replace(clip, **habits)
 
 
 def wrap_open_clip(

@@ -23,12 +23,6 @@ from torch import Tensor, nn
 ARCH = "clip-mini"
 DINO_ARCH = "dino-mini"
 TOWER = "vit_mini_stem_112"
-TEMPLATES = "world"
-"""The prompt set of its training captions; it knows few of the words in CLIP's own sentences."""
-VIEW: Mapping[str, Any] = {"type": "Tiler", "short_side_px": 112}
-"""Whole scenes of the training size; in larger views objects outgrow all that it has seen."""
-NEEDS_STREAM = True
-"""Pooled by the mean behind a convolutional stem, patches speak through the residual stream of all blocks."""
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 TOKEN_TABLE = "text.token_embedding.weight"

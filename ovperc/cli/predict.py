@@ -41,12 +41,11 @@ def task_options() -> TaskOptions:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the method on each image."""
-    from ovperc.tasks.methods import load_method
-    from ovperc.tasks.table import task_of
+    from ovperc.tasks.methods import read_method
 
-    task = task_of(load_method(arguments.method, arguments.overrides))
-    task_options().settle(arguments, task.name, arguments.method)
-    return _module(task.name).run(arguments)
+    task = read_method(arguments.method, arguments.overrides).task
+    task_options().settle(arguments, task, arguments.method)
+    return _module(task).run(arguments)
 
 
 def _module(task: str) -> Any:

@@ -47,7 +47,7 @@ def add_arguments(group: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Looks through the images; 0: all are written, 1: some failed (each is named on stderr), 2: nothing started."""
     predictor = _predictor(arguments)
-    predictor.check(arguments.object)
+    predictor.query(arguments.object)
     arguments.out.mkdir(parents=True, exist_ok=True)
     sources = list(_sources(arguments.images, arguments.recursive))
     rows: list[Mapping[str, Any]] = []

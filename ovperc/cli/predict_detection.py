@@ -10,7 +10,7 @@ from ovperc.cli.predict_segmentation import ask_words
 from ovperc.core.atomic import staged_directory
 
 if TYPE_CHECKING:
-    from ovperc.tasks.segmentation.predictor import ImageResult
+    from ovperc.tasks.predictor import ImageResult
 
 
 def add_arguments(group: Any) -> None:

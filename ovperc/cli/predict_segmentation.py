@@ -13,7 +13,7 @@ from ovperc.core.atomic import staged_directory
 from ovperc.core.progress import progress_bar
 
 if TYPE_CHECKING:
-    from ovperc.tasks.segmentation.predictor import ImageResult
+    from ovperc.tasks.predictor import ImageResult
     from ovperc.text.vocabulary import Vocabulary
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,14 @@ def find_config(name: str | Path, folder: str) -> Path:
     return shipped[key]
 
 
+def config_title(path: Path) -> str:
+    """First line of a config file's docstring, read without running the file."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """Reads ``a.b=VALUE``; the value is a Python literal where it reads as one, else text."""
-    import ast
-
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise ValueError(f"an override is written key=value or key.sub=value; got {text!r}")

@@ -8,7 +8,7 @@ Axis letters used throughout ovperc: ``B`` images or windows, ``H, W`` pixels, `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -106,6 +106,10 @@ class DenseFeatures:
         """Patch tokens of a tap, ``(B, h*w, D)``."""
         tap = Tap.parse(tap) if isinstance(tap, str) else tap
         return self[tap] if tap.point == "dual" else self[tap][:, self.num_prefix :]
+
+    def rows(self, batch: slice) -> DenseFeatures:
+        """The features of some images of the batch."""
+        return replace(self, taps={tap: tokens[batch] for tap, tokens in self.taps.items()})
 
 
 @dataclass(frozen=True)

@@ -137,12 +137,12 @@ def region_hits(namer: Any, sample: DetectionSample, words: Sequence[str]) -> di
         sample: an annotated image; crowds are left out.
         words: label -> word.
     """
-    from ovperc.tasks.segmentation.predictor import Predictor
+    from ovperc.tasks.segmentation.predictor import SegPredictor
 
     kept = (~sample.crowd).nonzero()[0]
     ranked: dict[str, Any] = {}
     if len(kept):
-        image = namer.encode(sample.image) if isinstance(namer, Predictor) else sample.image
+        image = namer.encode(sample.image) if isinstance(namer, SegPredictor) else sample.image
         regions: dict[str, Any] = {"box": sample.boxes[kept]}
         if sample.masks:
             regions["mask"] = sample.dense_masks()[kept]

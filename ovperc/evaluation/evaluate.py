@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,12 @@ from ovperc.data.segmentation.dataset import LabelledImages, SegmentationDataset
 from ovperc.evaluation.eval_loop import EvalOptions, EvalOutcome, join_processes, run_eval_loop
 from ovperc.evaluation.progress import settings_digest
 from ovperc.evaluation.request import EvaluationRequest, command_line, split_overrides
-from ovperc.tasks.methods import load_method
-from ovperc.tasks.table import task_of
+from ovperc.tasks.methods import load_method, read_method
+from ovperc.tasks.table import TASKS
 from ovperc.training.compat import prepare_mmengine, tune_allocator
 
 if TYPE_CHECKING:
-    from ovperc.tasks.segmentation.predictor import Predictor
+    from ovperc.tasks.segmentation.predictor import SegPredictor
 
 
 def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
@@ -45,14 +45,21 @@ def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
         from ovperc.evaluation.regions import evaluate_regions
 
         return evaluate_regions(request, row)
-    task = task_of(load_method(method))
+    task = TASKS[read_method(method).task]
     if task.name != row.task:
         near = ", ".join(other.name for other in BENCHMARKS.values() if other.task == task.name)
         raise ValueError(
             f"method {str(method)!r} is for {task.name}, benchmark {row.name!r} for {row.task}; "
             f"choose one of {near or 'no benchmark yet'}"
         )
-    return task.place("evaluate")(request, row)
+    return _adapter(task.name)(request, row)
+
+
+def _adapter(task: str) -> Callable[[EvaluationRequest, Benchmark], RunSummary]:
+    from ovperc.evaluation.anomaly import evaluate_anomaly
+    from ovperc.evaluation.detection import evaluate_detection
+
+    return {"segmentation": evaluate_segmentation, "anomaly": evaluate_anomaly, "detection": evaluate_detection}[task]
 
 
 def evaluate_segmentation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
@@ -105,7 +112,7 @@ def evaluate_segmentation(request: EvaluationRequest, row: Benchmark) -> RunSumm
 
 def _settings(
     decisive: Mapping[str, Any],
-    predictor: Predictor,
+    predictor: SegPredictor,
     overrides: Mapping[str, Any],
     threshold: float,
     images: LabelledImages,
@@ -150,7 +157,7 @@ def _report(
     work_dir: Path,
     summary: RunSummary,
     outcome: EvalOutcome,
-    predictor: Predictor,
+    predictor: SegPredictor,
     bank: Any,
     dataset: SegmentationDataset,
     row: Benchmark,

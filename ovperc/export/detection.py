@@ -87,7 +87,7 @@ class DetectionExport(TaskExport["DetPredictor", DetectorTrace]):
                 "base_words": sorted(self.predictor.base_words),
                 "compose": self.predictor.compose,
                 "nms_iou": detector.nms_iou,
-                "max_detections": detector.keep,
+                "max_detections": detector.max_detections,
                 "min_score": detector.min_score,
                 "min_side_px": detector.min_side_px,
             },

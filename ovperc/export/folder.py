@@ -39,7 +39,7 @@ from ovperc.runtime.manifest import (
 from ovperc.tasks.anomaly.predictor import AnomalyPredictor
 from ovperc.tasks.detection.predictor import DetPredictor
 from ovperc.tasks.methods import list_methods, load_method
-from ovperc.tasks.segmentation.predictor import Predictor
+from ovperc.tasks.segmentation.predictor import SegPredictor
 from ovperc.weights.catalogue import get_entry, list_weights
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ovperc.export.tracing import Traced
 
 TASKS: GraphBuilders[type[TaskExport]] = GraphBuilders("predictor", "export a method of another task")
-TASKS.register(Predictor)(SegmentationExport)
+TASKS.register(SegPredictor)(SegmentationExport)
 TASKS.register(AnomalyPredictor)(AnomalyExport)
 TASKS.register(DetPredictor)(DetectionExport)
 

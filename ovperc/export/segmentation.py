@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ovperc.text.encoder import TextEncoder
 
 
-class SegmentationExport(TaskExport["Predictor", Towers]):
+class SegmentationExport(TaskExport["SegPredictor", Towers]):
     """Labels and confidence for a vocabulary that is an input, or baked in."""
 
     task = "segmentation"

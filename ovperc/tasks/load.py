@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ovperc.core.naming import suggest
-from ovperc.tasks.methods import load_method
-from ovperc.tasks.table import task_of
+from ovperc.tasks.methods import ResolvedMethod, read_method
+from ovperc.tasks.table import TASKS
+from ovperc.tasks.task import LoadOptions
 from ovperc.text.vocabulary import BackgroundLike
+from ovperc.weights.catalogue import get_entry, list_weights
+from ovperc.weights.locate import locate
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -23,6 +27,7 @@ def load(
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "float32",
     background: BackgroundLike = None,
+    as_published: bool = False,
     **overrides: Any,
 ) -> Any:
     """Loads a method on the weights of a dual encoder.
@@ -34,28 +39,43 @@ def load(
         arch: open_clip architecture, where the weights do not tell it.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"`` for a GPU where there is one.
         dtype: of the towers' weights: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        background: policy for words that bring none of their own; see :meth:`Predictor.predict`.
+        background: policy for vocabularies that bring none of their own: None, a confidence threshold, words of an
+            explicit background, or both.
+        as_published: leave out what the tower's overlay (``configs/towers``) changes in the method.
         **overrides: fields of the method, or their parts by dotted key:
             ``load("sclip", templates="plain", **{"tiler.crop_px": 448})``.
 
     Returns:
-        The predictor of the method's task: ``Predictor`` for segmentation, ``DetPredictor``, ``AnomalyPredictor``.
+        The predictor of the method's task: ``SegPredictor``, ``DetPredictor``, ``AnomalyPredictor``, ...
 
     Raises:
         FileNotFoundError: no such method, or weights that are not here; the message says how to get them.
-        ValueError: an unknown name or an option of a wrong kind; near matches are offered.
+        ValueError: an unknown name or an option of a wrong type; near matches are offered.
     """
-    method = load_method(name, overrides)
-    asked = frozenset(key.split(".")[0] for key in overrides)
-    return task_of(method).place("load")(
-        method,
-        asked,
-        weights=weights,
-        arch=arch,
-        device=_device(device),
-        dtype=_dtype(dtype),
-        background=background,
-    )
+    config = read_method(name, overrides)
+    options = LoadOptions(_device(device), _dtype(dtype), weights, arch, background, as_published)
+    return TASKS[config.task].load(config, options)
+
+
+def resolve_method(
+    name: str | Path,
+    weights: str | Path | None = None,
+    arch: str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    as_published: bool = False,
+) -> ResolvedMethod:
+    """The settings that :func:`load` would run a method with, and where each comes from; no weights are read.
+
+    Arguments as for :func:`load`. A tower that only its file tells gets no overlay here.
+    """
+    config = read_method(name, overrides)
+    published = config.on(None)
+    if as_published:
+        return published
+    weights = published.method.weights if weights is None and arch is None else weights
+    if isinstance(weights, str) and weights in list_weights():
+        return config.on(get_entry(weights).arch or weights)
+    return config.on(locate(arch, weights).arch)
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -66,7 +86,7 @@ def _device(device: str | torch.device) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:1' or 'auto'; got {device!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {str(device)!r} is asked for, but torch sees no GPU; use device='cpu' or 'auto'")
+        raise ValueError(f"device {str(device)!r} needs a GPU, and torch finds none; use device='cpu' or 'auto'")
     return device
 
 

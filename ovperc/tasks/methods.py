@@ -1,113 +1,94 @@
-"""Method configs: a published method as a choice of parts and numbers, read from ``configs/methods/``."""
+"""Method configs: read from ``configs/methods/``, overridden by the user, adapted to a tower."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovperc.core.config_files import config_root, find_config, parse_overrides
-from ovperc.core.naming import suggest
-from ovperc.tasks.table import DEFAULT_TASK, get_task
-
-_OPTIONAL_PARTS = ("logit_rule", "refiner", "guide")
-_VIEW_SIZES = ("short_side_px", "max_long_side_px", "crop_px", "stride_px")
+from ovperc.core.config_files import config_root, config_title, find_config, parse_overrides
+from ovperc.tasks.method import Method, check_fields
+from ovperc.tasks.overlay import find_overlay, is_overridden
+from ovperc.tasks.table import DEFAULT_TASK, TASKS, get_task
 
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """One method of segmentation.
+    """A method config as it was read: settings before a tower is known.
 
     Attributes:
         name: stem of its file.
-        title: first line of the file's docstring: paper and idea.
-        readout: ``dict(type=NAME, ...)`` of a readout, its affinity inside.
-        tiler: ``dict(type="Tiler", ...)``; sizes in pixels, for towers trained at ``native_px`` or more.
-        pos_embed: how position tables are resized (a mode of ``load_clip``).
-        templates: name of a prompt set, or own patterns.
-        classifier: keywords of the streaming classifier.
-        logit_rule: ``dict(type=NAME, ...)`` or None.
-        refiner: ``dict(type=NAME, ...)`` or None.
-        splice: merge windows as features before they are classified: ``dict()``, or ``dict(aggregator=dict(type=NAME,
-            ...))`` for one more averaging over the whole image; None merges scores.
-        guide: second tower, ``dict(type=NAME, weights=..., mini=...)``; ``mini`` names the weights that are used
-            beside clip-mini.
-        stream: fields (parts, whole) that take the place of those above on towers whose patches speak through the
-            residual stream, as the weights declare (``ClipModel.needs_stream``); :meth:`on` applies them. A field that
-            the user sets by hand is left out of it. Empty: the method is the same on every tower.
-        preprocess: replaces fields of the tower's own preprocessing (``mean``, ``std``); empty in most methods.
-        native_px: image side of the towers that the tiler's sizes are written for; :meth:`view` shrinks them
-            for towers trained on smaller images.
+        title: first line of the file's docstring.
+        task: name of its task.
+        fields: settings of the file with the user's overrides.
+        published: settings of the file.
+        overrides: dotted keys that the user set -> value.
     """
 
     name: str
-    readout: Mapping[str, Any]
-    tiler: Mapping[str, Any]
-    title: str = ""
-    pos_embed: str = "size"
-    templates: str | tuple[str, ...] = "openai80"
-    classifier: Mapping[str, Any] = field(default_factory=dict)
-    logit_rule: Mapping[str, Any] | None = None
-    refiner: Mapping[str, Any] | None = None
-    guide: Mapping[str, Any] | None = None
-    splice: Mapping[str, Any] | None = None
-    stream: Mapping[str, Any] = field(default_factory=dict)
-    preprocess: Mapping[str, Any] = field(default_factory=dict)
-    native_px: int = 224
+    title: str
+    task: str
+    fields: Mapping[str, Any]
+    published: Mapping[str, Any]
+    overrides: Mapping[str, Any]
 
-    def __post_init__(self) -> None:
-        for part in ("readout", "tiler", *_OPTIONAL_PARTS):
-            value = getattr(self, part)
-            if value is None and part in _OPTIONAL_PARTS:
-                continue
-            if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
-                raise ValueError(f"method {self.name!r}: {part} must be dict(type=NAME, ...); got {value!r}")
-        if self.splice is not None and not isinstance(self.splice, Mapping):
-            raise ValueError(f"method {self.name!r}: splice must be a dict or None; got {self.splice!r}")
-        for part in ("classifier", "preprocess", "stream"):
-            if not isinstance(getattr(self, part), Mapping):
-                raise ValueError(f"method {self.name!r}: {part} must be a dict; got {getattr(self, part)!r}")
-        if not isinstance(self.pos_embed, str):
-            raise ValueError(f"method {self.name!r}: pos_embed must name a mode; got {self.pos_embed!r}")
-        if not isinstance(self.native_px, int) or self.native_px < 1:
-            raise ValueError(f"method {self.name!r}: native_px must be a number of pixels; got {self.native_px!r}")
-
-    def on(self, *, needs_stream: bool) -> MethodConfig:
-        """The method for a tower: with the fields of ``stream`` in place where the tower needs them."""
-        return self.replace(stream={}, **self.stream) if needs_stream and self.stream else self
-
-    def replace(self, **fields: Any) -> MethodConfig:
-        """The same method with other parts.
-
-        Raises:
-            ValueError: a field that methods do not have; near matches are offered.
-        """
-        _check_fields(self.name, type(self), fields)
-        return dataclasses.replace(self, **fields)
-
-    def view(self, native_px: int, patch_px: int) -> dict[str, Any]:
-        """The tiler's settings for a tower.
-
-        Sizes hold as they are for towers trained at ``self.native_px`` (224 in published methods) and more. For a
-        smaller one every size shrinks in proportion, to whole patches, so that the grids of patches keep their
-        shape: 336 px in windows of 224 become 168 px in windows of 112 for a tower trained at 112 px. Sizes
-        written for such a tower are kept by ``native_px=112``.
+    def on(self, tower: str | None) -> ResolvedMethod:
+        """The method on a tower.
 
         Args:
-            native_px: image side that the tower was trained at.
-            patch_px: its stride.
+            tower: architecture name, whose overlay applies if there is one; None for the method as published.
+
+        Raises:
+            ValueError: a field is missing, unknown or of another type.
         """
-        factor = min(1.0, native_px / self.native_px)
-        settings = dict(self.tiler)
-        if factor < 1:
-            for key in _VIEW_SIZES:
-                if settings.get(key):
-                    settings[key] = max(1, math.floor(settings[key] * factor / patch_px + 0.5)) * patch_px
-        return settings
+        overlay = find_overlay(tower)
+        fields = dict(self.fields)
+        if overlay is not None:
+            fields = overlay.apply(fields, self.task, self.name, tuple(self.overrides))
+        method_class = TASKS[self.task].method_class()
+        check_fields(self.name, method_class, fields)
+        missing = [name for name in _required_fields(method_class) if name not in fields]
+        if missing:
+            raise ValueError(f"method {self.name!r} must set {' and '.join(missing)}")
+        method = method_class(name=self.name, title=self.title, **fields)
+        return ResolvedMethod(method, None if overlay is None else tower, self._origins(fields))
+
+    def _origins(self, fields: Mapping[str, Any]) -> dict[str, str]:
+        published = dict(_leaves(self.published))
+        origins = {}
+        for path, value in _leaves(fields):
+            if is_overridden(path, tuple(self.overrides)):
+                origins[path] = "user"
+            else:
+                origins[path] = "method" if path in published and published[path] == value else "tower"
+        return origins
+
+
+@dataclass(frozen=True)
+class ResolvedMethod:
+    """A method with the settings it runs with.
+
+    Attributes:
+        method: the dataclass of its task.
+        tower: architecture whose overlay was applied; None for none.
+        origins: dotted setting -> ``method``, ``tower`` or ``user``; settings left at their default are not listed.
+    """
+
+    method: Method
+    tower: str | None
+    origins: Mapping[str, str]
+
+    def settings(self) -> list[tuple[str, Any, str]]:
+        """Dotted setting, value and origin (``default`` where nobody set it), in the order of the method's fields."""
+        fields = {
+            entry.name: getattr(self.method, entry.name)
+            for entry in dataclasses.fields(self.method)
+            if entry.name not in ("name", "title")
+        }
+        return [(path, value, self.origins.get(path, "default")) for path, value in _leaves(fields)]
 
 
 def list_methods(task: str | None = None) -> tuple[str, ...]:
@@ -122,20 +103,17 @@ def list_methods(task: str | None = None) -> tuple[str, ...]:
     return tuple(file.stem for file in files)
 
 
-def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | None = None) -> Any:
+def read_method(name: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None = None) -> MethodConfig:
     """Reads a method config.
 
     Args:
         name: a shipped method (``"sclip"``), or a path to a ``.py`` file that sets ``method = dict(...)``.
-        options: overrides, as a mapping or as texts ``"readout.residual=False"``. A dotted key changes one
-            setting of a part (``{"tiler.crop_px": 448}``), a plain one replaces a whole field.
-
-    Returns:
-        :class:`MethodConfig`, or the dataclass of the task that the config names (``task="anomaly"``).
+        overrides: the user's, as a mapping or as texts ``"readout.residual=False"``. A dotted key changes one setting
+            of a part (``{"tiler.crop_px": 448}``), a plain one replaces a whole field.
 
     Raises:
         FileNotFoundError: no such method or file; near matches are offered.
-        ValueError: a field is missing, unknown or of a wrong kind.
+        ValueError: the file is no method config.
     """
     from mmengine.config import Config
 
@@ -143,50 +121,42 @@ def load_method(name: str | Path, options: Mapping[str, Any] | Sequence[str] | N
     config = Config.fromfile(path)
     if not isinstance(config.get("method"), dict):
         raise ValueError(f"{path} is no method config: it must set method = dict(readout=..., tiler=..., ...)")
-    overrides = parse_overrides(options)
-    by_hand = {key.split(".")[0] for key in overrides}
-    for key in [key for key in overrides if "." not in key]:
-        config.method[key] = overrides.pop(key)
-    config.merge_from_dict({f"method.{key}": value for key, value in overrides.items()})
+    published = config.method.to_dict()
+    task = get_task(published.pop("task", DEFAULT_TASK)).name
+    given = parse_overrides(overrides)
+    for key in (key for key in given if "." not in key):
+        config.method[key] = given[key]
+    config.merge_from_dict({f"method.{key}": value for key, value in given.items() if "." in key})
     fields = config.method.to_dict()
-    _drop_mini(fields, overrides)
-    if fields.get("stream"):
-        fields["stream"] = {key: value for key, value in fields["stream"].items() if key not in by_hand}
-    kind = get_task(fields.pop("task", DEFAULT_TASK)).place("method")
-    _check_fields(path.stem, kind, fields)
-    missing = [field for field in _required_fields(kind) if field not in fields]
-    if missing:
-        raise ValueError(f"method {path.stem!r} must set {' and '.join(missing)}")
-    if isinstance(fields.get("templates"), list):
-        fields["templates"] = tuple(fields["templates"])
-    return kind(name=path.stem, title=_title(path), **fields)
+    fields.pop("task", None)
+    return MethodConfig(path.stem, config_title(path), task, fields, published, given)
 
 
-def _drop_mini(fields: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Weights of a part that are named by hand (``"guide.weights"``) also hold beside clip-mini: no ``mini`` wins."""
-    for key in overrides:
-        *path, last = key.split(".")
-        if last == "weights" and ".".join([*path, "mini"]) not in overrides:
-            part = fields
-            for step in path:
-                part = part[step]
-            part.pop("mini", None)
+def load_method(name: str | Path, overrides: Mapping[str, Any] | Sequence[str] | None = None) -> Any:
+    """A method as published, with the user's overrides; arguments and errors as for :func:`read_method`.
+
+    Returns:
+        The dataclass of its task: :class:`ovperc.tasks.segmentation.method.SegMethod`, ...
+
+    Raises:
+        ValueError: a field is missing, unknown or of another type.
+    """
+    return read_method(name, overrides).on(None).method
 
 
-def _required_fields(kind: type) -> list[str]:
+def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        return [leaf for key, entry in value.items() for leaf in _leaves(entry, f"{path}.{key}" if path else str(key))]
+    return [(path, value)]
+
+
+def _required_fields(method_class: type) -> list[str]:
     free = (dataclasses.MISSING, dataclasses.MISSING)
     return [
         entry.name
-        for entry in dataclasses.fields(kind)
+        for entry in dataclasses.fields(method_class)
         if entry.name != "name" and (entry.default, entry.default_factory) == free
     ]
-
-
-def _check_fields(name: str, kind: type, fields: Mapping[str, Any]) -> None:
-    known = {entry.name for entry in dataclasses.fields(kind)} - {"name", "title"}
-    for key in fields:
-        if key not in known:
-            raise ValueError(f"method {name!r} has an unknown field {key!r}; {suggest(key, known)}")
 
 
 def _task_of(path: Path) -> str:
@@ -197,8 +167,3 @@ def _task_of(path: Path) -> str:
                 if keyword.arg == "task" and isinstance(keyword.value, ast.Constant):
                     return keyword.value.value
     return DEFAULT_TASK
-
-
-def _title(path: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0]

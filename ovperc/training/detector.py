@@ -104,7 +104,7 @@ class OpenVocabDetector(BaseModel):
         self.distill = None if distill is None else DistillBranch(**distill)
         if (self.distill is None) != (settings.distill == "none"):
             raise ValueError("distill and heads.distill go together: set both, or leave both out")
-        encoder = TextEncoder(clip.text, clip.fingerprint, templates or clip.templates or "openai80")
+        encoder = TextEncoder(clip.text, clip.fingerprint, templates or "openai80")
         embed = partial(composed_bank, encoder) if compose else encoder
         banks = [embed(Vocabulary.parse(list(part))) for part in self.words]
         tower = None if self.resnet is not None else FrozenClipBackbone(clip.backbone, settings.layers)

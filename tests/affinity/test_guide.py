@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ from ovperc.backbones.guide import renormalize
 from ovperc.backbones.loading import Preprocess
 from ovperc.core.structures import GuideFeatures
 from ovperc.registry import GUIDES, READOUTS
-from ovperc.tasks.methods import load_method
+from ovperc.tasks.methods import load_method, read_method
 from ovperc.tasks.segmentation.build import build_segmenter
 
 CLIP = Preprocess((0.48, 0.46, 0.41), (0.27, 0.26, 0.28), 48)
@@ -158,7 +156,7 @@ def test_configs_pick_the_second_tower(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(GUIDES._module_dict, "DinoGuide", lambda **settings: asked.append(settings))
     clip = tiny_clip("vit", pos_embed="scale")
     build_segmenter(load_method("proxyclip"), clip)
-    build_segmenter(load_method("proxyclip"), dataclasses.replace(clip, arch="clip-mini"))
+    build_segmenter(read_method("proxyclip").on("clip-mini").method, clip)
     build_segmenter(load_method("proxyclip", {"guide.weights": "mae-vitb16"}), clip)
     assert [settings["weights"] for settings in asked] == ["dino-vitb8", "dino-mini", "mae-vitb16"]
 

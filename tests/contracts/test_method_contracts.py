@@ -18,8 +18,9 @@ from ovperc.backbones.sam import SamBackbone
 from ovperc.core.structures import TextBank
 from ovperc.readout import DinoiserHeads, DinoiserReadout, Readout
 from ovperc.refine.sam_prompt import SamPromptRefiner
-from ovperc.tasks.methods import MethodConfig, list_methods, load_method
+from ovperc.tasks.methods import list_methods, load_method
 from ovperc.tasks.segmentation.build import build_segmenter
+from ovperc.tasks.segmentation.method import SegMethod
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 
 METHODS = list_methods("segmentation")
@@ -41,7 +42,7 @@ def segmenter_of(name: str, kind: str = "vit", **overrides) -> DenseSegmenter:
     return build_segmenter(method, tower(kind, method.pos_embed), **overrides)
 
 
-def tiny_heads(method: MethodConfig, clip: ClipModel) -> dict[str, Readout]:
+def tiny_heads(method: SegMethod, clip: ClipModel) -> dict[str, Readout]:
     """Random heads that fit the tower, for methods with trained ones."""
     if method.readout["type"] != "DinoiserReadout":
         return {}
@@ -50,7 +51,7 @@ def tiny_heads(method: MethodConfig, clip: ClipModel) -> dict[str, Readout]:
         return {"readout": DinoiserReadout(heads=DinoiserHeads(clip.backbone.width, 8))}
 
 
-def tiny_splice(method: MethodConfig) -> dict[str, Any]:
+def tiny_splice(method: SegMethod) -> dict[str, Any]:
     """A small SAM for methods that average over the whole image by one, or redraw labels with one."""
     parts: dict[str, Any] = {}
     if method.splice is not None:

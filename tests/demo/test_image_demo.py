@@ -18,11 +18,12 @@ from helpers.tiny_models import tiny_clip
 from ovperc.cli.main import main
 from ovperc.core.atomic import staged_directory
 from ovperc.tasks import load as loading
+from ovperc.tasks import vocabulary_predictor
 from ovperc.tasks.methods import load_method
+from ovperc.tasks.predictor import PredictorInfo
 from ovperc.tasks.segmentation.build import build_segmenter
 from ovperc.tasks.segmentation.prediction import SegPrediction
-from ovperc.tasks.segmentation.predictor import Predictor, PredictorInfo
-from ovperc.text import word_reader
+from ovperc.tasks.segmentation.predictor import SegPredictor
 from ovperc.text.encoder import TextEncoder
 
 ROOT = Path(__file__).parents[2]
@@ -30,15 +31,15 @@ NAMES = ("{}.json", "{}.png", "{}_overlay.png")
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Predictor:
+def tiny() -> SegPredictor:
     method = load_method("maskclip")
     clip = tiny_clip("vit", pos_embed=method.pos_embed)
     info = PredictorInfo("maskclip", clip.source, clip.arch, clip.fingerprint, "cpu", "float32")
-    return Predictor(build_segmenter(method, clip), TextEncoder(clip.text, clip.fingerprint, "plain"), info)
+    return SegPredictor(build_segmenter(method, clip), TextEncoder(clip.text, clip.fingerprint, "plain"), info)
 
 
 @pytest.fixture
-def demo(tiny: Predictor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def demo(tiny: SegPredictor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Runs the demo on a tiny model; returns the exit status."""
     monkeypatch.setattr(loading, "load", lambda **options: tiny)
 
@@ -127,7 +128,7 @@ def test_bad_options_are_usage_errors(photos: Path, tmp_path: Path, capsys, opti
 
 
 def test_words_the_weights_never_met_are_told_in_one_line(demo, photos: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(word_reader, "unseen_words", lambda tower, words: tuple(set(words) & {"teapot"}))
+    monkeypatch.setattr(vocabulary_predictor, "unseen_words", lambda tower, words: tuple(set(words) & {"teapot"}))
     assert demo(photos / "a.png", words="teapot, sky") == 0
     warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(warned) == 1

@@ -13,9 +13,10 @@ from PIL import Image
 from helpers.tiny_models import tiny_clip
 from ovperc.tasks import load as loading
 from ovperc.tasks.methods import load_method
+from ovperc.tasks.predictor import PredictorInfo
 from ovperc.tasks.segmentation.build import build_segmenter
 from ovperc.tasks.segmentation.prediction import SegPrediction
-from ovperc.tasks.segmentation.predictor import Predictor, PredictorInfo
+from ovperc.tasks.segmentation.predictor import SegPredictor
 from ovperc.text.encoder import TextEncoder
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -43,7 +44,7 @@ def test_writes_every_picture_and_the_sheet(run_all, no_network, tmp_path, monke
     clip = tiny_clip("vit", pos_embed=method.pos_embed)
     info = PredictorInfo("maskclip", clip.source, clip.arch, clip.fingerprint, "cpu", "float32")
     encoder = TextEncoder(clip.text, clip.fingerprint, "plain")
-    monkeypatch.setattr(loading, "load", lambda **_: Predictor(build_segmenter(method, clip), encoder, info))
+    monkeypatch.setattr(loading, "load", lambda **_: SegPredictor(build_segmenter(method, clip), encoder, info))
     assert run_all.main(["--out", str(tmp_path), "--weights", "clip-mini"]) == 0
     expected = {f"{name}{ending}" for name in NAMES for ending in (".png", ".json", "_overlay.png")}
     assert {file.name for file in tmp_path.iterdir()} == {*expected, "demo.png"}

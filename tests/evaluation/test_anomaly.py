@@ -25,7 +25,7 @@ from ovperc.evaluation.metrics.ranking import ranking_curve, ranking_scores
 from ovperc.evaluation.request import EvaluationRequest
 from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.score import AnomalyScore
-from ovperc.tasks.segmentation.predictor import PredictorInfo
+from ovperc.tasks.predictor import PredictorInfo
 
 METHOD = """'''A stub.'''
 method = dict(task="anomaly", head=dict(type="PatchMemoryHead"), tiler=dict(type="SquareTiler", size_px=112))

@@ -16,7 +16,7 @@ from ovperc.export.parts import ExportError
 from ovperc.export.plan import ExportPlan
 from ovperc.export.render_ops import render_operator
 from ovperc.runtime.manifest import INPUTS_NAME, FolderError
-from ovperc.tasks.anomaly.loading import build_predictor
+from ovperc.tasks.anomaly.load import build_predictor
 from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.method import AnomalyMethod
 
@@ -29,7 +29,7 @@ MEMORY_HEAD = {"type": "PatchMemoryHead", "taps": (-2, -1), "neighbours": 2, "po
 
 def _predictor(head=TEXT_HEAD, tiler=SQUARE, **fields):
     texts = None if head["type"] == "PatchMemoryHead" else TEXTS
-    method = AnomalyMethod("tiny", head, tiler, texts=texts, pos_embed="bilinear_square", **fields)
+    method = AnomalyMethod(name="tiny", head=head, tiler=tiler, texts=texts, pos_embed="bilinear_square", **fields)
     return build_predictor(method, tiny_clip("vit", pos_embed="bilinear_square"))
 
 

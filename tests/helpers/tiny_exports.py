@@ -29,15 +29,16 @@ def tiny_predictor(method: str = "maskclip", kind: str = "vit", **overrides: Any
     ``trident-beside`` is Trident with the parts of a path beside the tower.
     """
     from ovperc.tasks.methods import load_method
+    from ovperc.tasks.predictor import PredictorInfo
     from ovperc.tasks.segmentation.build import build_segmenter
-    from ovperc.tasks.segmentation.predictor import Predictor, PredictorInfo
+    from ovperc.tasks.segmentation.predictor import SegPredictor
     from ovperc.text.encoder import TextEncoder
 
     config = load_method(method.partition("-")[0], overrides)
     clip = tiny_clip(kind, pos_embed=config.pos_embed)
     info = PredictorInfo(config.name, clip.source, clip.arch, clip.fingerprint, "cpu", "float32")
     encoder = TextEncoder(clip.text, clip.fingerprint, TEMPLATES)
-    return Predictor(build_segmenter(config, clip, **_second_parts(method)), encoder, info)
+    return SegPredictor(build_segmenter(config, clip, **_second_parts(method)), encoder, info)
 
 
 def _second_parts(method: str) -> dict[str, Any]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-import ovperc
 from benchmarks.foundation import random_bank, random_image
 from helpers.tiny_guide import tiny_guide
 from helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
@@ -115,27 +112,6 @@ def test_splices_serve_rules_of_the_whole_image() -> None:
     assert torch.allclose(narrow.embeddings.pooled, encoded.embeddings.pooled, atol=1e-5)
     bank = random_bank(3, EMBED_DIM, clip.fingerprint)
     assert segmenter.segment(encoded, bank).labels.shape == (64, 90)
-
-
-def test_only_towers_that_need_it_get_the_stream() -> None:
-    method = load_method("proxyclip")
-    assert method.on(needs_stream=False) is method
-    traded = method.on(needs_stream=True)
-    assert traded.readout["type"] == "DualPathReadout" and not traded.stream
-    assert load_method("maskclip").on(needs_stream=True) == load_method("maskclip")
-    clip = tiny_clip("vit", pos_embed="scale")
-    for needs, kind in ((False, BlockReadout), (True, DualPathReadout)):
-        tower = dataclasses.replace(clip, needs_stream=needs)
-        assert isinstance(build_segmenter(method, tower, guide=tiny_guide()).readout, kind)
-
-
-def test_what_is_set_by_hand_wins_over_the_stream() -> None:
-    by_hand = load_method("proxyclip", {"readout.residual": True}).on(needs_stream=True)
-    assert by_hand.readout["residual"] is True and by_hand.logit_rule["type"] == "FeatureSurgery"
-    assert load_method("proxyclip", ["stream={}"]).on(needs_stream=True).readout["type"] == "BlockReadout"
-    assert isinstance(ovperc.load("proxyclip").segmenter.readout, DualPathReadout)
-    with pytest.raises(ValueError, match="unknown field"):
-        load_method("proxyclip").replace(stream={"readouts": {}}).on(needs_stream=True)
 
 
 @pytest.mark.parametrize("zoom", [1, 2])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ovperc.registry import AFFINITIES, LOGIT_RULES, READOUTS, REFINERS, TILERS
-from ovperc.tasks.methods import MethodConfig, list_methods, load_method
+from ovperc.tasks.methods import list_methods, load_method
+from ovperc.tasks.segmentation.method import SegMethod
 
 
 def write(folder: Path, body: str) -> Path:
@@ -100,21 +101,12 @@ def test_methods_are_frozen():
 
 
 def test_views_shrink_with_small_towers_only():
-    method: MethodConfig = load_method("sclip")
+    method: SegMethod = load_method("sclip")
     sizes = ("short_side_px", "crop_px", "stride_px")
-    assert [method.view(224, 16)[size] for size in sizes] == [336, 224, 112]
-    assert [method.view(336, 14)[size] for size in sizes] == [336, 224, 112]
-    assert [method.view(112, 8)[size] for size in sizes] == [168, 112, 56]
-    assert method.view(48, 8)["crop_px"] == 48
-    assert method.replace(native_px=112).view(112, 8)["crop_px"] == 224
-    assert all(method.view(20, 16)[size] % 16 == 0 and method.view(20, 16)[size] > 0 for size in sizes)
+    assert [method.tiler_on(224, 16)[size] for size in sizes] == [336, 224, 112]
+    assert [method.tiler_on(336, 14)[size] for size in sizes] == [336, 224, 112]
+    assert [method.tiler_on(112, 8)[size] for size in sizes] == [168, 112, 56]
+    assert method.tiler_on(48, 8)["crop_px"] == 48
+    assert method.replace(native_px=112).tiler_on(112, 8)["crop_px"] == 224
+    assert all(method.tiler_on(20, 16)[size] % 16 == 0 and method.tiler_on(20, 16)[size] > 0 for size in sizes)
     assert method.tiler["crop_px"] == 224
-
-
-def test_weights_named_by_hand_hold_beside_the_mini_tower_too():
-    assert load_method("proxyclip").guide["mini"] == "dino-mini"
-    by_hand = load_method("proxyclip", {"guide.weights": "dino-vitb16"}).guide
-    assert by_hand["weights"] == "dino-vitb16"
-    assert "mini" not in by_hand
-    both = load_method("proxyclip", {"guide.weights": "dino-vitb16", "guide.mini": "other"}).guide
-    assert both["mini"] == "other"

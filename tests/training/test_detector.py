@@ -11,10 +11,11 @@ import torch
 
 from helpers.tiny_models import tiny_clip
 from ovperc.data.detection.batch import DetectionBatch
+from ovperc.tasks.detection.load import build_detector
 from ovperc.tasks.detection.method import DetectionMethod
-from ovperc.tasks.detection.predictor import DetPredictor, build_detector
+from ovperc.tasks.detection.predictor import DetPredictor
 from ovperc.tasks.detection.weights import TrainedHeads, heads_of, read_heads
-from ovperc.tasks.segmentation.predictor import PredictorInfo
+from ovperc.tasks.predictor import PredictorInfo
 from ovperc.text.encoder import TextEncoder
 from ovperc.training.detector import OpenVocabDetector
 from ovperc.training.export_weights import save_weights
@@ -62,7 +63,9 @@ def predictor(model: OpenVocabDetector | None = None, **options) -> DetPredictor
     model = model or detector()
     clip = model._frozen[0]
     tiler = options.pop("tiler", {"type": "Tiler", "short_side_px": 48})
-    method = DetectionMethod("tiny", tiler, **{"fusion": {"policy": "fvlm"}, "keep": 30, "min_score": 0.0, **options})
+    method = DetectionMethod(
+        name="tiny", tiler=tiler, **{"fusion": {"policy": "fvlm"}, "max_detections": 30, "min_score": 0.0, **options}
+    )
     info = PredictorInfo("tiny", "random", clip.arch, clip.fingerprint, "cpu", "float32")
     encoder = TextEncoder(clip.text, clip.fingerprint, ("{}",))
     return DetPredictor(build_detector(method, clip, trained(model)), encoder, info)
@@ -95,7 +98,9 @@ def test_forward_modes() -> None:
     model = detector().eval()
     found = model(batch(), mode="predict")
     assert len(found) == 2 and found[0].names == WORDS[0] and found[0].size_hw == (64, 64)
-    exported = predictor(model, tiler={"type": "Tiler"}, fusion={"policy": "text"}, vlm={"kind": "off"}, keep=100)
+    exported = predictor(
+        model, tiler={"type": "Tiler"}, fusion={"policy": "text"}, vlm={"kind": "off"}, max_detections=100
+    )
     again = exported.predict_batch([part.permute(1, 2, 0).numpy() for part in batch().images], model.banks[0])
     for first, second in zip(found, again, strict=True):
         assert np.array_equal(first.boxes, second.boxes) and np.array_equal(first.scores, second.scores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,15 @@ class HeadFeatures:
     def grid_hw(self) -> tuple[int, int]:
         """Patch grid ``(h, w)``."""
         return self.dense.grid_hw
+
+    def split(self, counts: list[int]) -> list[HeadFeatures]:
+        """Features of several images apart; ``counts`` tiles each, in order."""
+        ends = list(accumulate(counts))
+        return [self._rows(slice(end - count, end)) for end, count in zip(ends, counts, strict=True)]
+
+    def _rows(self, tiles: slice) -> HeadFeatures:
+        windows = {side: rows[tiles] for side, rows in self.windows.items()}
+        return HeadFeatures(self.dense.rows(tiles), windows, None if self.views is None else self.views[tiles])
 
 
 @dataclass(frozen=True)

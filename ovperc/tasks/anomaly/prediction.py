@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,22 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovperc.core.atomic import atomic_write
 from ovperc.io.masks import read_labels, write_labels
 from ovperc.tasks.anomaly.calibration import Calibration
 from ovperc.tasks.anomaly.regions import Region
+from ovperc.tasks.prediction import Prediction, Writer, json_writer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FORMAT = "ovperc-anomaly-1"
 _STEPS = 65535
 _LONG_SIDE_PX = 448
 _MARK_RGB = (255, 255, 255)
 
 
 @dataclass(frozen=True, eq=False)
-class AnomalyPrediction:
+class AnomalyPrediction(Prediction):
     """One image looked through.
 
     Attributes:
@@ -42,6 +40,9 @@ class AnomalyPrediction:
     Raises:
         ValueError: the map is not ``(H, W)``, is empty or holds values that are not finite.
     """
+
+    record_format = "ovperc-anomaly-1"
+    suffixes = (".png", ".json", ".npy")
 
     map: np.ndarray
     image_score: float
@@ -103,69 +104,51 @@ class AnomalyPrediction:
                 pen.line([*points, points[0]], fill=_MARK_RGB, width=max(1, factor // 2))
         return picture
 
-    def save(self, path: str | Path, exact: bool = False) -> tuple[Path, ...]:
-        """Writes ``STEM.png`` (the map in 16 bits) and ``STEM.json`` (everything else), all of it or nothing.
+    def files(self, stem: Path, exact: bool = False) -> dict[Path, Writer]:
+        """``STEM.png`` (the map in 16 bits) and ``STEM.json`` (everything else).
 
         Args:
-            path: ``folder/STEM``, with or without ``.png`` or ``.json``.
-            exact: write ``STEM.npy`` with the float32 values instead of the PNG.
-
-        Returns:
-            The files, the map first.
-
-        Raises:
-            TypeError: ``metadata`` does not fit JSON.
-            OSError: the folder cannot be written, or the disk is full.
+            stem: ``folder/STEM``.
+            exact: ``STEM.npy`` with the float32 values instead of the PNG.
         """
-        stem = _stem(path)
         map_file = stem.with_name(f"{stem.name}.{'npy' if exact else 'png'}")
-        record_file = stem.with_name(f"{stem.name}.json")
         low, high = float(self.map.min()), float(self.map.max())
-        record = json.dumps(self._record(map_file.name, low, high), indent=1, ensure_ascii=False)
-        with atomic_write(map_file, record_file) as (map_path, record_path):
+
+        def write_map(path: Path) -> None:
             if exact:
-                with map_path.open("wb") as file:
+                with path.open("wb") as file:
                     np.save(file, self.map)
             else:
                 steps = (self.map.astype(np.float64) - low) * (_STEPS / (high - low) if high > low else 0.0)
-                write_labels(map_path, np.rint(steps).astype(np.uint16))
-            record_path.write_text(record, encoding="utf-8")
-        return map_file, record_file
+                write_labels(path, np.rint(steps).astype(np.uint16))
+
+        record = json_writer(self._record(map_file.name, low, high))
+        return {map_file: write_map, stem.with_name(f"{stem.name}.json"): record}
 
     @classmethod
-    def load(cls, path: str | Path) -> AnomalyPrediction:
-        """Reads what :meth:`save` wrote; a PNG gives the map back to 1/131070 of its range.
+    def from_record(cls, record: Mapping[str, Any], folder: Path) -> AnomalyPrediction:
+        """A prediction from its record and its map; a PNG gives the map back to 1/131070 of its range."""
+        scores = _read_map(folder / record["map"], *record["range"])
+        return cls(
+            scores,
+            record["image_score"],
+            record["object"],
+            Calibration(**record["calibration"]),
+            tuple(_region(entry) for entry in record["regions"]),
+            tuple(record["scale"]),
+            record["image"],
+            record["method"],
+            record["metadata"],
+        )
 
-        Raises:
-            ValueError: a file is missing or damaged, or is no such record; the message names it.
-        """
-        record_path = _stem(path).with_name(f"{_stem(path).name}.json")
-        try:
-            record = json.loads(record_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"cannot read the record {str(record_path)!r}: {error}") from error
-        if not isinstance(record, dict) or record.get("format") != _FORMAT:
-            raise ValueError(f"{str(record_path)!r} is no record of this version ({_FORMAT}); save it again")
-        try:
-            scores = _read_map(record_path.with_name(record["map"]), *record["range"])
-            regions = tuple(_region(entry) for entry in record["regions"])
-            return cls(
-                scores,
-                record["image_score"],
-                record["object"],
-                Calibration(**record["calibration"]),
-                regions,
-                tuple(record["scale"]),
-                record["image"],
-                record["method"],
-                record["metadata"],
-            )
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"{str(record_path)!r} lacks an entry or holds a wrong one: {error}") from error
+    def summary(self) -> str:
+        """Score, decision and number of regions."""
+        verdict = {None: "no threshold", True: "anomalous", False: "normal"}[self.is_anomalous]
+        return f"score {self.image_score:.4f}, {verdict}, {len(self.regions)} regions"
 
     def _record(self, map_name: str, low: float, high: float) -> dict[str, Any]:
         return {
-            "format": _FORMAT,
+            "format": self.record_format,
             "image": self.source,
             "object": self.object_name,
             "size_hw": list(self.size_hw),
@@ -182,16 +165,7 @@ class AnomalyPrediction:
 
     def __repr__(self) -> str:
         height, width = self.size_hw
-        verdict = {None: "no threshold", True: "anomalous", False: "normal"}[self.is_anomalous]
-        return (
-            f"AnomalyPrediction({height}x{width} px, {self.object_name!r}: score {self.image_score:.4f}, {verdict}, "
-            f"{len(self.regions)} regions)"
-        )
-
-
-def _stem(path: str | Path) -> Path:
-    path = Path(path).expanduser()
-    return path.with_suffix("") if path.suffix.lower() in (".png", ".json", ".npy") else path
+        return f"AnomalyPrediction({height}x{width} px, {self.object_name!r}: {self.summary()})"
 
 
 def _read_map(path: Path, low: float, high: float) -> np.ndarray:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,27 +13,31 @@ from torch import Tensor
 
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.loading import Preprocess
-from ovperc.core.version import __version__
-from ovperc.io.images import expand_sources, is_several, read_image
+from ovperc.io.images import expand_sources, read_image
 from ovperc.tasks.anomaly.calibration import Calibration
-from ovperc.tasks.anomaly.head import AnomalyHead, HeadFeatures, HeadScores
+from ovperc.tasks.anomaly.encoded import AnomalyFeatures, AnomalyQuery
+from ovperc.tasks.anomaly.head import AnomalyHead, HeadFeatures
 from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.method import AnomalyMethod
+from ovperc.tasks.anomaly.normal_images import augmented, image_digest, sorted_images
 from ovperc.tasks.anomaly.prediction import AnomalyPrediction
 from ovperc.tasks.anomaly.regions import find_regions
 from ovperc.tasks.anomaly.score import AnomalyScore
 from ovperc.tasks.anomaly.state_texts import StateTexts, StateTextSource
-from ovperc.tasks.segmentation.predictor import PredictorInfo
+from ovperc.tasks.predictor import Predictor, PredictorInfo
 from ovperc.tiling import Geometry, Tiler, normalize
 from ovperc.tiling.splice import splice
 from ovperc.tiling.square import resize_for_tower
+
+if TYPE_CHECKING:
+    from ovperc.tasks.methods import ResolvedMethod
 
 ANY_OBJECT = "object"
 
 
 @dataclass(frozen=True, eq=False)
-class AnomalyPredictor:
-    """Says where the images of one thing are damaged; immutable, every change is a new predictor.
+class AnomalyPredictor(Predictor):
+    """Says where the images of one object are anomalous; immutable, every change is a new predictor.
 
     Attributes:
         backbone: image tower.
@@ -48,6 +51,7 @@ class AnomalyPredictor:
         calibration: thresholds of the decision.
         max_tiles: windows per forward pass, which bounds memory.
         remembered: digests of the images that it was fitted with.
+        resolved: the method's settings and where each comes from.
     """
 
     backbone: DenseBackbone
@@ -61,44 +65,77 @@ class AnomalyPredictor:
     calibration: Calibration = field(default_factory=Calibration)
     max_tiles: int = 8
     remembered: frozenset[bytes] = frozenset()
+    resolved: ResolvedMethod | None = None
 
-    def predict(
-        self, images: Any, object_name: str = ANY_OBJECT, *, min_area_px: int = 1, source: str | None = None
-    ) -> AnomalyPrediction | list[AnomalyPrediction]:
-        """Looks through one image or several.
+    def predict(self, images: Any, object_name: str = ANY_OBJECT, **options: Any) -> Any:
+        """Inspects one image or several; see :meth:`Predictor.predict`.
 
         Args:
-            images: path, address, PIL image, array ``(H, W[, C])`` or tensor ``(C, H, W)`` for one image; a folder,
-                a list or a batch of four axes for several.
+            images: as for :meth:`Predictor.predict`.
             object_name: what they show, such as ``"metal nut"``; learned prompts and patch memory work without.
-            min_area_px: smaller regions are left out.
-            source: name of a single image that is an array, for its prediction to carry.
-
-        Returns:
-            One :class:`AnomalyPrediction`, or a list of them in the order of the images.
+            **options: ``min_area_px``, below which regions are left out.
 
         Raises:
             ImageError: an image cannot be read.
-            ValueError: a few-shot method that has seen no normal images, or an empty name.
+            ValueError: a few-shot method that was not fitted with normal images, or an empty name.
         """
-        self.check(object_name)
-        found = [
-            self._predict_one(entry.load(), object_name, source or entry.name, min_area_px)
-            for entry in expand_sources(images)
-        ]
-        return found if is_several(images) else found[0]
+        return super().predict(images, object_name, **options)
 
-    def check(self, object_name: str = ANY_OBJECT) -> None:
-        """Raises what :meth:`predict` would, before any image is read.
+    def query(self, words: str | AnomalyQuery = ANY_OBJECT, min_area_px: int = 1) -> AnomalyQuery:
+        """The object's texts.
+
+        Args:
+            words: name of the object.
+            min_area_px: smaller regions are left out.
 
         Raises:
-            ValueError: a few-shot method that has seen no normal images, or a name that does not fit.
+            ValueError: a few-shot method that was not fitted with normal images, or a name that does not fit.
         """
-        self._texts(object_name)
+        if isinstance(words, AnomalyQuery):
+            return words
+        return AnomalyQuery(words, self._texts(words), min_area_px)
 
     @torch.inference_mode()
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[AnomalyFeatures]:
+        """What the head reads of the tower, for each image; images of one tile size share forward passes."""
+        plans = [self._plan(image) for image in images]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, plan in enumerate(plans):
+            groups.setdefault(plan.tile_hw, []).append(index)
+        found: dict[int, AnomalyFeatures] = {}
+        for members in groups.values():
+            for batch in _batches(members, plans, self.max_tiles):
+                tiles = torch.cat([self._tiles(images[index], plans[index]) for index in batch])
+                parts = [self.head.read(self.backbone, part) for part in tiles.split(self.max_tiles)]
+                if len(batch) > 1:
+                    parts = parts[0].split([plans[index].num_tiles for index in batch])
+                    found |= {
+                        index: AnomalyFeatures((part,), plans[index]) for index, part in zip(batch, parts, strict=True)
+                    }
+                else:
+                    found[batch[0]] = AnomalyFeatures(tuple(parts), plans[batch[0]])
+        return [found[index] for index in range(len(plans))]
+
+    def answer(self, encoded: AnomalyFeatures, query: AnomalyQuery, source: str | None = None) -> AnomalyPrediction:
+        """The map at the size of the image, the image score, and the decision where there is a threshold."""
+        score = self._score(encoded, query.texts)
+        scores = self.upsampler.upsample(score.grid, score.original_hw)
+        plan, threshold = encoded.plan, self.calibration.pixel_threshold
+        sizes = {"resized_hw": plan.resized_hw, "tile_hw": plan.crop_hw, "tiles": plan.num_tiles}
+        return AnomalyPrediction(
+            map=scores,
+            image_score=score.image_score,
+            object_name=query.object_name,
+            calibration=self.calibration,
+            regions=find_regions(scores, threshold, query.min_area_px),
+            scale=(0.0, 1.0) if self.head.bounded or not threshold else (0.0, 2 * threshold),
+            source=source,
+            method=self.info.method,
+            metadata=self.metadata(**sizes, remembered_images=len(self.remembered)),
+        )
+
     def score(self, images: Sequence[np.ndarray], object_name: str = ANY_OBJECT) -> list[AnomalyScore]:
-        """Raw scores on the patch grid; maps are rendered from them with ``self.upsampler``.
+        """Raw scores on the patch grid; maps are made from them with ``self.upsampler``.
 
         Args:
             images: ``(H, W, 3)`` uint8 RGB each, of any sizes.
@@ -108,19 +145,7 @@ class AnomalyPredictor:
             One score per image, in order; each is the same whatever the others are, up to rounding.
         """
         texts = self._texts(object_name)
-        plans = [self._plan(image) for image in images]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, plan in enumerate(plans):
-            groups.setdefault(plan.tile_hw, []).append(index)
-        found: dict[int, AnomalyScore] = {}
-        for members in groups.values():
-            for batch in _batches(members, plans, self.max_tiles):
-                tiles = torch.cat([self._tiles(images[index], plans[index]) for index in batch])
-                scores = self._score_tiles(tiles, texts)
-                counts = [plans[index].num_tiles for index in batch]
-                parts = zip(batch, scores.grid.split(counts), scores.image.split(counts), strict=True)
-                found |= {index: self._merge(grid, image, plans[index]) for index, grid, image in parts}
-        return [found[index] for index in range(len(plans))]
+        return [self._score(encoded, texts) for encoded in self.encode_batch(images)]
 
     def scores(self, image: Any, object_name: str = ANY_OBJECT) -> Tensor:
         """The dense map of one image, ``(H, W)`` float32 at its own size; never stretched to its own range."""
@@ -145,7 +170,7 @@ class AnomalyPredictor:
         Raises:
             ValueError: no images, or a head that learns nothing from normal images, or a single image with ``fpr``.
         """
-        images = _sorted_images(normal_images)
+        images = sorted_images(normal_images)
         fitted = dataclasses.replace(self._remember(images), calibration=Calibration())
         if fpr is None:
             return fitted
@@ -177,8 +202,8 @@ class AnomalyPredictor:
         Raises:
             ValueError: no images, or some that the predictor remembers.
         """
-        images = _sorted_images(normal_images)
-        if self.remembered & {_digest(image) for image in images}:
+        images = sorted_images(normal_images)
+        if self.remembered & {image_digest(image) for image in images}:
             raise ValueError(
                 "some of these images were given to fit(), so they look flawless by themselves; use others, or "
                 "fit(images, fpr=...), which leaves each out in turn"
@@ -215,25 +240,6 @@ class AnomalyPredictor:
         """A predictor that decides by thresholds of the user's own."""
         return dataclasses.replace(self, calibration=Calibration("given", image, pixel))
 
-    def _predict_one(self, image: np.ndarray, object_name: str, source: str, min_area_px: int) -> AnomalyPrediction:
-        score = self.score([image], object_name)[0]
-        scores = self.upsampler.upsample(score.grid, score.original_hw)
-        plan = self._plan(image)
-        threshold = self.calibration.pixel_threshold
-        scale = (0.0, 1.0) if self.head.bounded or not threshold else (0.0, 2 * threshold)
-        sizes = {"resized_hw": plan.resized_hw, "window_hw": plan.crop_hw, "windows": plan.num_tiles}
-        return AnomalyPrediction(
-            map=scores,
-            image_score=score.image_score,
-            object_name=object_name,
-            calibration=self.calibration,
-            regions=find_regions(scores, self.calibration.pixel_threshold, min_area_px),
-            scale=scale,
-            source=source,
-            method=self.info.method,
-            metadata={**asdict(self.info), **sizes, "remembered_images": len(self.remembered), "ovperc": __version__},
-        )
-
     def _texts(self, object_name: str) -> StateTexts | None:
         if self.head.needs_fit and not self.remembered:
             raise ValueError(
@@ -252,11 +258,11 @@ class AnomalyPredictor:
         pixels = normalize(resized, self.preprocess.mean, self.preprocess.std, self.backbone.device)
         return self.tiler.tiles(pixels, plan)
 
-    def _score_tiles(self, tiles: Tensor, texts: StateTexts | None) -> HeadScores:
-        parts = []
-        for part in tiles.split(self.max_tiles):
-            parts.append(self.head.score(self.backbone, self.head.read(self.backbone, part), texts))
-        return HeadScores(torch.cat([part.grid for part in parts]), torch.cat([part.image for part in parts]))
+    @torch.inference_mode()
+    def _score(self, encoded: AnomalyFeatures, texts: StateTexts | None) -> AnomalyScore:
+        parts = [self.head.score(self.backbone, features, texts) for features in encoded.parts]
+        grid, image = torch.cat([part.grid for part in parts]), torch.cat([part.image for part in parts])
+        return self._merge(grid, image, encoded.plan)
 
     def _merge(self, grid: Tensor, image: Tensor, plan: Geometry) -> AnomalyScore:
         """Tiles of one image on one grid; ``(T, K, h, w)`` and ``(T,)``."""
@@ -272,7 +278,7 @@ class AnomalyPredictor:
     def _remember(self, images: Sequence[np.ndarray]) -> AnomalyPredictor:
         head = self.head.fit(self.backbone, self._normal_features(images))
         upsampler = dataclasses.replace(self.upsampler, combine=head.combine)
-        remembered = frozenset(_digest(image) for image in images)
+        remembered = frozenset(image_digest(image) for image in images)
         return dataclasses.replace(self, head=head, upsampler=upsampler, remembered=remembered)
 
     def _normal_features(self, images: Sequence[np.ndarray]) -> Iterator[HeadFeatures]:
@@ -287,13 +293,6 @@ class AnomalyPredictor:
         return [score.image_score for score in scores], peaks
 
 
-def augmented(image: np.ndarray, name: str) -> np.ndarray:
-    """A mirrored or turned copy of an image, one of :data:`ovperc.tasks.anomaly.method.AUGMENTATIONS`."""
-    if name in ("hflip", "vflip"):
-        return np.ascontiguousarray(np.flip(image, axis=1 if name == "hflip" else 0))
-    return np.ascontiguousarray(np.rot90(image, int(name.removeprefix("rot")) // 90))
-
-
 def _batches(members: Sequence[int], plans: Sequence[Geometry], max_tiles: int) -> Iterator[list[int]]:
     """Images that share forward passes: as many as ``max_tiles`` windows hold, at least one."""
     batch: list[int] = []
@@ -306,19 +305,3 @@ def _batches(members: Sequence[int], plans: Sequence[Geometry], max_tiles: int) 
         tiles += plans[index].num_tiles
     if batch:
         yield batch
-
-
-def _digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
-
-
-def _sorted_images(images: Any) -> list[np.ndarray]:
-    """Images by their content, so that the order in which they were given leaves no trace.
-
-    Raises:
-        ValueError: there are none.
-    """
-    pixels = [source.load() for source in expand_sources(images)]
-    if not pixels:
-        raise ValueError("no normal images were given; at least one is needed")
-    return sorted(pixels, key=_digest)

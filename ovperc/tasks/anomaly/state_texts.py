@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovperc.backbones.text_tower import TextTower
+from ovperc.core.cache import RecentCache
 from ovperc.tasks.anomaly.state_prompts import state_prompts
 
 _OBJECTS_KEPT = 64
@@ -40,18 +40,16 @@ class StateTextSource(ABC):
     """Makes :class:`StateTexts` of an object's name; the last objects stay in memory."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, StateTexts] = OrderedDict()
+        self._kept: RecentCache[str, StateTexts] = RecentCache(_OBJECTS_KEPT)
 
     def __call__(self, object_name: str) -> StateTexts:
         """The two vectors of an object."""
-        key = self.key(object_name)
-        if key not in self._kept:
+
+        def make() -> StateTexts:
             with torch.inference_mode(False), torch.no_grad():
-                self._kept[key] = self.make(object_name)
-        self._kept.move_to_end(key)
-        while len(self._kept) > _OBJECTS_KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[key]
+                return self.make(object_name)
+
+        return self._kept.get(self.key(object_name), make)
 
     def key(self, object_name: str) -> str:
         """What the vectors depend on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovperc.core.atomic import atomic_write
+from ovperc.tasks.prediction import Prediction, Writer, json_writer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Rle = Mapping[str, Any]
-_FORMAT = "ovperc-detection-1"
 
 
 @dataclass(frozen=True, eq=False)
-class DetPrediction:
+class DetPrediction(Prediction):
     """Objects found in an image, best first.
 
     Attributes:
@@ -34,6 +32,9 @@ class DetPrediction:
         method: what made it.
         metadata: anything else to keep with it; must fit JSON to be saved.
     """
+
+    record_format = "ovperc-detection-1"
+    suffixes = (".json",)
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -140,7 +141,7 @@ class DetPrediction:
             {**row, "id": index + 1, "area": float(self._area(index)), "iscrowd": 0} for index, row in enumerate(rows)
         ]
         return {
-            "info": {"format": _FORMAT, "method": self.method, "metadata": dict(self.metadata)},
+            "info": {"format": self.record_format, "method": self.method, "metadata": dict(self.metadata)},
             "images": [{"id": 1, "file_name": self.source or "", "width": width, "height": height}],
             "categories": [{"id": label, "name": name} for label, name in enumerate(self.names)],
             "annotations": annotations,
@@ -165,47 +166,31 @@ class DetPrediction:
 
         return draw_detections(read_image(image), self, **options)
 
-    def save(self, path: str | Path, labelme: bool = False) -> tuple[Path, ...]:
-        """Writes ``STEM.json`` (COCO), and ``STEM_labelme.json`` if asked for; all of it or nothing.
+    def files(self, stem: Path, labelme: bool = False) -> dict[Path, Writer]:
+        """``STEM.json`` (COCO).
 
         Args:
-            path: ``folder/STEM``, with or without ``.json``.
-            labelme: also writes the LabelMe document.
-
-        Raises:
-            TypeError: ``metadata`` does not fit JSON.
-            OSError: the folder cannot be written, or the disk is full.
+            stem: ``folder/STEM``.
+            labelme: also ``STEM_labelme.json``.
         """
-        stem = Path(path).expanduser()
-        stem = stem.with_suffix("") if stem.suffix.lower() == ".json" else stem
-        documents = {stem.with_name(f"{stem.name}_labelme.json"): self.to_labelme()} if labelme else {}
-        documents[stem.with_name(f"{stem.name}.json")] = self.to_coco()
-        texts = [json.dumps(document, ensure_ascii=False) for document in documents.values()]
-        with atomic_write(*documents) as temporary:
-            for place, text in zip(temporary, texts, strict=True):
-                place.write_text(text, encoding="utf-8")
-        return tuple(documents)
+        extra = {stem.with_name(f"{stem.name}_labelme.json"): json_writer(self.to_labelme(), None)} if labelme else {}
+        return {**extra, stem.with_name(f"{stem.name}.json"): json_writer(self.to_coco(), None)}
 
     @classmethod
-    def load(cls, path: str | Path) -> DetPrediction:
-        """Reads what :meth:`save` wrote.
+    def format_of(cls, record: Any) -> Any:
+        """The format that COCO's ``info`` names."""
+        return (
+            record["info"].get("format") if isinstance(record, dict) and isinstance(record.get("info"), dict) else None
+        )
 
-        Raises:
-            ValueError: the file is missing, damaged, or no such document; the message names it.
-        """
-        path = Path(path).expanduser()
-        path = path if path.suffix.lower() == ".json" else path.with_name(f"{path.name}.json")
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if document["info"]["format"] != _FORMAT:
-                raise KeyError("info.format")
-            return cls._of_document(document)
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"{str(path)!r} is no detection that ovperc saved: {error}") from error
+    def summary(self) -> str:
+        """How many of each name were found."""
+        return ", ".join(f"{count} {name}" for name, count in self.counts().items() if count) or "nothing found"
 
     @classmethod
-    def _of_document(cls, document: Mapping[str, Any]) -> DetPrediction:
-        rows, image = document["annotations"], document["images"][0]
+    def from_record(cls, record: Mapping[str, Any], folder: Path) -> DetPrediction:
+        """A prediction from its COCO document."""
+        rows, image = record["annotations"], record["images"][0]
         boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         has_masks = bool(rows) and all("segmentation" in row for row in rows)
@@ -213,12 +198,12 @@ class DetPrediction:
             boxes=boxes,
             scores=np.array([row["score"] for row in rows]),
             labels=np.array([row["category_id"] for row in rows], dtype=np.int64),
-            names=tuple(entry["name"] for entry in document["categories"]),
+            names=tuple(entry["name"] for entry in record["categories"]),
             size_hw=(image["height"], image["width"]),
             masks=tuple(row["segmentation"] for row in rows) if has_masks else None,
             source=image["file_name"] or None,
-            method=document["info"]["method"],
-            metadata=document["info"]["metadata"],
+            method=record["info"]["method"],
+            metadata=record["info"]["metadata"],
         )
 
     def _area(self, index: int) -> float:

@@ -17,7 +17,7 @@ from ovperc.backbones.sam_prompts import Prompts, SamImage, SamPrompter
 from ovperc.io.coco import encode_rle
 from ovperc.registry import PROPOSERS
 from ovperc.tasks.detection.encoded import MaskSource
-from ovperc.tasks.detection.region_detector import Found
+from ovperc.tasks.detection.region_detector import Proposals
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SamEverything:
         min_quality: least predicted IoU.
         min_stability: least stability.
         nms_iou: overlap of boxes above which the lesser goes.
-        keep: most regions.
+        max_regions: most regions.
         min_area: smallest share of the image.
         max_area: largest share of the image; larger regions are grounds.
         device: where it computes.
@@ -73,26 +73,26 @@ class SamEverything:
         min_quality: float = 0.88,
         min_stability: float = 0.9,
         nms_iou: float = 0.7,
-        keep: int = 200,
+        max_regions: int = 200,
         min_area: float = 0.0005,
         max_area: float = 0.8,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         backbone: SamBackbone | None = None,
     ) -> None:
-        if points < 1 or keep < 1:
-            raise ValueError(f"points and keep must be at least 1; got {points} and {keep}")
+        if points < 1 or max_regions < 1:
+            raise ValueError(f"points and max_regions must be at least 1; got {points} and {max_regions}")
         self.prompter = SamPrompter(backbone or load_sam(weights, device=device, dtype=dtype))
         self.points = points
         self.min_quality = min_quality
         self.min_stability = min_stability
         self.nms_iou = nms_iou
-        self.keep = keep
+        self.max_regions = max_regions
         self.min_area = min_area
         self.max_area = max_area
 
     @torch.inference_mode()
-    def propose(self, image: np.ndarray) -> Found:
+    def propose(self, image: np.ndarray) -> Proposals:
         """Regions of an image ``(H, W, 3)`` uint8 RGB, by falling predicted IoU."""
         embedded = self.prompter.embed(image)
         points = grid_points(self.points, embedded.original_hw).to(embedded.embedding.device)
@@ -105,7 +105,9 @@ class SamEverything:
         kept = ((table[:, 2:] - table[:, :2]).amin(dim=1) > 0).nonzero().flatten()
         rows, columns = self._inside(embedded)
         coarse = logits[kept, :rows, :columns] > 0
-        return Found(table[kept], quality[kept].clamp(0, 1), SamMasks(self.prompter, embedded, logits[kept]), coarse)
+        return Proposals(
+            table[kept], quality[kept].clamp(0, 1), SamMasks(self.prompter, embedded, logits[kept]), coarse
+        )
 
     def _inside(self, embedded: SamImage) -> tuple[int, int]:
         """Rows and columns of mask logits that lie on the image, not on its padding."""
@@ -120,7 +122,7 @@ class SamEverything:
         sure = (quality >= self.min_quality) & (stability >= self.min_stability)
         rows = (sure & (area >= self.min_area) & (area <= self.max_area)).nonzero().flatten()
         boxes = coarse_boxes(visible[rows] > 0)
-        rows = rows[nms(boxes, quality[rows], self.nms_iou)[: self.keep]]
+        rows = rows[nms(boxes, quality[rows], self.nms_iou)[: self.max_regions]]
         return logits[rows], quality[rows]
 
 

@@ -28,7 +28,7 @@ VlmKind = Literal["dense", "shifted", "crops", "off"]
 
 
 @dataclass(frozen=True)
-class Found:
+class Proposals:
     """Class-agnostic regions of an image.
 
     Attributes:
@@ -47,7 +47,7 @@ class Found:
 class Proposer(Protocol):
     """Finds regions without being told what for."""
 
-    def propose(self, image: np.ndarray) -> Found:
+    def propose(self, image: np.ndarray) -> Proposals:
         """Regions of an image ``(H, W, 3)`` uint8 RGB."""
 
 
@@ -106,7 +106,7 @@ class RegionDetector:
         vlm: how frozen CLIP sees a region.
         fusion: how posteriors become a score.
         nms_iou: overlap above which the lesser of two boxes of one class goes.
-        keep: most objects per image.
+        max_detections: most objects per image.
         min_score: objects score more than this. Scores are no probabilities after fusion, so it has to be small.
         min_side_px: boxes that are thinner are dropped.
     """
@@ -120,7 +120,7 @@ class RegionDetector:
         vlm: VlmReadout | None = None,
         fusion: Fusion | None = None,
         nms_iou: float = 0.5,
-        keep: int = 100,
+        max_detections: int = 100,
         min_score: float = 0.0,
         min_side_px: float = 1.0,
     ) -> None:
@@ -135,7 +135,7 @@ class RegionDetector:
         self.vlm = vlm or VlmReadout()
         self.fusion = fusion or Fusion()
         self.nms_iou = nms_iou
-        self.keep = keep
+        self.max_detections = max_detections
         self.min_score = min_score
         self.min_side_px = min_side_px
         layers = heads.heads.settings.layers if heads is not None else ()
@@ -181,7 +181,7 @@ class RegionDetector:
         """
         scores = self.scores(encoded, bank, is_base)
         least = max(self.min_score, bank.background.threshold)
-        rows, labels = shared_box_nms(encoded.boxes, scores, self.nms_iou, self.keep, least)
+        rows, labels = shared_box_nms(encoded.boxes, scores, self.nms_iou, self.max_detections, least)
         return Detections(rows, labels, scores[rows, labels])
 
     def scores(self, encoded: RegionEmbeddings, bank: TextBank, is_base: Sequence[bool]) -> Tensor:
@@ -221,7 +221,7 @@ class RegionDetector:
 
     def _by_heads(
         self, pyramid: Sequence[Tensor], inputs_hw: tuple[int, int], scale: Tensor, size_hw: tuple[int, int]
-    ) -> tuple[Found, Tensor, Tensor | None]:
+    ) -> tuple[Proposals, Tensor, Tensor | None]:
         """The heads' own regions: proposals moved by their deltas; and the embeddings of both branches."""
         heads = self.trained.heads
         proposals, _ = heads.propose(pyramid, inputs_hw)
@@ -234,10 +234,10 @@ class RegionDetector:
         kept = (box_sides(boxes).amin(dim=1) >= self.min_side_px).nonzero().flatten()
         boxes, inputs = boxes[kept], inputs[kept]
         masks = None if heads.mask_head is None else HeadMasks(heads, pyramid, inputs, boxes, size_hw)
-        found = Found(boxes, proposals.objectness[0][kept], masks)
+        found = Proposals(boxes, proposals.objectness[0][kept], masks)
         return found, text[kept], None if image is None else image[kept]
 
-    def _vlm(self, pixels: Tensor, maps: TowerMaps, found: Found, inputs: Tensor) -> Tensor | None:
+    def _vlm(self, pixels: Tensor, maps: TowerMaps, found: Proposals, inputs: Tensor) -> Tensor | None:
         """Frozen CLIP's embeddings of the regions, ``(R, E)``."""
         if self.vlm.kind == "off":
             return None

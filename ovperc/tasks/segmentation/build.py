@@ -13,18 +13,18 @@ from ovperc.text.classifier import StreamingClassifier
 
 if TYPE_CHECKING:
     from ovperc.backbones.loading import ClipModel
-    from ovperc.tasks.methods import MethodConfig
+    from ovperc.tasks.segmentation.method import SegMethod
 
 _PART_REGISTRIES = {"readout": READOUTS, "logit_rule": LOGIT_RULES, "refiner": REFINERS}
 
 
-def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 16, **overrides: Any) -> DenseSegmenter:
+def build_segmenter(method: SegMethod, clip: ClipModel, *, max_tiles: int = 16, **overrides: Any) -> DenseSegmenter:
     """Builds a method on a tower.
 
     Args:
-        method: parts and numbers; its view is adapted to the tower (:meth:`MethodConfig.view`).
+        method: parts and numbers; its tiler is scaled to the tower (:meth:`SegMethod.tiler_on`).
         clip: loaded with the method's ``pos_embed``.
-        max_tiles: windows per forward pass.
+        max_tiles: tiles per forward pass.
         **overrides: other parts by field name, as configs or built objects; a ``tiler`` given here is
             taken as it is, without adaptation.
 
@@ -32,9 +32,8 @@ def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 1
         ValueError: an unknown field or part (near matches are offered), or a tower whose position table
             is resized by another rule than the method's.
     """
-    method = method.on(needs_stream=clip.needs_stream)
     guide = None if isinstance(overrides.get("guide"), Mapping) else overrides.pop("guide", None)
-    tiler = overrides.pop("tiler", None) or method.view(clip.preprocess.image_size_px, clip.backbone.stride_px)
+    tiler = overrides.pop("tiler", None) or method.tiler_on(clip.preprocess.image_size_px, clip.backbone.stride_px)
     method = method.replace(**{name: value for name, value in overrides.items() if name not in _PART_REGISTRIES})
     parts = {name: overrides.get(name, getattr(method, name)) for name in _PART_REGISTRIES}
     resized = getattr(clip.backbone, "pos_embed", method.pos_embed)
@@ -59,20 +58,11 @@ def build_segmenter(method: MethodConfig, clip: ClipModel, *, max_tiles: int = 1
 def _build_part(name: str, part: Any, clip: ClipModel) -> Any:
     if name == "refiner" and isinstance(part, Mapping) and "weights" in part:
         return _build_second(REFINERS, part, clip)
-    return _PART_REGISTRIES[name].build(_beside(part, clip))
+    return _PART_REGISTRIES[name].build(part)
 
 
 def _build_second(registry: PartRegistry, config: Any, clip: ClipModel) -> Any:
     """A part with a tower of its own, on the device and in the dtype of the first; built ones pass through."""
     if not isinstance(config, Mapping):
         return config
-    return registry.build({**_beside(config, clip), "device": clip.backbone.device, "dtype": clip.backbone.dtype})
-
-
-def _beside(part: Any, clip: ClipModel) -> Any:
-    """A part's config with the weights that go with the tower: ``mini`` beside clip-mini, ``weights`` else."""
-    if not isinstance(part, Mapping):
-        return part
-    settings = dict(part)
-    mini = settings.pop("mini", None)
-    return {**settings, "weights": mini} if mini is not None and clip.arch == "clip-mini" else settings
+    return registry.build({**config, "device": clip.backbone.device, "dtype": clip.backbone.dtype})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovperc.core.atomic import atomic_write
+from ovperc.core.naming import suggest
 from ovperc.io.masks import read_confidence, read_labels, write_confidence, write_labels
+from ovperc.tasks.prediction import Prediction, Writer, json_writer
 from ovperc.viz.palette import hex_colour, palette
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FORMAT = "ovperc-segmentation-1"
 _MAX_NAMES = 65536
 _ROUNDING = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class SegPrediction:
+class SegPrediction(Prediction):
     """A segmented image.
 
     Attributes:
@@ -34,6 +33,8 @@ class SegPrediction:
         method: what made it.
         metadata: anything else to keep with it; must fit JSON to be saved.
     """
+
+    record_format = "ovperc-segmentation-1"
 
     labels: np.ndarray
     confidence: np.ndarray
@@ -73,8 +74,6 @@ class SegPrediction:
             ValueError: no such class; near matches are offered.
         """
         if name not in self.names:
-            from ovperc.core.naming import suggest
-
             raise ValueError(f"no class {name!r} in this prediction; {suggest(name, self.names)}")
         return self.labels == self.names.index(name)
 
@@ -98,78 +97,57 @@ class SegPrediction:
 
         return draw_segmentation(read_image(image), self.labels, self.names, self.colours, **options)
 
-    def save(self, path: str | Path, coco: bool = False, confidence: bool = False) -> tuple[Path, ...]:
-        """Writes ``STEM.png`` (labels, 16 bits) and ``STEM.json`` (legend), all of it or nothing.
+    def files(self, stem: Path, coco: bool = False, confidence: bool = False) -> dict[Path, Writer]:
+        """``STEM.png`` (labels, 16 bits) and ``STEM.json`` (legend).
 
         Args:
-            path: ``folder/STEM``, with or without ``.png`` or ``.json``; or a folder that exists (or ends in
-                ``/``), where the stem is that of the source, or "prediction".
-            coco: also writes ``STEM_coco.json``.
-            confidence: also writes ``STEM_confidence.png``; without it a loaded prediction has the mean
-                confidence of each class.
-
-        Returns:
-            The files, labels first, legend last.
-
-        Raises:
-            TypeError: ``metadata`` does not fit JSON.
-            OSError: the folder cannot be written, or the disk is full.
+            stem: ``folder/STEM``.
+            coco: also ``STEM_coco.json``.
+            confidence: also ``STEM_confidence.png``; without it a loaded prediction has the mean confidence of each
+                class.
         """
-        stem = self._stem(path)
-        files = {"labels": stem.with_name(f"{stem.name}.png")}
-        if confidence:
-            files["confidence"] = stem.with_name(f"{stem.name}_confidence.png")
+        names = {"labels": f"{stem.name}.png"}
+        names |= {"confidence": f"{stem.name}_confidence.png"} if confidence else {}
+        names |= {"coco": f"{stem.name}_coco.json"} if coco else {}
+        names["legend"] = f"{stem.name}.json"
+        writers: dict[str, Writer] = {
+            "labels": lambda path: write_labels(path, self.labels),
+            "confidence": lambda path: write_confidence(path, self.confidence),
+            "legend": json_writer(self._legend(names)),
+        }
         if coco:
-            files["coco"] = stem.with_name(f"{stem.name}_coco.json")
-        legend = json.dumps(self._legend(files), indent=1, ensure_ascii=False)
-        files["legend"] = stem.with_name(f"{stem.name}.json")
-        with atomic_write(*files.values()) as temporary:
-            places = dict(zip(files, temporary, strict=True))
-            write_labels(places["labels"], self.labels)
-            if confidence:
-                write_confidence(places["confidence"], self.confidence)
-            if coco:
-                places["coco"].write_text(json.dumps(self.to_coco()), encoding="utf-8")
-            places["legend"].write_text(legend, encoding="utf-8")
-        return tuple(files.values())
+            writers["coco"] = json_writer(self.to_coco(), indent=None)
+        return {stem.with_name(name): writers[entry] for entry, name in names.items()}
 
     @classmethod
-    def load(cls, path: str | Path) -> SegPrediction:
-        """Reads what :meth:`save` wrote.
+    def from_record(cls, record: Mapping[str, Any], folder: Path) -> SegPrediction:
+        """A prediction from its legend and the label map beside it."""
+        labels = read_labels(folder / record["labels"])
+        names = tuple(entry["name"] for entry in record["classes"])
+        if "confidence" in record:
+            confidence = read_confidence(folder / record["confidence"])
+        else:
+            means = [entry["mean_confidence"] or 0.0 for entry in record["classes"]]
+            confidence = np.array(means, dtype=np.float32)[labels]
+        return cls(labels, confidence, names, record["image"], record["method"], record["metadata"])
 
-        Args:
-            path: ``folder/STEM``, with or without ``.png`` or ``.json``.
-
-        Raises:
-            ValueError: a file is missing or damaged, or is not such a legend; the message names it.
-        """
-        path = _without_suffix(Path(path).expanduser())
-        legend_path = path.with_name(f"{path.name}.json")
-        legend = _read_legend(legend_path)
-        try:
-            labels = read_labels(legend_path.with_name(legend["labels"]))
-            names = tuple(entry["name"] for entry in legend["classes"])
-            if "confidence" in legend:
-                confidence = read_confidence(legend_path.with_name(legend["confidence"]))
-            else:
-                means = [entry["mean_confidence"] or 0.0 for entry in legend["classes"]]
-                confidence = np.array(means, dtype=np.float32)[labels]
-            return cls(labels, confidence, names, legend["image"], legend["method"], legend["metadata"])
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"{str(legend_path)!r} does not fit its label map or lacks an entry: {error}") from error
+    def summary(self) -> str:
+        """The largest classes with their share of the image."""
+        shares = sorted(self.areas().items(), key=lambda item: -item[1])
+        return ", ".join(f"{name} {100 * share:.1f}%" for name, share in shares[:4] if share)
 
     def _counts(self) -> np.ndarray:
         return np.bincount(self.labels.ravel(), minlength=len(self.names))
 
-    def _legend(self, files: Mapping[str, Path]) -> dict[str, Any]:
+    def _legend(self, files: Mapping[str, str]) -> dict[str, Any]:
         counts = self._counts()
         sums = np.bincount(self.labels.ravel(), weights=self.confidence.ravel(), minlength=len(self.names))
         return {
-            "format": _FORMAT,
+            "format": self.record_format,
             "image": self.source,
             "size_hw": list(self.size_hw),
             "method": self.method,
-            **{kind: file.name for kind, file in files.items()},
+            **files,
             "classes": [
                 {
                     "id": label,
@@ -183,33 +161,9 @@ class SegPrediction:
             "metadata": dict(self.metadata),
         }
 
-    def _stem(self, path: str | Path) -> Path:
-        is_folder = str(path).endswith(("/", "\\")) or Path(path).expanduser().is_dir()
-        path = Path(path).expanduser()
-        if is_folder:
-            return path / (Path(self.source.split("?")[0]).stem if self.source else "prediction")
-        return _without_suffix(path)
-
     def __repr__(self) -> str:
         height, width = self.size_hw
-        shares = sorted(self.areas().items(), key=lambda item: -item[1])
-        listed = ", ".join(f"{name} {100 * share:.1f}%" for name, share in shares[:4] if share)
-        return f"SegPrediction({height}x{width} px, {len(self.names)} classes: {listed})"
-
-
-def _without_suffix(path: Path) -> Path:
-    """The path without ``.png`` or ``.json``; other dots belong to the stem."""
-    return path.with_suffix("") if path.suffix.lower() in (".png", ".json") else path
-
-
-def _read_legend(path: Path) -> dict[str, Any]:
-    try:
-        legend = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read the legend {str(path)!r}: {error}") from error
-    if not isinstance(legend, dict) or legend.get("format") != _FORMAT:
-        raise ValueError(f"{str(path)!r} is not a legend of this version ({_FORMAT}); save the prediction again")
-    return legend
+        return f"SegPrediction({height}x{width} px, {len(self.names)} classes: {self.summary()})"
 
 
 def _checked_names(names: Any) -> tuple[str, ...]:

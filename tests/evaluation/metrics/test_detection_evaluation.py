@@ -25,7 +25,7 @@ from ovperc.evaluation.request import EvaluationRequest
 from ovperc.evaluation.row_store import RowStore
 from ovperc.tasks.detection.prediction import DetPrediction
 from ovperc.tasks.methods import load_method
-from ovperc.tasks.segmentation.predictor import PredictorInfo
+from ovperc.tasks.predictor import PredictorInfo
 
 
 @dataclass

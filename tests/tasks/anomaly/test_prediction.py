@@ -64,7 +64,7 @@ def test_damaged_files(tmp_path):
     with pytest.raises(ValueError, match=r"x\.png"):
         AnomalyPrediction.load(tmp_path / "x")
     (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(ValueError, match="no record"):
+    with pytest.raises(ValueError, match="not a saved AnomalyPrediction"):
         AnomalyPrediction.load(tmp_path / "x")
     with pytest.raises(ValueError, match=r"y\.json"):
         AnomalyPrediction.load(tmp_path / "y")

@@ -8,7 +8,7 @@ import torch
 
 import ovperc
 from helpers.tiny_models import tiny_clip
-from ovperc.tasks.anomaly.loading import build_predictor
+from ovperc.tasks.anomaly.load import build_predictor
 from ovperc.tasks.anomaly.method import AnomalyMethod
 from ovperc.tasks.methods import load_method
 
@@ -25,7 +25,9 @@ HEADS = {
 def _predictor(head: str = "text", tiler=SQUARE, **fields):
     texts = None if head == "memory" else TEXTS
     pos_embed = "bilinear_square"
-    method = AnomalyMethod(f"tiny-{head}", HEADS[head], tiler, texts=texts, pos_embed=pos_embed, **fields)
+    method = AnomalyMethod(
+        name=f"tiny-{head}", head=HEADS[head], tiler=tiler, texts=texts, pos_embed=pos_embed, **fields
+    )
     return build_predictor(method, tiny_clip("vit", pos_embed=pos_embed))
 
 
@@ -89,7 +91,7 @@ def test_tiles_of_a_large_image_share_one_grid():
 def test_memory_does_not_depend_on_the_order_of_its_images():
     images, tests = _images(4, seed=2), _images(3)
     head = {**HEADS["memory"], "keep": 20}
-    method = AnomalyMethod("memory", head, SQUARE, augment=("hflip", "rot90"))
+    method = AnomalyMethod(name="memory", head=head, tiler=SQUARE, augment=("hflip", "rot90"))
     predictor = build_predictor(method, tiny_clip("vit"))
     first, second = predictor.fit(images), predictor.fit(images[::-1])
     for one, other in zip(first.score(tests), second.score(tests), strict=True):
@@ -154,12 +156,6 @@ def test_methods_are_checked():
     ):
         with pytest.raises(ValueError, match=message):
             AnomalyMethod(**{"name": "x", "head": HEADS["text"], "tiler": SQUARE, **fields})
-    method = AnomalyMethod("x", {**HEADS["text"], "tau": 0.1}, SQUARE, mini={"clip-mini": {"head": {"side_blocks": 1}}})
-    assert method.on("clip-mini").head == {"type": "TextMapHead", "side_blocks": 1, "tau": 0.1}
-    assert method.on("clip-mini", {"head"}).head == method.head == method.on("ViT-B-16").head
-    open_source, mini = {"type": "PromptTexts", "source": None, "other": 1}, {"source": "s", "other": 2}
-    method = AnomalyMethod("x", HEADS["text"], SQUARE, texts=open_source, mini={"m": {"texts": mini}})
-    assert method.on("m", {"texts"}).texts == {"type": "PromptTexts", "source": "s", "other": 1}
 
 
 def test_loading_by_name():
@@ -177,7 +173,7 @@ def test_loading_by_name():
     with pytest.raises(ValueError, match=r"texts\.source"):
         build_predictor(load_method("anomalyclip"), tiny_clip("vit"))
     with pytest.raises(ValueError, match="texts="):
-        build_predictor(AnomalyMethod("x", HEADS["text"], SQUARE), tiny_clip("vit"))
+        build_predictor(AnomalyMethod(name="x", head=HEADS["text"], tiler=SQUARE), tiny_clip("vit"))
     with pytest.raises(ValueError, match="unknown texts"):
         ovperc.load("anovl", **{"texts.type": "Composed"})
     with pytest.raises(ValueError, match="unknown anomaly head"):

@@ -13,7 +13,7 @@ from ovperc.tasks.detection.method import DetectionMethod
 from ovperc.tasks.detection.predictor import DetPredictor
 from ovperc.tasks.detection.proposals import SamEverything, coarse_boxes, grid_points, mask_box
 from ovperc.tasks.detection.region_detector import RegionDetector, VlmReadout
-from ovperc.tasks.segmentation.predictor import PredictorInfo
+from ovperc.tasks.predictor import PredictorInfo
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.region_scores import Fusion
 from ovperc.tiling import Tiler
@@ -31,7 +31,7 @@ def image(size_hw: tuple[int, int] = (60, 90)) -> np.ndarray:
 
 
 def test_regions_have_the_boxes_of_their_masks() -> None:
-    found = everything(keep=9).propose(image())
+    found = everything(max_regions=9).propose(image())
     assert 0 < len(found.boxes) <= 9
     codes = found.masks.codes(range(len(found.boxes)))
     for box, code in zip(found.boxes.tolist(), codes, strict=True):
@@ -63,7 +63,7 @@ def test_detection_without_training(kind: str) -> None:
         proposer=everything(),
         vlm=VlmReadout(kind, crop_px=48),
         fusion=Fusion("vlm", objectness=0.5),
-        keep=10,
+        max_detections=10,
     )
     info = PredictorInfo("sam_regions", "random", clip.arch, clip.fingerprint, "cpu", "float32")
     one = DetPredictor(detector, TextEncoder(clip.text, clip.fingerprint, ("{}",)), info)
@@ -78,15 +78,12 @@ def test_detection_without_training(kind: str) -> None:
 def test_methods_are_checked() -> None:
     tiler = {"type": "Tiler", "short_side_px": 64}
     with pytest.raises(ValueError, match="policy"):
-        DetectionMethod("x", tiler, fusion={"polcy": "fvlm"})
+        DetectionMethod(name="x", tiler=tiler, fusion={"polcy": "fvlm"})
     with pytest.raises(ValueError, match="fvlm"):
-        DetectionMethod("x", tiler, fusion={"policy": "fvml"})
+        DetectionMethod(name="x", tiler=tiler, fusion={"policy": "fvml"})
     with pytest.raises(ValueError, match="nms_iou"):
-        DetectionMethod("x", tiler, nms_iou=0.0)
+        DetectionMethod(name="x", tiler=tiler, nms_iou=0.0)
     with pytest.raises(ValueError, match="proposer"):
-        DetectionMethod("x", tiler, proposer={})
+        DetectionMethod(name="x", tiler=tiler, proposer={})
     with pytest.raises(ValueError, match="needs trained heads or a proposer"):
         RegionDetector(tiny_clip(), Tiler(short_side_px=48))
-    method = DetectionMethod("x", tiler, mini={"clip-mini": {"keep": 5, "nms_iou": 0.3}})
-    assert method.on("clip-mini").keep == 5 and method.on("clip-mini", {"keep"}).keep == 100
-    assert method.on("ViT-B-16") == method

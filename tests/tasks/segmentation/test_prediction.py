@@ -134,11 +134,15 @@ def test_metadata_that_does_not_fit_json_is_refused_before_writing(tmp_path):
 
 
 def test_bad_files_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"cannot read the legend .*none\.json"):
+    with pytest.raises(ValueError, match=r"cannot read .*none\.json"):
         SegPrediction.load(tmp_path / "none")
     labels, legend = make().save(tmp_path / "a")
     text = legend.read_text(encoding="utf-8")
-    for damaged, match in (("{", "cannot read the legend"), ("[]", "not a legend"), ('{"format": "other"}', "version")):
+    for damaged, match in (
+        ("{", "cannot read"),
+        ("[]", "not a saved SegPrediction"),
+        ('{"format": "other"}', "version"),
+    ):
         legend.write_text(damaged)
         with pytest.raises(ValueError, match=match):
             SegPrediction.load(legend)
@@ -147,7 +151,7 @@ def test_bad_files_are_named(tmp_path):
         SegPrediction.load(legend)
     legend.write_text(text, encoding="utf-8")
     Image.fromarray(LABELS.astype(np.uint16) + 900).save(labels)
-    with pytest.raises(ValueError, match="does not fit its label map"):
+    with pytest.raises(ValueError, match="does not fit its files"):
         SegPrediction.load(legend)
 
 

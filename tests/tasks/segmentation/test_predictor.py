@@ -16,8 +16,9 @@ from ovperc.core.structures import Background
 from ovperc.io.images import ImageError
 from ovperc.tasks.load import load
 from ovperc.tasks.methods import load_method
+from ovperc.tasks.predictor import PredictorInfo
 from ovperc.tasks.segmentation.build import build_segmenter
-from ovperc.tasks.segmentation.predictor import Predictor, PredictorInfo
+from ovperc.tasks.segmentation.predictor import SegPredictor
 from ovperc.text.coverage import UnseenWordsWarning, unseen_words
 from ovperc.text.encoder import TextEncoder
 
@@ -29,15 +30,17 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("OVPERC_HOME", str(tmp_path_factory.mktemp("home")))
 
 
-def make_predictor(method_name: str = "maskclip", background=None) -> Predictor:
+def make_predictor(method_name: str = "maskclip", background=None) -> SegPredictor:
     method = load_method(method_name, {"templates": "plain"})
     clip = tiny_clip("vit", pos_embed=method.pos_embed)
     info = PredictorInfo(method_name, clip.source, clip.arch, clip.fingerprint, "cpu", "float32")
-    return Predictor(build_segmenter(method, clip), TextEncoder(clip.text, clip.fingerprint, "plain"), info, background)
+    return SegPredictor(
+        build_segmenter(method, clip), TextEncoder(clip.text, clip.fingerprint, "plain"), info, background
+    )
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
+def predictor() -> SegPredictor:
     return make_predictor()
 
 
@@ -58,7 +61,7 @@ def same(first: ovperc.SegPrediction, second: ovperc.SegPrediction) -> bool:
     return np.array_equal(first.labels, second.labels) and np.array_equal(first.confidence, second.confidence)
 
 
-def test_prediction_has_the_size_names_and_origin(predictor: Predictor, image: np.ndarray) -> None:
+def test_prediction_has_the_size_names_and_origin(predictor: SegPredictor, image: np.ndarray) -> None:
     prediction = predictor.predict(image, WORDS)
     assert prediction.labels.shape == prediction.confidence.shape == image.shape[:2]
     assert prediction.labels.dtype == np.uint16
@@ -69,7 +72,7 @@ def test_prediction_has_the_size_names_and_origin(predictor: Predictor, image: n
     assert len(prediction.metadata["resized_hw"]) == 2
 
 
-def test_every_form_of_an_image_gives_one_answer(predictor: Predictor, folder: Path, image: np.ndarray) -> None:
+def test_every_form_of_an_image_gives_one_answer(predictor: SegPredictor, folder: Path, image: np.ndarray) -> None:
     expected = predictor.predict(image, WORDS)
     tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)
     for form in (folder / "b.png", str(folder / "b.png"), Image.fromarray(image), tensor, tensor.float() / 255):
@@ -78,7 +81,7 @@ def test_every_form_of_an_image_gives_one_answer(predictor: Predictor, folder: P
         assert same(prediction, expected)
 
 
-def test_several_images_give_a_list_in_order(predictor: Predictor, folder: Path, image: np.ndarray) -> None:
+def test_several_images_give_a_list_in_order(predictor: SegPredictor, folder: Path, image: np.ndarray) -> None:
     expected = [predictor.predict(image[:, ::-1].copy(), WORDS), predictor.predict(image, WORDS)]
     batch = np.stack([image[:, ::-1], image])
     tensors = torch.from_numpy(batch.copy()).permute(0, 3, 1, 2)
@@ -91,7 +94,7 @@ def test_several_images_give_a_list_in_order(predictor: Predictor, folder: Path,
     assert [Path(one.source).name for one in predictor.predict(folder, WORDS)] == ["a.png", "b.png"]
 
 
-def test_every_form_of_words_gives_one_answer(predictor: Predictor, tmp_path: Path, image: np.ndarray) -> None:
+def test_every_form_of_words_gives_one_answer(predictor: SegPredictor, tmp_path: Path, image: np.ndarray) -> None:
     expected = predictor.predict(image, WORDS)
     (tmp_path / "words.json").write_text('{"brick": [], "grass": ["lawn"], "sky": []}')
     (tmp_path / "words.yaml").write_text("- brick\n- grass|lawn\n- sky\n")
@@ -152,7 +155,7 @@ def test_vocabulary_keeps_its_own_background(image: np.ndarray) -> None:
     assert predictor.bank(vocabulary).background == Background(("wall",))
 
 
-def test_scores_agree_with_the_prediction(predictor: Predictor, image: np.ndarray) -> None:
+def test_scores_agree_with_the_prediction(predictor: SegPredictor, image: np.ndarray) -> None:
     encoded = predictor.encode(image)
     scores = predictor.scores(encoded, "brick, sky")
     prediction = predictor.predict_encoded(encoded, "brick, sky")
@@ -162,7 +165,7 @@ def test_scores_agree_with_the_prediction(predictor: Predictor, image: np.ndarra
     assert torch.equal(predictor.scores(image, "brick, sky"), scores)
 
 
-def test_predictions_can_be_saved_with_their_origin(predictor: Predictor, image: np.ndarray, tmp_path: Path) -> None:
+def test_predictions_can_be_saved_with_their_origin(predictor: SegPredictor, image: np.ndarray, tmp_path: Path) -> None:
     prediction = predictor.predict(image, WORDS)
     prediction.save(tmp_path / "p")
     read = ovperc.SegPrediction.load(tmp_path / "p")
@@ -170,7 +173,7 @@ def test_predictions_can_be_saved_with_their_origin(predictor: Predictor, image:
     assert read.metadata["arch"] == "tiny-vit"
 
 
-def test_one_bad_image_of_a_folder_is_reported_and_the_rest_go_on(predictor: Predictor, folder: Path) -> None:
+def test_one_bad_image_of_a_folder_is_reported_and_the_rest_go_on(predictor: SegPredictor, folder: Path) -> None:
     (folder / "aa.png").write_bytes((folder / "a.png").read_bytes()[:60])
     image_results = list(predictor.predict_each(folder, WORDS))
     assert [outcome.source.stem for outcome in image_results] == ["a", "aa", "b"]
@@ -182,7 +185,7 @@ def test_one_bad_image_of_a_folder_is_reported_and_the_rest_go_on(predictor: Pre
         predictor.predict(folder, WORDS)
 
 
-def test_interrupt_is_not_swallowed(predictor: Predictor, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_is_not_swallowed(predictor: SegPredictor, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
@@ -192,18 +195,18 @@ def test_interrupt_is_not_swallowed(predictor: Predictor, folder: Path, monkeypa
 
 
 @pytest.mark.parametrize("words", ["", "  ", [], {}, ["brick", ""], "brick, brick", "word " * 90])
-def test_bad_words_fail_before_any_image_is_read(predictor: Predictor, words) -> None:
+def test_bad_words_fail_before_any_image_is_read(predictor: SegPredictor, words) -> None:
     with pytest.raises(ValueError, match=r"empty|repeats|fit"):
         predictor.predict("/no/such/image.png", words)
 
 
 @pytest.mark.parametrize("image", ["/no/such/image.png", np.zeros((0, 4, 3), np.uint8), np.zeros((2, 3, 4, 5, 6))])
-def test_bad_images_are_image_errors(predictor: Predictor, image) -> None:
+def test_bad_images_are_image_errors(predictor: SegPredictor, image) -> None:
     with pytest.raises(ImageError):
         predictor.predict(image, WORDS)
 
 
-def test_what_is_no_image_is_a_type_error(predictor: Predictor) -> None:
+def test_what_is_no_image_is_a_type_error(predictor: SegPredictor) -> None:
     with pytest.raises(TypeError, match="an image is a path"):
         predictor.predict(7, WORDS)
 
@@ -213,7 +216,7 @@ def test_load_runs_every_method_name_and_overrides() -> None:
     predictor = load("sclip", **settings, **{"tiler.short_side_px": 128, "tiler.crop_px": 0, "tiler.stride_px": 0})
     prediction = predictor.predict(np.zeros((40, 60, 3), np.uint8), "brick, sky")
     assert prediction.metadata["resized_hw"] == (64, 96)  # 128 px as published are 64 px on a tower of 112 px
-    assert prediction.metadata["windows"] == 1
+    assert prediction.metadata["tiles"] == 1
     assert predictor.info.method == "sclip"
     assert load("naclip", dtype="bfloat16", **settings).info.dtype == "bfloat16"
 

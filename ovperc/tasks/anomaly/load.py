@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ovperc.backbones.dino import VisionModel, load_dino
 from ovperc.backbones.loading import ClipModel, load_clip
@@ -19,59 +17,49 @@ from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.method import AnomalyMethod
 from ovperc.tasks.anomaly.predictor import AnomalyPredictor
 from ovperc.tasks.anomaly.state_texts import ComposedTexts, StateTextSource
-from ovperc.tasks.segmentation.predictor import PredictorInfo
+from ovperc.tasks.predictor import PredictorInfo
 from ovperc.weights.architectures import arch_config
 from ovperc.weights.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from ovperc.tasks.methods import MethodConfig
+    from ovperc.tasks.task import LoadOptions
 
 _TEXTS = ("ComposedTexts", "PromptTexts")
 
 
-def load_anomaly(
-    method: AnomalyMethod,
-    asked: Collection[str] = (),
-    *,
-    weights: str | Path | None = None,
-    arch: str | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    background: Any = None,
-) -> AnomalyPredictor:
-    """Loads a method of anomaly localization.
+def load_anomaly(config: MethodConfig, options: LoadOptions) -> AnomalyPredictor:
+    """Loads a method of anomaly localization; :func:`ovperc.load` is the way in.
 
-    Args:
-        method: its config.
-        asked: fields that the user chose by hand; they are not adapted to the tower.
-        weights: as for :func:`ovperc.load`; heads without words also take image towers (``"dino-mini"``,
-            ``"dinov2-vitb14-reg"``). Left out, the method's own, or clip-mini.
-        arch: open_clip architecture, or timm's for image towers, where the weights do not tell.
-        device: where it computes.
-        dtype: of the tower's weights; scores are float32.
-        background: not used by this task; must be None.
+    Heads without words also take image towers (``"dino-mini"``, ``"dinov2-vitb14-reg"``).
 
     Raises:
         FileNotFoundError: weights or prompts that are not here.
-        ValueError: weights that do not fit the method, or unknown parts.
+        ValueError: weights that do not fit the method, a background, or unknown parts.
     """
-    if background is not None:
-        raise ValueError("background belongs to segmentation; anomaly methods take the object's name instead")
-    weights = method.weights if weights is None and arch is None else weights
+    if options.background is not None:
+        raise ValueError("background belongs to segmentation and detection; anomaly methods take an object name")
+    published, arch = config.on(None).method, options.arch
+    weights = published.weights if options.weights is None and arch is None else options.weights
+    towers = {"pos_embed": published.pos_embed, "device": options.device, "dtype": options.dtype}
     if _is_vision(weights, arch):
-        if method.texts is not None:
+        if published.texts is not None:
             raise ValueError(
-                f"method {method.name!r} compares with words, which {weights or arch} cannot read; use weights of a "
+                f"method {published.name!r} compares with words, which {weights or arch} cannot read; use weights of a "
                 "dual encoder such as 'clip-mini', or patch_memory"
             )
-        model = load_dino(weights or "random", arch, pos_embed=method.pos_embed, device=device, dtype=dtype)
+        model = load_dino(weights or "random", arch, **towers)
     else:
-        model = load_clip(arch, weights, pos_embed=method.pos_embed, device=device, dtype=dtype)
-    return build_predictor(method.on(model.arch, asked), model)
+        model = load_clip(arch, weights, **towers)
+    resolved = config.on(None if options.as_published else model.arch)
+    return build_predictor(resolved.method, model, resolved=resolved)
 
 
 def build_predictor(method: AnomalyMethod, model: ClipModel | VisionModel, **changes: Any) -> AnomalyPredictor:
     """Builds a method on a tower that is loaded.
 
     Args:
-        method: as it is to be used; see :meth:`AnomalyMethod.on`.
+        method: with the settings it runs with.
         model: the tower.
         **changes: fields of :class:`AnomalyPredictor`.
     """
@@ -81,14 +69,7 @@ def build_predictor(method: AnomalyMethod, model: ClipModel | VisionModel, **cha
         raise ValueError(f"method {method.name!r} needs texts=dict(type='ComposedTexts' | 'PromptTexts', ...)")
     tiler = TILERS.build(dict(method.tiler))
     texts = _texts(method, model) if head.reads_text else None
-    info = PredictorInfo(
-        method=method.name,
-        weights=model.source,
-        arch=model.arch,
-        fingerprint=getattr(model, "fingerprint", ""),
-        device=str(backbone.device),
-        dtype=str(backbone.dtype).removeprefix("torch."),
-    )
+    info = PredictorInfo.of(method.name, model)
     upsampler = MapUpsampler(backbone.stride_px, **{"combine": head.combine, **method.upsampler})
     parts = {"backbone": backbone, "preprocess": model.preprocess, "head": head, "tiler": tiler, "upsampler": upsampler}
     return AnomalyPredictor(**{**parts, "texts": texts, "info": info, "method": method, **changes})
