@@ -77,6 +77,8 @@ class ClipModel:
         arch: architecture name.
         source: where the weights came from, in words.
         log_scale: logarithm of the inverse temperature that the weights were trained to.
+        logit_bias: added to ``exp(log_scale) * cosine`` before the sigmoid, in models trained pair by pair (SigLIP);
+            None in models trained with a softmax.
     """
 
     backbone: DenseBackbone
@@ -86,6 +88,7 @@ class ClipModel:
     arch: str
     source: str
     log_scale: float = math.log(100.0)
+    logit_bias: float | None = None
 
 
 def load_clip(
@@ -165,6 +168,7 @@ def wrap_open_clip(
         arch=arch,
         source=source,
         log_scale=float(model.logit_scale.detach()) if hasattr(model, "logit_scale") else math.log(100.0),
+        logit_bias=None if getattr(model, "logit_bias", None) is None else float(model.logit_bias.detach()),
     )
 
 
@@ -228,7 +232,7 @@ def _load_file(source: WeightsSource) -> tuple[str, nn.Module, ModelConfig, dict
     arch, config = _architecture(source, checkpoint, quick_gelu)
     if quick_gelu and not config.get("quick_gelu", False):
         arch, config = with_quick_gelu(arch, config)
-    model = build_model(config)
+    model = build_model(_with_local_text_model(config))
     if quick_gelu is not None:
         check_activation(model, quick_gelu, arch, source.label)
     state = open_clip.factory.convert_state_dict(model, checkpoint.state)
@@ -251,6 +255,15 @@ def _architecture(source: WeightsSource, checkpoint: Checkpoint, quick_gelu: boo
             "open_clip_config.json next to the file"
         )
     return name, arch_config(name)
+
+
+def _with_local_text_model(config: ModelConfig) -> ModelConfig:
+    """The config with a text tower of transformers named by the folder of its own ``config.json``."""
+    name = config["text_cfg"].get("hf_model_name")
+    if name is None or Path(name).is_dir():
+        return config
+    folder = find_side_folder(name, ("config.json",)) or fetch_side_files(name, ("config.json",))
+    return {**config, "text_cfg": {**config["text_cfg"], "hf_model_name": str(folder)}}
 
 
 def _tokenizer(arch: str, config: ModelConfig, source: WeightsSource) -> Tokenizer:

@@ -46,7 +46,8 @@ class TextTower(nn.Module):
         super().__init__()
         self.tower = model.text if hasattr(model, "text") else ClipText(model)
         self.tokenizer = tokenizer
-        self.context_length = int(getattr(self.tower, "context_length", 0) or tokenizer.context_length)
+        places = int(getattr(self.tower, "context_length", 0) or tokenizer.context_length)
+        self.context_length = min(places, int(getattr(tokenizer, "context_length", 0) or places))
         with torch.no_grad():
             self.embed_dim = self._encode_full(self.tokenize(["a"]).to(self.device)).shape[-1]
 
@@ -130,10 +131,11 @@ class TextTower(nn.Module):
         """Hidden states up to the longest end token ``(Q, l, D)``, and where each text ends ``(Q,)``."""
         tower = self.tower
         ends = _end_positions(tokens, tower.pool_type, tower.eos_id)
-        length = int(ends.max()) + 1
+        length = int(ends.max()) + 1 if self.causal else tokens.shape[1]
         hidden = tower.token_embedding(tokens[:, :length])
         hidden = hidden + tower.positional_embedding[:length].to(hidden.dtype)
-        return tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length]), ends
+        mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
+        return tower.transformer(hidden, attn_mask=mask), ends
 
     def _project(self, hidden: Tensor) -> Tensor:
         tower = self.tower
@@ -144,7 +146,9 @@ class TextTower(nn.Module):
 
 
 def _end_positions(tokens: Tensor, pool_type: str, eos_id: int) -> Tensor:
-    """Where each row is pooled: the highest id (CLIP's end token), or the tokenizer's end token; ``(Q,)``."""
+    """Where each row is pooled: its first or last place, the highest id (CLIP's end token), or ``eos_id``; ``(Q,)``."""
+    if pool_type in ("first", "last"):
+        return tokens.new_full(tokens.shape[:1], 0 if pool_type == "first" else tokens.shape[1] - 1)
     return tokens.argmax(dim=-1) if pool_type == "argmax" else (tokens == eos_id).int().argmax(dim=-1)
 
 

@@ -143,7 +143,8 @@ def check_opencv() -> list[Finding]:
 
 def check_weights() -> list[Finding]:
     """ovperc's folder, the shipped weights, and which of the catalogue are on this machine."""
-    from ovperc.weights.catalogue import CATALOGUE, home, local_file
+    from ovperc.weights.caches import home
+    from ovperc.weights.catalogue import CATALOGUE, local_file
 
     folder = home()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
@@ -160,7 +161,7 @@ def check_weights() -> list[Finding]:
         file = local_file(entry)
         if file is not None:
             findings.append(Finding("weights", entry.name, "ok", f"{file} ({file.stat().st_size / 1e6:.1f} MB)"))
-        elif entry.url is None:
+        elif entry.shipped:
             train = f"ovperc train {entry.name.replace('-', '_')}, or install ovperc again"
             findings.append(Finding("weights", entry.name, "fault", "should ship with ovperc, but is missing", train))
         else:

@@ -112,6 +112,11 @@ def infer_arch(state: State) -> str:
     Raises:
         CheckpointError: the weights are no dual encoder, or of sizes that no config has.
     """
+    if _text_sizes(state) is None:
+        raise CheckpointError(
+            "these weights are not a dual encoder in a known layout: there is no token_embedding.weight. For other "
+            f"towers pass arch; the file begins with {next(iter(state), 'nothing')}"
+        )
     name = find_arch(state)
     if name is None:
         raise CheckpointError(
@@ -124,6 +129,8 @@ def infer_arch(state: State) -> str:
 def find_arch(state: State) -> str | None:
     """As :func:`infer_arch`, but None where no config has these sizes."""
     words = _text_sizes(state)
+    if words is None:
+        return None
     configs = {name: arch_config(name) for name in open_clip.list_models()}
     candidates = {name: config for name, config in configs.items() if _text_sizes_of_config(config) == words}
     own = _vision_sizes(state)
@@ -137,35 +144,25 @@ def find_arch(state: State) -> str | None:
 
 def describe_sizes(state: State) -> str:
     """Sizes of a dual encoder in words."""
-    vision = _vision_sizes(state) or ("timm tower",)
-    parts = [f"{name} {value}" for name, value in zip(_VISION_NAMES, vision, strict=False)]
-    return ", ".join(
-        [*parts, *(f"{name} {value}" for name, value in zip(_TEXT_NAMES, _text_sizes(state), strict=True))]
-    )
+    vision = zip(_VISION_NAMES, _vision_sizes(state) or ("of timm",), strict=False)
+    text = zip(_TEXT_NAMES, _text_sizes(state) or (), strict=False)
+    return ", ".join(f"{name} {value}" for name, value in (*vision, *text))
 
 
 _VISION_NAMES = ("tower", "width", "layers", "patch", "grid")
 _TEXT_NAMES = ("embed", "text width", "text layers", "context", "words")
 
 
-def _text_sizes(state: State) -> tuple[int, ...]:
-    """Joint width, text width, layers, context and words.
-
-    Raises:
-        CheckpointError: there is no text tower of open_clip's form.
-    """
+def _text_sizes(state: State) -> tuple[int, ...] | None:
+    """Joint width, text width, layers, context and words; None where there is no text tower of open_clip's form."""
     text = "text." if "text.token_embedding.weight" in state else ""
+    table, positions = state.get(f"{text}token_embedding.weight"), state.get(f"{text}positional_embedding")
+    if table is None or positions is None:
+        return None
     projection = state.get(f"{text}text_projection", state.get(f"{text}text_projection.weight"))
-    try:
-        words, width = state[f"{text}token_embedding.weight"].shape
-        context = state[f"{text}positional_embedding"].shape[0]
-    except KeyError as error:
-        raise CheckpointError(
-            f"these weights are not a dual encoder in a known layout: there is no {error.args[0]}. For other towers "
-            f"pass arch; the file begins with {next(iter(state))}"
-        ) from error
+    words, width = table.shape
     embed = width if projection is None else projection.shape[-1]
-    return embed, width, count_layers(state, f"{text}transformer.resblocks."), context, words
+    return embed, width, count_layers(state, f"{text}transformer.resblocks."), positions.shape[0], words
 
 
 def _vision_sizes(state: State) -> tuple[Any, ...] | None:

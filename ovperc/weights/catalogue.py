@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ovperc.weights.caches import find_file, home, offline, weights_folder
+from ovperc.weights.caches import find_file, offline, weights_folder
 from ovperc.weights.entry import WeightsEntry
 from ovperc.weights.errors import MissingWeightsError
 from ovperc.weights.hub import fetch_repository, find_repository
 from ovperc.weights.published import CATALOGUE
-
-__all__ = [
-    "CATALOGUE",
-    "WeightsEntry",
-    "find_entry",
-    "get_entry",
-    "home",
-    "how_to_get",
-    "list_weights",
-    "local_file",
-    "resolve_entry",
-    "resolve_weights",
-    "weights_folder",
-]
 
 _ASSETS = Path(__file__).parents[1] / "assets" / "weights"
 

@@ -88,8 +88,8 @@ def fetch_repository(repo: str, names: Sequence[str] = (), *, folder: Path | Non
         raise MissingWeightsError(f"{PREFIX}{repo} could not be fetched ({error}); {hint}") from error
 
 
-def fetch_side_files(repo: str, names: Sequence[str]) -> Path:
-    """Fetches those of the small files that a repository has, into the hub's cache; returns their folder.
+def fetch_side_files(repo: str, names: Sequence[str], *, folder: Path | None = None) -> Path:
+    """Fetches those of the small files that a repository has, into the hub's cache or a folder; returns where they are.
 
     Raises:
         MissingWeightsError: offline, or none of them could be fetched.
@@ -101,7 +101,7 @@ def fetch_side_files(repo: str, names: Sequence[str]) -> Path:
         raise MissingWeightsError(f"{repo} is not on this machine (downloads are switched off); {hint}")
     try:
         present = sorted(set(list_repo_files(repo)).intersection(names))
-        return [_fetch_file(repo, name, None) for name in present][-1].parent
+        return [_fetch_file(repo, name, folder) for name in present][-1].parent
     except Exception as error:  # as above
         raise MissingWeightsError(f"{repo} could not be fetched ({error}); {hint}") from error
 

@@ -126,6 +126,25 @@ def from_file(path: Path, arch: str | None) -> WeightsSource:
     return replace(_from_tag(*row, path), label=str(path), side=side)
 
 
+def find_published(name: str) -> WeightsEntry:
+    """A row for weights outside the catalogue: open_clip's ``ARCH/TAG``, timm's ``ARCH.TAG``, or ``hf-hub:OWNER/NAME``.
+
+    Raises:
+        ValueError: no such name; offers near matches.
+    """
+    arch, _, tag = name.rpartition("/")
+    if name.startswith(hub.PREFIX):
+        repo = name.removeprefix(hub.PREFIX)
+        unknown = ("see its page", "Hugging Face hub", CLIP_MEAN, CLIP_STD, 0)
+        return WeightsEntry(name, "", "", f"{repo.rpartition('/')[2]}.safetensors", None, (repo,), None, *unknown)
+    if _pretrained(arch, tag):
+        return open_clip_entry(arch, tag)
+    entry = _timm_entry(name)
+    if entry is None:
+        raise unknown_weights(name, "clip")
+    return entry
+
+
 def unknown_weights(name: str, family: str, near: tuple[str, ...] = ()) -> Exception:
     """The error for a name that is neither a file nor weights of the family."""
     if Path(name).suffix in SUFFIXES or name.startswith((".", "/", "~")):

@@ -171,3 +171,12 @@ def tiny_clip(kind: str = "vit", seed: int = 0, *, pos_embed: str = "size"):
 def native_px(kind: str) -> int:
     """Side of the image that the tiny tower was made for."""
     return CONV_IMAGE_PX if kind in (*CONV_KINDS, "resnet") else IMAGE_PX
+
+
+@torch.no_grad()
+def jitter(model: nn.Module, seed: int = 0, scale: float = 0.2) -> nn.Module:
+    """Adds noise to every parameter of a library's model, so that no bias, norm or scale is a silent no-op."""
+    generator = torch.Generator().manual_seed(seed)
+    for value in model.parameters():
+        value.add_(torch.randn(value.shape, generator=generator) * scale)
+    return model
