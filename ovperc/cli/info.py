@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ovperc.cli.options import add_method_argument, add_model_options
 
@@ -13,14 +10,16 @@ DESCRIPTION = "List methods by task, or show the parts and settings of one metho
 EXAMPLES = """examples:
   ovperc info
   ovperc info trident
-  ovperc info proxyclip --set tiler.crop_px=448
+  ovperc info proxyclip --weights ViT-B-16/openai --set tiler.crop_px=448
+
+The origin of a setting is the method's config, the tower's overlay, the user, or the default.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
     add_method_argument(parser)
-    add_model_options(parser, method=None)
+    add_model_options(parser, method=None, compute=False)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _print_methods() -> None:
-    from ovperc.tasks.methods import list_methods, load_method
+    from ovperc.tasks.methods import list_methods, read_method
     from ovperc.tasks.table import TASKS
 
     for task in TASKS.values():
@@ -40,32 +39,21 @@ def _print_methods() -> None:
         width = max(map(len, names))
         print(f"{task.name}: {task.title}")
         for name in names:
-            print(f"  {name:<{width}}  {load_method(name).title}")
+            print(f"  {name:<{width}}  {read_method(name).title}")
 
 
 def _print_method(arguments: argparse.Namespace) -> None:
-    from ovperc.core.config_files import parse_overrides
-    from ovperc.tasks.methods import load_method
+    from ovperc.tasks.load import resolve_method
     from ovperc.tasks.table import task_of
 
-    overrides = parse_overrides(arguments.overrides)
-    method = load_method(arguments.method, overrides)
-    print(f"{method.name} ({task_of(method).name}): {method.title}")
-    for key, value in _settings(method):
-        origin = "user" if key in overrides else "method"
-        print(f"  {key} = {value!r}  ({origin})")
-
-
-def _settings(method: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of a method's fields, its name and title left out."""
-    for entry in dataclasses.fields(method):
-        if entry.name not in ("name", "title"):
-            yield from _leaves(entry.name, getattr(method, entry.name))
-
-
-def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for name, entry in value.items():
-            yield from _leaves(f"{key}.{name}", entry)
-    else:
-        yield key, value
+    resolved = resolve_method(
+        arguments.method, arguments.weights, arguments.arch, arguments.overrides, arguments.as_published
+    )
+    method = resolved.method
+    tower = "as published" if resolved.tower is None else f"on {resolved.tower}"
+    print(f"{method.name} ({task_of(method).name}), {tower}\n{method.title}\n")
+    rows = [(key, repr(value), origin) for key, value, origin in resolved.settings()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    print(f"{'setting':<{widths[0]}}  {'value':<{widths[1]}}  origin")
+    for key, value, origin in rows:
+        print(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}")

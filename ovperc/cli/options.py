@@ -17,6 +17,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        """Parses all arguments: one that a verb does not know is an error of that verb."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
     def error(self, message: str) -> NoReturn:
         """Raises UsageError."""
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -30,7 +37,10 @@ def add_method_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(
-    parser: argparse.ArgumentParser, method: str | None = DEFAULT_METHOD, compute: bool = True
+    parser: argparse.ArgumentParser,
+    method: str | None = DEFAULT_METHOD,
+    compute: bool = True,
+    published: bool = True,
 ) -> None:
     """Adds the options that choose a method, its weights and settings, and where it computes.
 
@@ -38,6 +48,7 @@ def add_model_options(
         parser: of a verb.
         method: default of ``--method``.
         compute: whether device and precision can be chosen; else float32 on the CPU.
+        published: whether the tower's overlay can be left out.
     """
     group = parser.add_argument_group("model")
     default = "" if method is None else f" (default: {method})"
@@ -50,6 +61,10 @@ def add_model_options(
         help="catalogue name, hf-hub: name, or checkpoint file (default: the method's own, or clip-mini)",
     )
     group.add_argument("--arch", metavar="NAME", help="architecture, where the weights do not name it")
+    if published:
+        group.add_argument(
+            "--as-published", action="store_true", help="leave out what the tower's overlay changes in the method"
+        )
     if compute:
         group.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1 or auto (default: auto)")
         group.add_argument(
@@ -102,11 +117,12 @@ def load_predictor(arguments: argparse.Namespace, **options: Any) -> Any:
     from ovperc.core.config_files import parse_overrides
     from ovperc.tasks.load import load
 
-    return load(**model_settings(arguments), **options, **parse_overrides(arguments.overrides))
+    settings = {**model_settings(arguments), "as_published": arguments.as_published, **options}
+    return load(**settings, **parse_overrides(arguments.overrides))
 
 
 def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of :func:`add_model_options` but for the overrides, as keywords of :func:`ovperc.load`.
+    """Method, weights, device and precision, as keywords of :func:`ovperc.load`.
 
     Raises:
         UsageError: no method is named.

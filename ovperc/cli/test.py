@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     results.add_argument(
         "--panels", type=int, default=0, metavar="N", help="write report.html with panels of the N worst images"
     )
-    add_model_options(parser)
+    add_model_options(parser, published=False)
     add_run_options(parser)
 
 

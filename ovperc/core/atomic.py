@@ -54,9 +54,11 @@ def staged_directory(target: Path) -> Iterator[Path]:
         yield Path(folder)
         moved: list[Path] = []
         try:
-            for file in sorted(Path(folder).iterdir()):
-                os.replace(file, target / file.name)
-                moved.append(target / file.name)
+            for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+                place = target / file.relative_to(folder)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, place)
+                moved.append(place)
         except BaseException:
             for file in moved:
                 file.unlink(missing_ok=True)

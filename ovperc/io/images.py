@@ -93,7 +93,8 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise ImageError(f"{str(folder)!r} is not a folder")
     files = folder.rglob("*") if recursive else folder.iterdir()
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
+    named = (path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    images = [path for path in named if not path.is_dir()]
     if not images:
         raise ImageError(f"no image in the folder {str(folder)!r} (endings: {' '.join(sorted(IMAGE_SUFFIXES))})")
     return sorted(images, key=lambda path: natural_key(str(path.relative_to(folder))))

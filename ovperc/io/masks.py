@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ovperc.io.ownership import png_mark
+
 _CONFIDENCE_STEPS = 65535
 
 
@@ -14,7 +16,7 @@ def write_labels(path: str | Path, labels: np.ndarray) -> None:
     """Writes labels ``(H, W)`` uint16 as a grey 16-bit PNG, the label being the grey value."""
     if labels.dtype != np.uint16 or labels.ndim != 2:
         raise ValueError(f"labels to write must be (H, W) uint16; got {labels.shape} {labels.dtype}")
-    Image.fromarray(np.ascontiguousarray(labels)).save(path, "PNG")
+    Image.fromarray(np.ascontiguousarray(labels)).save(path, "PNG", pnginfo=png_mark())
 
 
 def read_labels(path: str | Path) -> np.ndarray:

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ovperc.core.atomic import atomic_write
+from ovperc.io.ownership import check_not_source, check_replaceable
+from ovperc.io.writers.coco import coco_document
+from ovperc.io.writers.labelme import labelme_document
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ovperc.io.annotations import ImageAnnotations
 
 P = TypeVar("P", bound="Prediction")
 Writer = Callable[[Path], object]
@@ -45,6 +50,18 @@ class Prediction(ABC):
         """The prediction on its image, as :func:`ovperc.io.images.read_image` takes it."""
 
     @abstractmethod
+    def annotations(self) -> ImageAnnotations:
+        """Its objects, for annotation formats."""
+
+    def to_coco(self) -> dict[str, Any]:
+        """A COCO document of the image, which pycocotools and annotation tools read."""
+        return coco_document(self.annotations())
+
+    def to_labelme(self) -> dict[str, Any]:
+        """A LabelMe document of the image; outlines have no holes."""
+        return labelme_document(self.annotations())
+
+    @abstractmethod
     def files(self, stem: Path, **options: Any) -> dict[Path, Writer]:
         """What :meth:`save` writes: file -> function that writes it to a path; the JSON record is the last."""
 
@@ -54,11 +71,11 @@ class Prediction(ABC):
         """A prediction from its JSON record and the files beside it."""
 
     def save(self, path: str | Path, **options: Any) -> tuple[Path, ...]:
-        """Writes all files of the prediction, or none.
+        """Writes all files of the prediction, or none. The image it was made from is never replaced.
 
         Args:
             path: ``folder/STEM``, with or without one of ``suffixes``; or a folder that exists (or ends in ``/``),
-                where the stem is that of the source, or "prediction".
+                where the stem is that of the source, or "prediction", and only files that ovperc wrote are replaced.
             **options: of :meth:`files`.
 
         Returns:
@@ -66,9 +83,13 @@ class Prediction(ABC):
 
         Raises:
             TypeError: ``metadata`` does not fit JSON.
+            FileExistsError: a file is the source, or one of the user's in a folder.
             OSError: the folder cannot be written, or the disk is full.
         """
         files = self.files(self._stem(path), **options)
+        check_not_source(files, self.source)
+        if _is_folder(path):
+            check_replaceable(files)
         with atomic_write(*files) as temporary:
             for write, place in zip(files.values(), temporary, strict=True):
                 write(place)
@@ -107,11 +128,13 @@ class Prediction(ABC):
         return record.get("format") if isinstance(record, dict) else None
 
     def _stem(self, path: str | Path) -> Path:
-        is_folder = str(path).endswith(("/", "\\")) or Path(path).expanduser().is_dir()
-        path = Path(path).expanduser()
-        if is_folder:
-            return path / (Path(self.source.split("?")[0]).stem if self.source else "prediction")
-        return _without(path, self.suffixes)
+        if _is_folder(path):
+            return Path(path).expanduser() / (Path(self.source.split("?")[0]).stem if self.source else "prediction")
+        return _without(Path(path).expanduser(), self.suffixes)
+
+
+def _is_folder(path: str | Path) -> bool:
+    return str(path).endswith(("/", "\\")) or Path(path).expanduser().is_dir()
 
 
 def json_writer(document: Any, indent: int | None = 1) -> Writer:
@@ -121,7 +144,7 @@ def json_writer(document: Any, indent: int | None = 1) -> Writer:
         TypeError: it does not fit JSON.
     """
     text = json.dumps(document, indent=indent, ensure_ascii=False)
-    return lambda path: path.write_text(text, encoding="utf-8")
+    return lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace")  # as JSON escapes them
 
 
 def _without(path: Path, suffixes: tuple[str, ...]) -> Path:

@@ -68,12 +68,14 @@ class Task(ABC):
         title: what it answers.
         verb: of its progress bar, such as ``"segmenting"``.
         picture: ending of the picture that ``ovperc predict`` draws: ``STEM_overlay.png``.
+        saved: endings of the files that predictions are saved as.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     verb: ClassVar[str]
     picture: ClassVar[str]
+    saved: ClassVar[tuple[str, ...]] = (".png", ".json")
 
     @abstractmethod
     def method_class(self) -> type[Method]:
@@ -102,6 +104,20 @@ class Task(ABC):
     def keep(self, prediction: Any, arguments: argparse.Namespace) -> Any:
         """What of a prediction is written; everything, where the task does not say otherwise."""
         return prediction
+
+
+def add_vocabulary_arguments(group: argparse._ArgumentGroup) -> None:
+    """Adds the arguments of tasks that are asked with a vocabulary."""
+    group.add_argument(
+        "--words",
+        metavar="WORDS",
+        help="classes with commas between, synonyms with | between; or a .json, .yaml or .txt file",
+    )
+    group.add_argument(
+        "--background",
+        metavar="POLICY",
+        help="words of what is background, or the confidence below which a pixel or box is, or both: '0.3, sky, wall'",
+    )
 
 
 def required(arguments: argparse.Namespace, name: str, task: Task) -> Any:

@@ -30,7 +30,7 @@ def run(photos: Path, tmp_path: Path, *extra: str, words: str = "red object, sta
 
 
 def test_each_image_gets_a_picture_and_a_document(photos: Path, tmp_path: Path) -> None:
-    assert run(photos, tmp_path, "--labelme", "--min-score", "0.05") == 0
+    assert run(photos, tmp_path, "--format", "native,picture,labelme", "--min-score", "0.05") == 0
     written = sorted(file.name for file in (tmp_path / "out").iterdir())
     assert written == sorted(f"{stem}{end}" for stem in "ab" for end in (".json", "_detections.png", "_labelme.json"))
     found = DetPrediction.load(tmp_path / "out" / "a")

@@ -1,4 +1,4 @@
-"""COCO documents, as pycocotools reads them."""
+"""Run-length codes, and COCO documents as pycocotools reads them."""
 
 import json
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from ovperc.io.coco import decode_rle, encode_rle, labels_to_coco
+from ovperc.io.annotations import annotate_labels
+from ovperc.io.coco import decode_rle, encode_rle
+from ovperc.io.writers.coco import coco_document
 
 RNG = np.random.default_rng(0)
 LABELS = np.kron(RNG.integers(0, 4, (5, 6)), np.ones((3, 2), dtype=int))
@@ -23,13 +25,14 @@ def test_run_lengths_survive_json(mask):
 
 def test_document_is_read_by_pycocotools(tmp_path):
     path = tmp_path / "coco.json"
-    path.write_text(json.dumps(labels_to_coco(LABELS, CONFIDENCE, NAMES, "a.jpg", skip=(0,))))
+    path.write_text(json.dumps(coco_document(annotate_labels(LABELS, CONFIDENCE, NAMES, "a.jpg", skip=(0,)))))
     coco = COCO(str(path))
     assert coco.imgs[1] == {"id": 1, "file_name": "a.jpg", "width": 12, "height": 15}
     assert {category["name"]: label for label, category in coco.cats.items()} == {
         name: label for label, name in enumerate(NAMES)
     }
     assert [annotation["category_id"] for annotation in coco.anns.values()] == [1, 2, 3]
+    assert list(coco.anns) == [1, 2, 3]
     for annotation in coco.anns.values():
         mask = annotation["category_id"] == LABELS
         rows, columns = np.nonzero(mask)

@@ -17,6 +17,8 @@ from ovperc.tasks.prediction import Prediction, Writer, json_writer
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ovperc.io.annotations import ImageAnnotations
+
 _STEPS = 65535
 _LONG_SIDE_PX = 448
 _MARK_RGB = (255, 255, 255)
@@ -77,6 +79,17 @@ class AnomalyPrediction(Prediction):
     def anomalous_px(self) -> int:
         """Pixels in regions."""
         return sum(region.area_px for region in self.regions)
+
+    def annotations(self) -> ImageAnnotations:
+        """One object per region, named "anomaly", its peak as score."""
+        from ovperc.io.annotations import Annotation, ImageAnnotations
+        from ovperc.io.coco import encode_rle
+
+        objects = tuple(
+            Annotation(0, region.peak, region.box, encode_rle(region.mask(self.size_hw)), float(region.area_px))
+            for region in self.regions
+        )
+        return ImageAnnotations(("anomaly",), self.size_hw, self.source or "", objects)
 
     def draw(self, image: Any, scale: tuple[float, float] | None = None, alpha: float = 0.6) -> Image:
         """The map over the image in grey, on a fixed scale that is drawn beside it, regions outlined.

@@ -23,6 +23,14 @@ class Region:
     peak: float
     contours: tuple[tuple[tuple[int, int], ...], ...]
 
+    def mask(self, size_hw: tuple[int, int]) -> np.ndarray:
+        """Pixels of the region, ``(H, W)`` bool."""
+        import cv2
+
+        mask = np.zeros(size_hw, np.uint8)
+        cv2.drawContours(mask, [np.array(outline, np.int32) for outline in self.contours], -1, 1, cv2.FILLED)
+        return mask.astype(bool)
+
 
 def find_regions(scores: np.ndarray, threshold: float | None, min_area_px: int = 1) -> tuple[Region, ...]:
     """Regions at or above a threshold, the highest peak first.

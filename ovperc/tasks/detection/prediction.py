@@ -14,6 +14,8 @@ from ovperc.tasks.prediction import Prediction, Writer, json_writer
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ovperc.io.annotations import ImageAnnotations
+
 Rle = Mapping[str, Any]
 
 
@@ -133,25 +135,23 @@ class DetPrediction(Prediction):
             rows.append(row if self.masks is None else {**row, "segmentation": dict(self.masks[index])})
         return rows
 
+    def annotations(self) -> ImageAnnotations:
+        """The objects, best first."""
+        from ovperc.io.annotations import Annotation, ImageAnnotations
+
+        masks = [None] * len(self) if self.masks is None else self.masks
+        objects = tuple(
+            Annotation(label, score, tuple(box), mask, self._area(index))
+            for index, (label, score, box, mask) in enumerate(
+                zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), masks, strict=True)
+            )
+        )
+        return ImageAnnotations(self.names, self.size_hw, self.source or "", objects)
+
     def to_coco(self) -> dict[str, Any]:
-        """A COCO document of the image, which pycocotools and annotation tools read."""
-        height, width = self.size_hw
-        rows = self.to_coco_results(1)
-        annotations = [
-            {**row, "id": index + 1, "area": float(self._area(index)), "iscrowd": 0} for index, row in enumerate(rows)
-        ]
-        return {
-            "info": {"format": self.record_format, "method": self.method, "metadata": dict(self.metadata)},
-            "images": [{"id": 1, "file_name": self.source or "", "width": width, "height": height}],
-            "categories": [{"id": label, "name": name} for label, name in enumerate(self.names)],
-            "annotations": annotations,
-        }
-
-    def to_labelme(self) -> dict[str, Any]:
-        """A LabelMe document: an outline for each piece of a mask, or a rectangle where there are no masks."""
-        from ovperc.io.labelme import detection_to_labelme
-
-        return detection_to_labelme(self)
+        """A COCO document of the image, which pycocotools and annotation tools read; :meth:`load` reads it, too."""
+        info = {"format": self.record_format, "method": self.method, "metadata": dict(self.metadata)}
+        return {**super().to_coco(), "info": info}
 
     def draw(self, image: Any, **options: Any) -> Image:
         """Boxes, masks and names on the image.

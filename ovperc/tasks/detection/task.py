@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ovperc.tasks.task import LoadOptions, PredictRequest, Task, required
+from ovperc.tasks.task import LoadOptions, PredictRequest, Task, add_vocabulary_arguments, required
 
 if TYPE_CHECKING:
     from ovperc.tasks.detection.method import DetectionMethod
@@ -23,6 +23,7 @@ class Detection(Task):
     title = "boxes and masks of the named objects"
     verb = "detecting"
     picture = "detections"
+    saved = (".json",)
 
     def method_class(self) -> type[DetectionMethod]:
         """Dataclass of its methods."""
@@ -43,7 +44,8 @@ class Detection(Task):
         return load_detection(config, options)
 
     def add_arguments(self, group: argparse._ArgumentGroup) -> None:
-        """The score below which objects are left out."""
+        """The vocabulary, and the score below which objects are left out."""
+        add_vocabulary_arguments(group)
         group.add_argument(
             "--min-score", type=float, metavar="S", help=f"leave out objects with lower scores (default: {_MIN_SCORE})"
         )

@@ -17,6 +17,8 @@ from ovperc.viz.palette import hex_colour, palette
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ovperc.io.annotations import ImageAnnotations
+
 _MAX_NAMES = 65536
 _ROUNDING = 1e-4
 
@@ -77,12 +79,12 @@ class SegPrediction(Prediction):
             raise ValueError(f"no class {name!r} in this prediction; {suggest(name, self.names)}")
         return self.labels == self.names.index(name)
 
-    def to_coco(self) -> dict[str, Any]:
-        """A COCO document with one run-length mask per class that is present, background left out."""
-        from ovperc.io.coco import labels_to_coco
+    def annotations(self) -> ImageAnnotations:
+        """One object per class that is present, background left out."""
+        from ovperc.io.annotations import annotate_labels
 
         skip = (0,) if self.has_background else ()
-        return labels_to_coco(self.labels, self.confidence, self.names, self.source or "", skip)
+        return annotate_labels(self.labels, self.confidence, self.names, self.source or "", skip)
 
     def draw(self, image: Any, **options: Any) -> Image:
         """An overlay with a legend.

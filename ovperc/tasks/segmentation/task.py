@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ovperc.tasks.task import LoadOptions, PredictRequest, Task, required
+from ovperc.tasks.task import LoadOptions, PredictRequest, Task, add_vocabulary_arguments, required
 
 if TYPE_CHECKING:
     from ovperc.tasks.methods import MethodConfig
@@ -41,7 +41,8 @@ class Segmentation(Task):
         return load_segmentation(config, options)
 
     def add_arguments(self, group: argparse._ArgumentGroup) -> None:
-        """None of its own: --words and --background are shared with detection."""
+        """The vocabulary."""
+        add_vocabulary_arguments(group)
 
     def request(self, predictor: SegPredictor, arguments: argparse.Namespace) -> PredictRequest:
         """The vocabulary, embedded before the first image."""

@@ -1,0 +1,97 @@
+"""Telling files that ovperc wrote from those of the user, so that only the former are replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+FORMAT_PREFIX = "ovperc-"
+_SOFTWARE = "ovperc"
+_HEAD_BYTES = 4096
+_JSON_MARK = f'"format": "{FORMAT_PREFIX}'.encode()
+_TEXT_MARKS = (f"# {FORMAT_PREFIX}".encode(), b"image,score,anomalous,threshold,")  # the second starts scores.csv
+
+
+def png_mark() -> PngImagePlugin.PngInfo:
+    """Metadata that says who wrote a PNG, for Pillow's ``save(..., pnginfo=...)``."""
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", _SOFTWARE)
+    return mark
+
+
+def is_own(path: Path) -> bool:
+    """Whether ovperc wrote an existing file.
+
+    A PNG says so in its metadata, a JSON document or a text file in its first lines; YOLO's label files are known by
+    the ``data.yaml`` of their folder, and any other file must be named by the record ``STEM.json`` beside it. Links
+    are the user's.
+    """
+    if path.is_symlink() or not path.is_file():
+        return False
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _JSON_MARK in _head(path)
+    if suffix == ".txt" and path.parent.name == "labels":
+        return is_own(path.parent.parent / "data.yaml")
+    if _head(path).startswith(_TEXT_MARKS) or (suffix == ".png" and _software_of(path) == _SOFTWARE):
+        return True
+    return is_own(path.with_suffix(".json")) and path.name in _files_of(path.with_suffix(".json"))
+
+
+def same_file(path: Path, other: str | Path) -> bool:
+    """Whether two paths lead to one existing file; False where either does not exist."""
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):
+        return False
+
+
+def check_not_source(files: Iterable[Path], source: str | None) -> None:
+    """Refuses to write over the image that a prediction was made from.
+
+    Raises:
+        FileExistsError: one of the files is that image.
+    """
+    for file in files:
+        if source is not None and same_file(file, source):
+            raise FileExistsError(f"{file} is the image of this prediction and would be replaced; choose another name")
+
+
+def check_replaceable(files: Iterable[Path]) -> None:
+    """Refuses to write over files that ovperc did not write.
+
+    Raises:
+        FileExistsError: one of the files is such a file.
+    """
+    for file in files:
+        if os.path.lexists(file) and not is_own(file):
+            raise FileExistsError(f"{file} exists and was not written by ovperc; choose another name, or remove it")
+
+
+def _files_of(record: Path) -> list[str]:
+    """Names of the files beside a record that belong to it; its ``image`` is the user's."""
+    try:
+        entries = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [value for key, value in entries.items() if key != "image" and isinstance(value, str)]
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def _software_of(path: Path) -> str | None:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get("Software")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None

@@ -1,0 +1,1 @@
+"""Output formats: one file each, and the table that ``ovperc predict --format`` chooses from."""
