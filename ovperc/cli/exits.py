@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -69,9 +70,8 @@ def run_to_exit_code(work: Callable[[], int | None], after_stop: str = "") -> in
     Returns:
         A value of :class:`ExitCode`. Errors of the program itself keep their traceback.
     """
-    _print_any_character()
     try:
-        with _sigterm_raises(), _plain_warnings():
+        with _sigterm_raises(), _plain_warnings(), _any_character():
             code = work()
             sys.stdout.flush()
     except KeyboardInterrupt as stop:
@@ -129,10 +129,19 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
-def _print_any_character() -> None:
-    """Lets names be printed that the terminal's encoding lacks, as escapes."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+@contextmanager
+def _any_character() -> Iterator[None]:
+    """Prints characters that the terminal's encoding lacks as escapes."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    before = stream.errors
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=before)
 
 
 def _discard(stream: object) -> None:
