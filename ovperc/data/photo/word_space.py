@@ -38,21 +38,24 @@ class WordSpace:
 
 def make_word_space(
     wordnet: str | Path | None = None,
-    phrases: int = 12_000,
-    captions: int = 16_000,
+    phrases: int = 8_000,
+    captions: int = 10_000,
     held_words: int = 2000,
     held_phrases: int = 500,
+    rare_step: int = 4,
     seed: int = 0,
 ) -> WordSpace:
     """Collects and composes the texts; the same seed gives the same texts.
 
-    Nouns that WordNet's corpus never shows are kept where they are concrete, adjectives where the corpus shows them.
+    Words that WordNet's corpus shows are all taken, of the other concrete nouns every ``rare_step``-th.
 
     Args:
         wordnet: folder of WordNet's database files, as for :func:`find_wordnet`.
         phrases, captions: how many to compose for training.
         held_words, held_phrases: how many to keep for measuring. Held-out words are concrete nouns; phrases are new
             combinations of training words.
+        rare_step: every so many of the concrete nouns that the corpus never shows are training words; phrases and
+            captions draw from all.
         seed: decides what is held out and composed.
     """
     folder = find_wordnet(wordnet)
@@ -61,12 +64,17 @@ def make_word_space(
     nouns = tuple(noun for noun in read_nouns(folder) if noun.concrete or noun.count)
     kept_out = _hold_out(nouns, classes, held_words, rng)
     nouns = tuple(noun for noun in nouns if noun.name not in kept_out)
-    words = [noun.name for noun in nouns] + [word.name for word in read_adjectives(folder) if word.count]
+    rare = [noun.name for noun in nouns if not noun.count][::rare_step]
+    words = [
+        *(noun.name for noun in nouns if noun.count),
+        *rare,
+        *(word.name for word in read_adjectives(folder) if word.count),
+    ]
     nouns = _with_classes(nouns, classes)
     composed = compose_phrases(nouns, phrases + held_phrases, rng)
     return WordSpace(
         classes,
-        tuple(dict.fromkeys(word for word in words if word not in kept_out)),
+        tuple(dict.fromkeys(words)),
         composed[:phrases],
         compose_captions(nouns, captions, rng),
         tuple(sorted(kept_out)),
