@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import Tensor, nn
 
-from ovperc.backbones import mini_archs
+from ovperc.backbones import mini_archs, photo_mini
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.clip_convnext import ClipConvNet
 from ovperc.backbones.clip_pyramid import ClipPyramid
@@ -47,6 +48,7 @@ from ovperc.weights.hub import TOKENIZER_FILES, fetch_side_files, find_side_fold
 from ovperc.weights.layouts import read_weights
 from ovperc.weights.locate import WeightsSource, locate
 from ovperc.weights.reading import read_checkpoint
+from ovperc.weights.token_table import TOKEN_ROWS, unpack_tokens
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,11 @@ def load_clip(
     """
     check_mode(pos_embed)
     source = locate(arch, weights)
-    if source.arch == mini_archs.ARCH:
-        arch, model, config = source.arch, _load_mini(source), mini_archs.architecture()
+    if source.arch in _SHIPPED:
+        arch, model, config = source.arch, _load_shipped(source), mini_archs.architecture(source.arch)
     elif source.path is None:
         arch, config = str(source.arch), arch_config(str(source.arch))
-        model = _build_random(config)
+        model = _build_random(lambda: build_model(config))
     else:
         arch, model, config, preprocess = _load_file(source)
         source = replace(source, preprocess=preprocess)
@@ -205,23 +207,25 @@ def _bytes_of(value: Tensor) -> memoryview:
     return memoryview(value.detach().float().cpu().contiguous().numpy()).cast("B")
 
 
-def _build_random(config: ModelConfig) -> nn.Module:
+def _build_random(build: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build_model(config)
+        return build()
 
 
-def _load_mini(source: WeightsSource) -> nn.Module:
-    """clip-mini from its packed file, or from a plain table of the same model."""
+_SHIPPED = {mini_archs.ARCH: mini_archs.build_clip_mini, photo_mini.ARCH: photo_mini.build_photo_mini}
+"""Builders of the dual encoders whose architecture and weights come with ovperc."""
+
+
+def _load_shipped(source: WeightsSource) -> nn.Module:
+    """A shipped dual encoder from its packed file, or from a plain table of the same model."""
+    model = _build_random(_SHIPPED[source.arch])
     if source.path is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return mini_archs.build_clip_mini(None)
-    model = mini_archs.build_clip_mini(None)
+        return model
     state = read_checkpoint(source.path)
-    if mini_archs.TOKEN_ROWS in state:
-        state = mini_archs.unpack_state_dict(state, model.vocab_size)
-    load_into(model, state, mini_archs.ARCH, source.label)
+    if TOKEN_ROWS in state:
+        state = unpack_tokens(state, model.vocab_size)
+    load_into(model, state, source.arch, source.label)
     return model
 
 

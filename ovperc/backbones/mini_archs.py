@@ -20,14 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ovperc.weights.token_table import TOKEN_IDS, TOKEN_ROWS, TOKEN_TABLE, unpack_tokens
+
 ARCH = "clip-mini"
 DINO_ARCH = "dino-mini"
 TOWER = "vit_mini_stem_112"
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-TOKEN_TABLE = "text.token_embedding.weight"
-TOKEN_ROWS = "text.token_embedding.rows"
-TOKEN_IDS = "text.token_embedding.ids"
 
 
 @lru_cache(maxsize=1)
@@ -119,9 +118,9 @@ def vit_mini_dino(**kwargs: Any) -> nn.Module:
     return VisionTransformer(**{**settings, **kwargs})
 
 
-def architecture() -> dict[str, Any]:
-    """open_clip's configuration of clip-mini, as shipped in ``ovperc/assets/archs``."""
-    path = Path(__file__).parents[1] / "assets" / "archs" / f"{ARCH}.json"
+def architecture(arch: str = ARCH) -> dict[str, Any]:
+    """open_clip's configuration of a dual encoder that ships with ovperc, from ``ovperc/assets/archs``."""
+    path = Path(__file__).parents[1] / "assets" / "archs" / f"{arch}.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -142,7 +141,7 @@ def build_clip_mini(weights: str | Path | None = None, vocab_size: int | None = 
     if weights is not None:
         from safetensors.torch import load_file
 
-        model.load_state_dict(unpack_state_dict(load_file(weights), config["text_cfg"]["vocab_size"]))
+        model.load_state_dict(unpack_tokens(load_file(weights), config["text_cfg"]["vocab_size"]))
     return model.eval()
 
 
@@ -178,27 +177,6 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     value = value.detach().cpu()
     keep = name == "logit_scale" or not value.is_floating_point()
     return (value if keep else value.to(dtype)).contiguous().clone()
-
-
-def unpack_state_dict(packed: Mapping[str, Tensor], vocab_size: int) -> dict[str, Tensor]:
-    """The float32 state dict of the model from what `pack_state_dict` stored.
-
-    Tokens that were never met get a row of zeros: they say nothing.
-    """
-    missing = [name for name in (TOKEN_ROWS, TOKEN_IDS) if name not in packed]
-    if missing:
-        raise ValueError(f"not a packed {ARCH} file: {', '.join(missing)} missing; write it with save_packed")
-    ids = packed[TOKEN_IDS].long()
-    if int(ids.max()) >= vocab_size:
-        raise ValueError(f"the file names token {int(ids.max())}, but the model has a vocabulary of {vocab_size}")
-    state = {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in packed.items()
-        if name not in (TOKEN_ROWS, TOKEN_IDS)
-    }
-    rows = packed[TOKEN_ROWS].float()
-    state[TOKEN_TABLE] = torch.zeros(vocab_size, rows.shape[1]).index_copy_(0, ids, rows)
-    return state
 
 
 def save_packed(

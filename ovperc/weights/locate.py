@@ -17,6 +17,7 @@ from ovperc.weights.caches import find_file, offline
 from ovperc.weights.entry import CLIP_MEAN, CLIP_STD, WeightsEntry
 from ovperc.weights.errors import CheckpointError
 
+DEFAULT_WEIGHTS = "clip-mini"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".npz", ".tar")
 _PREPROCESS_KEYS = ("mean", "std", "interpolation")
 _FAMILIES = {
@@ -56,10 +57,11 @@ def locate(arch: str | None, weights: str | Path | None) -> WeightsSource:
         FileNotFoundError: there is no such file (``MissingWeightsError`` says how to get it).
     """
     name = None if weights is None else str(weights)
-    shipped = {entry.name for entry in catalogue.CATALOGUE if entry.arch == "clip-mini"}
-    if arch in (None, "clip-mini") and (name is None or name in shipped):
-        name = name or "clip-mini"
-        return WeightsSource(name, "clip-mini", catalogue.resolve_weights(name))
+    shipped = {row.name: row for row in catalogue.CATALOGUE if row.shipped and row.family == "clip"}
+    row = shipped.get(name or arch or DEFAULT_WEIGHTS)
+    if row is not None and arch in (None, row.arch):
+        preprocess = {"mean": row.mean, "std": row.std}
+        return WeightsSource(row.name, row.arch, catalogue.resolve_weights(row.name), preprocess=preprocess)
     if arch is not None and arch.startswith(hub.PREFIX):
         if name is not None:
             raise ValueError(f"{arch} names its own weights; leave weights out, or pass it as weights")
