@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.clip_timm import TimmTransformer
-from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.mini_archs import DINO_ARCH, vit_mini_dino
 from ovperc.core.naming import suggest
+from ovperc.tiling.preprocess import Preprocess
 from ovperc.weights.checkpoint import Checkpoint, load_into
 from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 from ovperc.weights.errors import CheckpointError

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.dino import load_dino
-from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.sam import load_sam
 from ovperc.core.naming import suggest
 from ovperc.core.structures import GuideFeatures, Tap
 from ovperc.registry import GUIDES
+from ovperc.tiling.preprocess import Preprocess
 from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 
 _GROUPS = ("window", "image")

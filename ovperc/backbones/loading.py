@@ -30,6 +30,7 @@ from ovperc.backbones.clip_vit import ClipViT
 from ovperc.backbones.pos_embed import check_mode
 from ovperc.backbones.pyramid_trunk import PyramidTrunk
 from ovperc.backbones.text_tower import TextTower, Tokenizer, tokenizer_name
+from ovperc.tiling.preprocess import Preprocess
 from ovperc.weights.architectures import (
     QUICK_SUFFIX,
     ModelConfig,
@@ -49,22 +50,6 @@ from ovperc.weights.layouts import read_weights
 from ovperc.weights.locate import WeightsSource, locate
 from ovperc.weights.reading import read_checkpoint
 from ovperc.weights.token_table import TOKEN_ROWS, unpack_tokens
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """How an image is normalised before the tower.
-
-    Attributes:
-        mean, std: per channel, RGB in 0..1.
-        image_size_px: side of the square that the tower was trained on.
-        interpolation: resize rule of the weights, ``bicubic`` or ``bilinear``.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    image_size_px: int
-    interpolation: str = "bicubic"
 
 
 @dataclass(frozen=True)
@@ -309,10 +294,13 @@ def _preprocess(model: nn.Module, arch: str, source: WeightsSource) -> Preproces
         std=tuple(known.get("std", OPENAI_DATASET_STD)),
         image_size_px=int(size[0] if isinstance(size, tuple | list) else size),
         interpolation=known.get("interpolation", "bicubic"),
+        resize_mode=known.get("resize_mode", "shortest"),
     )
 
 
 def _agreed_preprocess(arch: str) -> dict[str, Any]:
     rows = [open_clip.get_pretrained_cfg(arch, tag) for tag in open_clip.list_pretrained_tags_by_model(arch)]
-    keys = ("mean", "std", "interpolation")
-    return {key: rows[0][key] for key in keys if rows and len({str(row.get(key)) for row in rows}) == 1}
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    return {
+        key: rows[0][key] for key in keys if rows and key in rows[0] and len({str(row.get(key)) for row in rows}) == 1
+    }

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ovperc.backbones.sam import SamBackbone
 from ovperc.core.structures import DenseFeatures, Tap
+from ovperc.tiling.preprocess import resize_image
 
 MASK_LOGIT_GRID = 4
 """Mask logits and mask prompts have this many cells per patch of the encoder, on each axis."""
@@ -142,7 +143,6 @@ class SamPrompter:
         self.backbone = backbone
         self.max_prompts = max_prompts
         self.height_norm = height_norm
-        self._resize = ResizeLongestSide(backbone.image_size_px)
 
     @property
     def mask_grid(self) -> int:
@@ -155,7 +155,8 @@ class SamPrompter:
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
         """
-        resized = self._resize.apply_image(image)
+        size_hw = ResizeLongestSide.get_preprocess_shape(*image.shape[:2], self.backbone.image_size_px)
+        resized = resize_image(image, size_hw, "bilinear")
         tensor = torch.from_numpy(np.ascontiguousarray(resized)).to(self.backbone.device).permute(2, 0, 1)[None]
         return self.backbone.sam.preprocess(tensor.float()), (resized.shape[0], resized.shape[1])
 

@@ -13,8 +13,7 @@ from onnx import helper
 from ovperc.export.anomaly_towers import HEADS
 from ovperc.export.builder import FLOAT, GraphBuilder, finish_model
 from ovperc.export.map_ops import axis_operator, by_rows
-from ovperc.export.pillow_ops import resize_pillow
-from ovperc.export.pixel_ops import TILERS, cut_windows, in_cells, normalise, plan_axes, resize_bilinear
+from ovperc.export.pixel_ops import TILERS, check_resize_op, cut_windows, in_cells, normalise, plan_axes, resize_pixels
 from ovperc.export.render_ops import UPSAMPLERS
 from ovperc.export.segmentation_graph import tile_sizes
 from ovperc.export.tracing import ENCODER, Traced, trace_windows
@@ -32,6 +31,7 @@ def check_anomaly_exportable(predictor: AnomalyPredictor) -> None:
     """
     HEADS.find(predictor.head).check(predictor.head)
     TILERS.find(predictor.tiler)
+    check_resize_op(predictor.method.resize)
     UPSAMPLERS.find(predictor.upsampler)
 
 
@@ -82,7 +82,9 @@ def assemble_anomaly(
     graph, tiler, patch = GraphBuilder(), predictor.tiler, predictor.backbone.stride_px
     crop_hw, _ = tile_sizes(tiler, patch, size_hw)
     axes = plan_axes(graph, "image", tiler, patch, crop_hw)
-    tiles = cut_windows(graph, _pixels(graph, predictor, axes), *axes, whole=crop_hw is None)
+    resized = resize_pixels(graph, "image", *axes, predictor.method.resize)
+    pixels = normalise(graph, resized, predictor.preprocess.mean, predictor.preprocess.std)
+    tiles = cut_windows(graph, pixels, *axes, whole=crop_hw is None)
     answers = graph.inline(traced.models[ENCODER], "encoder/", tiles, *inputs)
     batch, head = graph.size("image", 0), HEADS.find(predictor.head)
     reduce = "ReduceMax" if predictor.method.tile_score == "max" else "ReduceMean"
@@ -95,17 +97,6 @@ def assemble_anomaly(
     for name, value in inputs.items():
         given.append((name, FLOAT, (f"{name}_rows" if head.free_rows else len(value), value.shape[1])))
     return finish_model(graph, "anomaly", given, [("map", FLOAT, sides), ("score", FLOAT, ("batch",))])
-
-
-def _pixels(graph: GraphBuilder, predictor: AnomalyPredictor, axes: tuple[AxisPlan, AxisPlan]) -> str:
-    """Resized by the method's rule and normalised, ``(B, 3, h, w)`` float32."""
-    rule = predictor.method.resize
-    if rule == "opencv":
-        pixels = resize_bilinear(graph, "image", *axes)
-    else:
-        pairs = [(axis.original, axis.resized) for axis in axes]
-        pixels = graph.op("Transpose", resize_pillow(graph, "image", *pairs, rule), perm=[0, 2, 3, 1])
-    return normalise(graph, pixels, predictor.preprocess.mean, predictor.preprocess.std)
 
 
 def _map(

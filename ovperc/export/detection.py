@@ -66,7 +66,9 @@ class DetectionExport(TaskExport["DetPredictor", DetectorTrace]):
         detector = self.predictor.detector
         patch_px, preprocess = detector.clip.backbone.stride_px, detector.clip.preprocess
         images = calibration_scenes(self.plan.calibration_images, self._size_hw)
-        return [{"pixels": tower_tiles(image, detector.tiler, patch_px, preprocess)} for image in images]
+        return [
+            {"pixels": tower_tiles(image, detector.tiler, patch_px, preprocess, detector.resize)} for image in images
+        ]
 
     def assemble(self, traced: DetectorTrace) -> onnx.ModelProto:
         """See :func:`assemble_detector`."""
@@ -80,7 +82,7 @@ class DetectionExport(TaskExport["DetPredictor", DetectorTrace]):
             "embed_dim": detector.clip.backbone.embed_dim,
             "logit_scale": scale,
             "input_spec": InputSpec(size_hw=self._size_hw),
-            "preprocess": preprocess_fields(detector.clip.preprocess, "opencv"),
+            "preprocess": preprocess_fields(detector.clip.preprocess, detector.resize),
             "settings": {
                 "fusion": asdict(detector.fusion),
                 "classifier": {"scale": scale, "kind": classifier.kind},

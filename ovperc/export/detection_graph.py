@@ -13,7 +13,7 @@ from onnx import helper
 
 from ovperc.export.builder import FLOAT, GraphBuilder, finish_model
 from ovperc.export.detection_towers import CandidateMaps, RegionDescriber, check_detection_exportable
-from ovperc.export.pixel_ops import normalise, plan_axes, resize_bilinear
+from ovperc.export.pixel_ops import normalise, plan_axes, resize_pixels
 from ovperc.export.tracing import ENCODER, Traced, trace_module
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def assemble_detector(detector: RegionDetector, trace: DetectorTrace, size_hw: t
     """
     graph, preprocess = GraphBuilder(), detector.clip.preprocess
     axes = plan_axes(graph, "image", detector.tiler, detector.clip.backbone.stride_px, None)
-    pixels = normalise(graph, resize_bilinear(graph, "image", *axes), preprocess.mean, preprocess.std)
+    pixels = normalise(graph, resize_pixels(graph, "image", *axes, detector.resize), preprocess.mean, preprocess.std)
     answers = graph.inline(trace.models[ENCODER], "maps/", pixels)
     *maps, logits, candidates = answers
     boxes, objectness = _propose(graph, detector.trained.heads.rpn, logits, candidates, trace.counts)

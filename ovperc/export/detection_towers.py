@@ -11,6 +11,7 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers
 
 from ovperc.core.boxes import clip_boxes
 from ovperc.export.parts import ExportError
+from ovperc.export.pixel_ops import check_resize_op
 from ovperc.runtime.region_scores import POLICIES
 from ovperc.tasks.detection.heads import POOLED
 
@@ -25,6 +26,7 @@ def check_detection_exportable(detector: RegionDetector) -> None:
     Raises:
         ExportError: naming the part.
     """
+    check_resize_op(detector.resize)
     if detector.trained is None or detector.proposer is not None:
         raise ExportError("detectors that take their regions from elsewhere have no exported form; use fvlm")
     if detector.trained.resnet is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ovperc.export.builder import DOUBLE, FLOAT, INT32, INT64, GraphBuilder, Value
-from ovperc.export.parts import GraphBuilders
+from ovperc.export.parts import ExportError, GraphBuilders
+from ovperc.export.pillow_ops import resize_pillow
 from ovperc.tiling.square import SquareTiler
 from ovperc.tiling.tiler import Tiler
 
@@ -110,6 +113,35 @@ def _padding(graph: GraphBuilder, crop: Value, tiler: Tiler, patch_px: int) -> t
     return before, graph.op("Sub", missing, before)
 
 
+def check_resize_op(rule: str) -> None:
+    """Refuses a rule of :data:`ovperc.tiling.preprocess.RESIZE_RULES` that has no form in the graph.
+
+    Raises:
+        ExportError: naming the rule.
+    """
+    if rule not in RESIZE_OPS:
+        raise ExportError(f"resize={rule!r} has no exported form; pass one of {', '.join(RESIZE_OPS)} as resize")
+
+
+def resize_pixels(graph: GraphBuilder, image: str, rows: AxisPlan, cols: AxisPlan, rule: str) -> str:
+    """:func:`ovperc.tiling.preprocess.resize_image` bit for bit: ``(B, H, W, 3) uint8 -> (B, h, w, 3)`` in 0..255.
+
+    Args:
+        graph: written to.
+        image: name of the value.
+        rows: the axis of rows.
+        cols: the axis of columns.
+        rule: one that :func:`check_resize_op` lets pass.
+    """
+    check_resize_op(rule)
+    return RESIZE_OPS[rule](graph, image, rows, cols)
+
+
+def _pillow(rule: str, graph: GraphBuilder, image: str, rows: AxisPlan, cols: AxisPlan) -> str:
+    pairs = [(axis.original, axis.resized) for axis in (rows, cols)]
+    return graph.op("Transpose", resize_pillow(graph, image, *pairs, rule), perm=[0, 2, 3, 1])
+
+
 def resize_bilinear(graph: GraphBuilder, image: str, rows: AxisPlan, cols: AxisPlan) -> str:
     """OpenCV's bilinear resize of uint8, bit for bit: ``(B, H, W, 3) uint8 -> (B, h, w, 3)`` int32 in 0..255."""
     op = graph.op
@@ -157,6 +189,12 @@ def _bilinear_taps(graph: GraphBuilder, axis: AxisPlan, inside: bool) -> tuple[s
         graph.cast(op("Round", op("Mul", share, float(_COEF))), INT32) for share in (op("Sub", 1.0, fraction), fraction)
     ]
     return indices[0], indices[1], weights[0], weights[1]
+
+
+RESIZE_OPS: Mapping[str, Callable[[GraphBuilder, str, AxisPlan, AxisPlan], str]] = MappingProxyType(
+    {"opencv": resize_bilinear, "bilinear": partial(_pillow, "bilinear"), "bicubic": partial(_pillow, "bicubic")}
+)
+"""The rules that have a form in the graph."""
 
 
 def normalise(graph: GraphBuilder, pixels: str, mean: tuple[float, ...], std: tuple[float, ...]) -> str:

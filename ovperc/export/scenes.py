@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ovperc.tiling import normalize
-from ovperc.tiling.square import resize_for_tower
-
 if TYPE_CHECKING:
-    from ovperc.backbones.loading import Preprocess
     from ovperc.data.world.benchmark import WorldSample
-    from ovperc.tiling import Tiler
+    from ovperc.tiling import Preprocess, Tiler
 
 BENCHMARK = "world-base"
 IGNORED = 255
@@ -120,9 +116,7 @@ def product_images(count: int, size_hw: tuple[int, int] | None = None, seed: int
     return images
 
 
-def tower_tiles(
-    image: np.ndarray, tiler: Tiler, patch_px: int, preprocess: Preprocess, resize: str = "opencv"
-) -> np.ndarray:
+def tower_tiles(image: np.ndarray, tiler: Tiler, patch_px: int, preprocess: Preprocess, resize: str) -> np.ndarray:
     """What a tower gets of an image: ``(T, 3, h, w)`` float32, normalised.
 
     Args:
@@ -133,5 +127,4 @@ def tower_tiles(
         resize: rule of the resize.
     """
     geometry = tiler.plan((image.shape[0], image.shape[1]), patch_px)
-    resized = resize_for_tower(image, geometry.resized_hw, resize)
-    return tiler.tiles(normalize(resized, preprocess.mean, preprocess.std), geometry).numpy()
+    return tiler.tiles(preprocess.apply(image, geometry.resized_hw, resize), geometry).numpy()

@@ -52,7 +52,9 @@ class SegmentationExport(TaskExport["SegPredictor", Towers]):
         segmenter = self.predictor.segmenter
         images = calibration_scenes(self.plan.calibration_images, self.plan.size_hw)
         patch_px, preprocess = segmenter.clip.backbone.stride_px, segmenter.clip.preprocess
-        return [{"windows": tower_tiles(image, segmenter.tiler, patch_px, preprocess)} for image in images]
+        return [
+            {"windows": tower_tiles(image, segmenter.tiler, patch_px, preprocess, segmenter.resize)} for image in images
+        ]
 
     def assemble(self, traced: Towers) -> onnx.ModelProto:
         """See :func:`ovperc.export.segmentation_graph.assemble`."""
@@ -66,7 +68,7 @@ class SegmentationExport(TaskExport["SegPredictor", Towers]):
             "embed_dim": backbone.embed_dim,
             "logit_scale": segmenter.classifier.logit_scale,
             "input_spec": tiled_input_spec(segmenter.tiler, backbone.stride_px, self.plan.size_hw),
-            "preprocess": preprocess_fields(segmenter.clip.preprocess, "opencv"),
+            "preprocess": preprocess_fields(segmenter.clip.preprocess, segmenter.resize),
             "fixed": None if bank is None else FixedVocabulary(bank.names, bank.background),
         }
 

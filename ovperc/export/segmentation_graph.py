@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from ovperc.export.builder import BOOL, FLOAT, INT32, INT64, GraphBuilder, finish_model
 from ovperc.export.map_ops import classify
 from ovperc.export.parts import GraphBuilders
-from ovperc.export.pixel_ops import TILERS, AxisPlan, cut_windows, normalise, plan_axes, resize_bilinear
+from ovperc.export.pixel_ops import TILERS, AxisPlan, check_resize_op, cut_windows, normalise, plan_axes, resize_pixels
 from ovperc.export.rule_ops import NAMED_BACKGROUND, RULES
 from ovperc.export.segmentation_towers import PatchEncoder
 from ovperc.export.splice_ops import embed_spliced
@@ -129,6 +129,7 @@ def check_exportable(segmenter: DenseSegmenter) -> None:
     """
     SEGMENTERS.find(segmenter)
     TILERS.find(segmenter.tiler)
+    check_resize_op(segmenter.resize)
     if segmenter.logit_rule is not None:
         RULES.find(segmenter.logit_rule)
     if segmenter.refiner is not None:
@@ -176,7 +177,7 @@ def assemble(
     graph = GraphBuilder()
     axes = plan_axes(graph, "image", tiler, backbone.stride_px, crop_hw)
     preprocess = segmenter.clip.preprocess
-    pixels = normalise(graph, resize_bilinear(graph, "image", *axes), preprocess.mean, preprocess.std)
+    pixels = normalise(graph, resize_pixels(graph, "image", *axes, segmenter.resize), preprocess.mean, preprocess.std)
     found = graph.inline(towers.models[ENCODER], "encoder/", cut_windows(graph, pixels, *axes, whole=whole))
     answers = dict(zip(towers.outputs, found, strict=True))
     answers, axes = form.embed(graph, segmenter, towers, answers, axes)

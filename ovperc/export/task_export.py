@@ -13,13 +13,13 @@ from ovperc.export.parts import ExportError
 from ovperc.runtime.input_spec import InputSpec
 
 if TYPE_CHECKING:
-    from ovperc.backbones.loading import Preprocess
     from ovperc.export.parity import Check
     from ovperc.export.plan import ExportPlan
     from ovperc.export.scenes import Example
     from ovperc.export.tracing import Traced
     from ovperc.text.encoder import TextEncoder
     from ovperc.tiling import Tiler
+    from ovperc.tiling.preprocess import Preprocess
 
 PredictorT = TypeVar("PredictorT")
 TracedT = TypeVar("TracedT", bound="Traced")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from ovperc.core.naming import suggest
+from ovperc.tiling.preprocess import check_resize
 
 _SIZES = ("short_side_px", "max_long_side_px", "crop_px", "stride_px")
 M = TypeVar("M", bound="Method")
@@ -24,13 +25,14 @@ class Method:
         tiler: ``dict(type="Tiler", ...)``; sizes in pixels.
         templates: name of a prompt set, or own patterns.
         pos_embed: how position tables are resized (a mode of :func:`ovperc.backbones.loading.load_clip`).
+        resize: rule of the image's resize, see :data:`ovperc.tiling.preprocess.RESIZE_RULES`, or ``weights``.
         weights: loaded where the user names none; None for the default of :func:`ovperc.load`.
         parts: class attribute, fields that must hold ``dict(type=NAME, ...)``.
         optional_parts: class attribute, the same, or None.
         settings: class attribute, fields that must hold a dict.
 
     Raises:
-        ValueError: a field of another type.
+        ValueError: a field of another type, or an unknown resize.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("tiler",)
@@ -42,6 +44,7 @@ class Method:
     tiler: Mapping[str, Any]
     templates: str | tuple[str, ...] = "openai80"
     pos_embed: str = "size"
+    resize: str = "opencv"
     weights: str | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +59,7 @@ class Method:
         for name in self.settings:
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"method {self.name!r}: {name} must be a dict; got {getattr(self, name)!r}")
+        check_resize(self.resize)
         if not isinstance(self.pos_embed, str):
             raise ValueError(f"method {self.name!r}: pos_embed must name a mode; got {self.pos_embed!r}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ovperc.tiling.pixels import normalize, resize_image
+from ovperc.tiling.preprocess import Preprocess, normalize, resize_image
 from ovperc.tiling.splice import as_one_window, splice
 from ovperc.tiling.stitcher import OutputTile, Stitcher
 from ovperc.tiling.tiler import Geometry, Tiler, window_starts
@@ -10,6 +10,7 @@ from ovperc.tiling.tiler import Geometry, Tiler, window_starts
 __all__ = [
     "Geometry",
     "OutputTile",
+    "Preprocess",
     "Stitcher",
     "Tiler",
     "as_one_window",

@@ -112,6 +112,11 @@ class Tiler:
         self.pad_multiple_px = pad_multiple_px
         self.scale = scale
 
+    @property
+    def resize_mode(self) -> str:
+        """How sizes are chosen, in open_clip's words: by the ``shortest`` side; ``scale`` for the image's own size."""
+        return "scale" if self.short_side_px is None else "shortest"
+
     def resized_hw(self, original_hw: tuple[int, int], patch_px: int) -> tuple[int, int]:
         """Size after the resize; each side is at least one patch, whatever the aspect."""
         if min(original_hw) < 1:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -21,8 +20,8 @@ from ovperc.core.atomic import atomic_write
 from ovperc.core.structures import Tap
 from ovperc.data.benchmarks import get_benchmark
 from ovperc.registry import DATASETS
-from ovperc.tiling import normalize
-from ovperc.tiling.square import SquareTiler, resize_for_tower
+from ovperc.tiling.preprocess import choose_resize, resize_mask
+from ovperc.tiling.square import SquareTiler
 from ovperc.weights.reading import CheckpointError
 
 _PASS = 8
@@ -77,7 +76,7 @@ class AnomalyFeatures(Dataset):
         batch_size: images of a batch.
         length: number of batches; None for one epoch.
         seed: of the order.
-        resize: rule of the resize.
+        resize: rule of the image's resize, as for methods.
         cache_file: ``.npz`` that holds the features from run to run; None keeps them in memory.
 
     Raises:
@@ -190,8 +189,9 @@ def _key(images: Any, backbone: DenseBackbone, taps: TrainingTaps, size_px: int,
 
 
 def _encode_all(images: Any, clip: ClipModel, taps: TrainingTaps, size_px: int, resize: str) -> dict[str, np.ndarray]:
-    backbone, preprocess = clip.backbone, clip.preprocess
-    side = SquareTiler(size_px).resized_hw((size_px, size_px), backbone.stride_px)
+    backbone, tiler = clip.backbone, SquareTiler(size_px)
+    rule = choose_resize(resize, clip.preprocess, tiler)
+    side = tiler.resized_hw((size_px, size_px), backbone.stride_px)
     parts: list[list[np.ndarray]] = [[] for _ in range(len(taps.patches) + 1)]
     masks, words, pixels = [], [], []
     for index in range(len(images)):
@@ -203,9 +203,8 @@ def _encode_all(images: Any, clip: ClipModel, taps: TrainingTaps, size_px: int, 
                 f"{sample.record.name}: the mask is {sample.mask.shape}, its image {sample.image.shape[:2]}; they must "
                 "have one size"
             )
-        resized = resize_for_tower(sample.image, side, resize)
-        pixels.append(normalize(resized, preprocess.mean, preprocess.std, backbone.device))
-        masks.append(squash_mask(sample.mask, side))
+        pixels.append(clip.preprocess.apply(sample.image, side, rule, backbone.device))
+        masks.append(resize_mask(sample.mask, side))
         words.append(images.words[sample.record.category])
         if len(pixels) == _PASS or index == len(images) - 1:
             _append(parts, backbone, pixels, taps)
@@ -234,11 +233,3 @@ def _append(
     for part, stream in zip(parts, patches, strict=False):
         part.append(stream.to(torch.float16).cpu().numpy())
     parts[-1].append(pooled.float().cpu().numpy())
-
-
-def squash_mask(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """A mask at the size of the tower's input, as the published evaluations make it: bilinear, then above a half."""
-    if mask.shape == tuple(size_hw):
-        return mask.astype(bool)
-    grey = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.array(grey.resize(size_hw[::-1], Image.Resampling.BILINEAR)) > 127

@@ -19,6 +19,7 @@ Rules = Iterable[tuple[str, str]]
 
 _TEXT_PARTS = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
 _BUFFERS = ("num_batches_tracked", "position_ids", "attn_mask")
+_PILLOW_FILTERS = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Checkpoint:
         state: tensors under the names of open_clip's, timm's or segment-anything's class.
         config: open_clip's model config, or keywords of timm's class; None where the shapes must tell.
         quick_gelu: activation the weights were trained with; None where nothing tells.
-        preprocess: ``mean``, ``std`` and ``interpolation``, as far as known.
+        preprocess: ``mean``, ``std``, ``interpolation`` and ``resize_mode``, as far as known.
         arch: name of the architecture; None where the file does not tell.
     """
 
@@ -90,12 +91,14 @@ def count_layers(state: State, prefix: str) -> int:
 
 
 def processor_preprocess(side: Side) -> dict[str, Any]:
-    """Normalisation from transformers' ``preprocessor_config.json``."""
+    """Normalisation and resize from transformers' ``preprocessor_config.json``."""
     processor = side.get("preprocessor_config.json", {})
     named = {"mean": processor.get("image_mean"), "std": processor.get("image_std")}
     found: dict[str, Any] = {key: tuple(value) for key, value in named.items() if value}
-    resample = {2: "bilinear", 3: "bicubic"}.get(processor.get("resample"))
-    return {**found, "interpolation": resample} if resample else found
+    resample = _PILLOW_FILTERS.get(processor.get("resample"))
+    found |= {"interpolation": resample} if resample else {}
+    size = processor.get("size")
+    return {**found, "resize_mode": "squash"} if isinstance(size, dict) and "height" in size else found
 
 
 def fit_text_prefix(state: State, model: nn.Module) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from ovperc.weights.checkpoint import (
 
 OWN_TOKENIZER = "."
 """``hf_tokenizer_name`` of weights whose tokenizer lies next to them and nowhere else."""
-_PREPROCESS = ("mean", "std", "interpolation")
+_PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 _QKV = ("q_proj", "k_proj", "v_proj")
 _LONG_CLIP_KEPT = 20

@@ -19,7 +19,7 @@ from ovperc.weights.errors import CheckpointError
 
 DEFAULT_WEIGHTS = "clip-mini"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".npz", ".tar")
-_PREPROCESS_KEYS = ("mean", "std", "interpolation")
+_PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
 _FAMILIES = {
     "clip": "a dual encoder",
     "vision": "an image tower without words",
@@ -37,7 +37,7 @@ class WeightsSource:
         arch: architecture name; None where it is to be read from the weights.
         path: checkpoint file; None for random weights.
         quick_gelu: activation the weights were trained with; None where nothing tells.
-        preprocess: ``mean``, ``std`` and ``interpolation``, as far as known.
+        preprocess: ``mean``, ``std``, ``interpolation`` and ``resize_mode``, as far as known.
         side: contents of the JSON files next to the weights, by file name.
     """
 

@@ -12,11 +12,11 @@ from helpers.tiny_guide import tiny_dino, tiny_guide
 from helpers.tiny_models import tiny_clip, tiny_open_clip
 from ovperc.affinity import AttentionInputs, GuideAffinity
 from ovperc.backbones.guide import renormalize
-from ovperc.backbones.loading import Preprocess
 from ovperc.core.structures import GuideFeatures
 from ovperc.registry import GUIDES, READOUTS
 from ovperc.tasks.methods import load_method, read_method
 from ovperc.tasks.segmentation.build import build_segmenter
+from ovperc.tiling.preprocess import Preprocess
 
 CLIP = Preprocess((0.48, 0.46, 0.41), (0.27, 0.26, 0.28), 48)
 

@@ -8,7 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from helpers.tiny_models import scramble
 from ovperc.backbones.clip_timm import TimmTransformer
 from ovperc.backbones.guide import GuideTower
-from ovperc.backbones.loading import Preprocess
+from ovperc.tiling.preprocess import Preprocess
 from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 
 

@@ -11,7 +11,6 @@ from helpers.tiny_guide import tiny_guide
 from helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
 from helpers.tiny_sam import tiny_sam
 from ovperc.affinity.sam_correlation import SamCorrelation
-from ovperc.backbones.loading import Preprocess
 from ovperc.backbones.sam import SamBackbone
 from ovperc.core.structures import DenseFeatures, GuideFeatures
 from ovperc.readout import (
@@ -25,6 +24,7 @@ from ovperc.readout import (
 from ovperc.readout.base import attend_block, resize_tokens
 from ovperc.tasks.methods import load_method
 from ovperc.tasks.segmentation.build import build_segmenter
+from ovperc.tiling.preprocess import Preprocess
 from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 
 PROXY = {"type": "GuideAffinity", "gamma": 5.0}

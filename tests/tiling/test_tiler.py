@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from ovperc.tiling import Tiler, normalize, resize_image, window_starts
+from ovperc.tiling import Tiler, window_starts
 
 SIZES = [(375, 500), (500, 375), (17, 900), (900, 17), (3, 5), (1, 3000), (224, 224), (225, 449)]
 
@@ -112,23 +111,3 @@ def test_impossible_images_are_refused():
     tiler = Tiler()
     with pytest.raises(ValueError, match="must be resized"):
         tiler.tiles(torch.zeros(1, 3, 9, 9), tiler.plan((32, 32), 16))
-
-
-def test_resize_is_opencv_bilinear():
-    image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
-    assert np.array_equal(resize_image(image, (20, 91)), cv2.resize(image, (91, 20)))
-    assert resize_image(image, (37, 53)) is image
-    with pytest.raises(TypeError, match="uint8"):
-        resize_image(image.astype(np.float32), (5, 5))
-    with pytest.raises(ValueError, match="cannot resize"):
-        resize_image(image, (0, 5))
-
-
-def test_normalize_matches_the_formula():
-    image = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
-    mean, std = (0.48, 0.45, 0.40), (0.26, 0.27, 0.28)
-    expected = ((image / 255.0 - np.array(mean)) / np.array(std)).transpose(2, 0, 1)[None]
-    np.testing.assert_allclose(normalize(image, mean, std).numpy(), expected, atol=1e-5)
-    assert torch.equal(normalize(torch.from_numpy(image), mean, std), normalize(image[:, :, :], mean, std))
-    with pytest.raises(ValueError, match="uint8 RGB"):
-        normalize(image[..., 0], mean, std)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from ovperc.data.world.anomaly import WorldAnomaly
 from ovperc.tasks.anomaly.april_gan import LinearAdapters
 from ovperc.tasks.anomaly.learned_prompts import LearnedPrompts
 from ovperc.training.anomaly_prompts import AnomalyAdapterTraining, AnomalyPromptTraining
-from ovperc.training.feature_cache import AnomalyFeatures, squash_mask
+from ovperc.training.feature_cache import AnomalyFeatures
 from ovperc.training.losses.anomaly import dice_loss, focal_loss
 from ovperc.training.train import train
 from ovperc.weights.reading import CheckpointError
@@ -63,13 +62,6 @@ def test_cache_files_belong_to_their_images_and_settings(tmp_path):
         _features(MAIN, cache_file=file)
     with pytest.raises(ValueError, match=r"\.npz"):
         _features(cache_file=tmp_path / "features.pt")
-
-
-def test_masks_are_squashed_as_in_published_evaluations():
-    mask = np.zeros((40, 60), bool)
-    mask[10:20, 30:50] = True
-    assert squash_mask(mask, (20, 30)).sum() == 50
-    assert squash_mask(mask, (40, 60)) is not None and squash_mask(mask, (40, 60)).dtype == bool
 
 
 def test_a_mask_of_another_size_than_its_image_is_refused():

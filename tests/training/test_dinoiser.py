@@ -16,10 +16,10 @@ from helpers.tiny_guide import tiny_dino
 from helpers.tiny_models import tiny_clip
 from ovperc.backbones.clip_timm import TimmTransformer
 from ovperc.backbones.dino import VisionModel
-from ovperc.backbones.loading import Preprocess
 from ovperc.data.pictures import PictureFolder
 from ovperc.data.world.views import WorldViewPairs
 from ovperc.readout.dinoiser import load_heads
+from ovperc.tiling.preprocess import Preprocess
 from ovperc.training import teachers
 from ovperc.training.dinoiser import DinoiserTraining, save_released_layout
 from ovperc.training.losses.dinoiser import affinity_loss, foreground_loss

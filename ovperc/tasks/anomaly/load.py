@@ -18,6 +18,7 @@ from ovperc.tasks.anomaly.method import AnomalyMethod
 from ovperc.tasks.anomaly.predictor import AnomalyPredictor
 from ovperc.tasks.anomaly.state_texts import ComposedTexts, StateTextSource
 from ovperc.tasks.predictor import PredictorInfo
+from ovperc.tiling.preprocess import choose_resize
 from ovperc.weights.architectures import arch_config
 from ovperc.weights.catalogue import CATALOGUE
 
@@ -68,6 +69,7 @@ def build_predictor(method: AnomalyMethod, model: ClipModel | VisionModel, **cha
     if head.reads_text and method.texts is None:
         raise ValueError(f"method {method.name!r} needs texts=dict(type='ComposedTexts' | 'PromptTexts', ...)")
     tiler = TILERS.build(dict(method.tiler))
+    method = method.replace(resize=choose_resize(method.resize, model.preprocess, tiler))
     texts = _texts(method, model) if head.reads_text else None
     info = PredictorInfo.of(method.name, model)
     upsampler = MapUpsampler(backbone.stride_px, **{"combine": head.combine, **method.upsampler})

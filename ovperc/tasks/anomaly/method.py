@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 
 from ovperc.core.naming import suggest
 from ovperc.tasks.method import Method
-from ovperc.tiling.square import check_resize
 
 TileScore = Literal["max", "mean"]
 AUGMENTATIONS: tuple[str, ...] = ("hflip", "vflip", "rot90", "rot180", "rot270")
@@ -26,7 +25,6 @@ class AnomalyMethod(Method):
         texts: ``dict(type="ComposedTexts", prompts=...)`` or ``dict(type="PromptTexts", source=...)``; None for heads
             that read no words.
         upsampler: keywords of :class:`MapUpsampler` other than ``stride_px`` and ``combine``.
-        resize: rule of the image's resize: ``bicubic``, ``bilinear`` or ``opencv``.
         augment: copies of each normal image that a few-shot method also remembers.
         tile_score: image score of an image in tiles: the highest tile (``max``) or the ``mean``.
 
@@ -49,7 +47,6 @@ class AnomalyMethod(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "augment", tuple(self.augment))
-        check_resize(self.resize)
         if self.tile_score not in get_args(TileScore):
             raise ValueError(f"unknown tile_score {self.tile_score!r}; {suggest(self.tile_score, get_args(TileScore))}")
         for copy in self.augment:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ovperc.backbones.base import DenseBackbone
-from ovperc.backbones.loading import Preprocess
 from ovperc.io.images import expand_sources, read_image
 from ovperc.tasks.anomaly.calibration import Calibration
 from ovperc.tasks.anomaly.encoded import AnomalyFeatures, AnomalyQuery
@@ -25,9 +24,8 @@ from ovperc.tasks.anomaly.regions import find_regions
 from ovperc.tasks.anomaly.score import AnomalyScore
 from ovperc.tasks.anomaly.state_texts import StateTexts, StateTextSource
 from ovperc.tasks.predictor import Predictor, PredictorInfo
-from ovperc.tiling import Geometry, Tiler, normalize
+from ovperc.tiling import Geometry, Preprocess, Tiler
 from ovperc.tiling.splice import splice
-from ovperc.tiling.square import resize_for_tower
 
 if TYPE_CHECKING:
     from ovperc.tasks.methods import ResolvedMethod
@@ -254,8 +252,7 @@ class AnomalyPredictor(Predictor):
         return self.tiler.plan(image.shape[:2], self.backbone.stride_px)
 
     def _tiles(self, image: np.ndarray, plan: Geometry) -> Tensor:
-        resized = resize_for_tower(image, plan.resized_hw, self.method.resize)
-        pixels = normalize(resized, self.preprocess.mean, self.preprocess.std, self.backbone.device)
+        pixels = self.preprocess.apply(image, plan.resized_hw, self.method.resize, self.backbone.device)
         return self.tiler.tiles(pixels, plan)
 
     @torch.inference_mode()

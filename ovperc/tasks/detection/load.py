@@ -15,6 +15,7 @@ from ovperc.tasks.detection.weights import TrainedHeads, read_heads
 from ovperc.tasks.predictor import PredictorInfo
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.region_scores import Fusion
+from ovperc.tiling.preprocess import choose_resize
 from ovperc.weights.caches import home
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def build_detector(method: DetectionMethod, clip: ClipModel, heads: TrainedHeads
     if method.proposer is not None:
         towers = {"device": clip.backbone.device, "dtype": clip.backbone.dtype}
         proposer = PROPOSERS.build({**method.proposer, **towers})
+    tiler = TILERS.build({"whole_patches": True, **method.tiler})
     return RegionDetector(
         clip,
-        TILERS.build({"whole_patches": True, **method.tiler}),
+        tiler,
         heads,
         proposer,
         VlmReadout(**method.vlm),
@@ -56,6 +58,7 @@ def build_detector(method: DetectionMethod, clip: ClipModel, heads: TrainedHeads
         method.nms_iou,
         method.max_detections,
         method.min_score,
+        resize=choose_resize(method.resize, clip.preprocess, tiler),
     )
 
 

@@ -22,7 +22,7 @@ from ovperc.tasks.detection.shifted_windows import WindowPlan, every, shifted_wi
 from ovperc.tasks.detection.weights import TrainedHeads
 from ovperc.text.classifier import check_bank
 from ovperc.text.region_scores import Fusion, RegionLogits, split_background, word_logits
-from ovperc.tiling import Tiler, normalize, resize_image
+from ovperc.tiling import Tiler
 
 VlmKind = Literal["dense", "shifted", "crops", "off"]
 
@@ -109,6 +109,7 @@ class RegionDetector:
         max_detections: most objects per image.
         min_score: objects score more than this. Scores are no probabilities after fusion, so it has to be small.
         min_side_px: boxes that are thinner are dropped.
+        resize: rule of :data:`ovperc.tiling.preprocess.RESIZE_RULES`.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class RegionDetector:
         max_detections: int = 100,
         min_score: float = 0.0,
         min_side_px: float = 1.0,
+        resize: str = "opencv",
     ) -> None:
         if heads is None and proposer is None:
             raise ValueError("a detector needs trained heads or a proposer, to know where to look")
@@ -138,6 +140,7 @@ class RegionDetector:
         self.max_detections = max_detections
         self.min_score = min_score
         self.min_side_px = min_side_px
+        self.resize = resize
         layers = heads.heads.settings.layers if heads is not None else ()
         self.tower = FrozenClipBackbone(clip.backbone, layers)
 
@@ -209,8 +212,7 @@ class RegionDetector:
             raise TypeError(f"image must be an array (H, W, 3) uint8 RGB; got {got}. Use ovperc.io.images.read_image")
         preprocess, backbone = self.clip.preprocess, self.clip.backbone
         geometry = self.tiler.plan(image.shape[:2], backbone.stride_px)
-        resized = resize_image(image, geometry.resized_hw)
-        return normalize(resized, preprocess.mean, preprocess.std, backbone.device)
+        return preprocess.apply(image, geometry.resized_hw, self.resize, backbone.device)
 
     def _maps(self, pixels: Tensor) -> TowerMaps:
         resnet = None if self.trained is None else self.trained.resnet

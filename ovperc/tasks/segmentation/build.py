@@ -10,6 +10,7 @@ from ovperc.registry import AGGREGATORS, GUIDES, LOGIT_RULES, READOUTS, REFINERS
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 from ovperc.text.classifier import StreamingClassifier
+from ovperc.tiling.preprocess import choose_resize
 
 if TYPE_CHECKING:
     from ovperc.backbones.loading import ClipModel
@@ -49,6 +50,7 @@ def build_segmenter(method: SegMethod, clip: ClipModel, *, max_tiles: int = 16, 
     built["guide"] = guide or _build_second(GUIDES, method.guide, clip)
     classifier = StreamingClassifier(**method.classifier)
     built |= {"tiler": TILERS.build(tiler), "classifier": classifier, "max_tiles": max_tiles}
+    built["resize"] = choose_resize(method.resize, clip.preprocess, built["tiler"])
     if method.splice is None:
         return DenseSegmenter(clip, **built)
     aggregator = _build_second(AGGREGATORS, method.splice.get("aggregator"), clip)

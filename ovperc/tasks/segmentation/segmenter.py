@@ -18,7 +18,7 @@ from ovperc.refine.base import LabelRefiner, Refiner
 from ovperc.text.classifier import StreamingClassifier, check_bank
 from ovperc.text.logit_rules import LogitRule
 from ovperc.text.streaming import Progress
-from ovperc.tiling import Geometry, Stitcher, Tiler, normalize, resize_image
+from ovperc.tiling import Geometry, Stitcher, Tiler
 
 if TYPE_CHECKING:
     from ovperc.backbones.guide import GuideTower
@@ -72,6 +72,7 @@ class DenseSegmenter:
         refiner: smooths score maps by the image, or redraws the labels; None for none.
         guide: second tower, for affinities that take their weights from one.
         max_tiles: windows per forward pass, which bounds memory; results agree up to rounding.
+        resize: rule of :data:`ovperc.tiling.preprocess.RESIZE_RULES`.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class DenseSegmenter:
         refiner: Refiner | LabelRefiner | None = None,
         guide: GuideTower | None = None,
         max_tiles: int = 16,
+        resize: str = "opencv",
     ) -> None:
         if max_tiles < 1:
             raise ValueError(f"max_tiles must be at least 1; got {max_tiles}")
@@ -95,6 +97,7 @@ class DenseSegmenter:
         self.refiner = refiner
         self.guide = guide
         self.max_tiles = max_tiles
+        self.resize = resize
 
     def encode(self, image: np.ndarray) -> ImageEmbeddings:
         """Everything that depends on the image only.
@@ -200,8 +203,7 @@ class DenseSegmenter:
             raise TypeError(f"image must be an array (H, W, 3) uint8 RGB; got {got}. Use ovperc.io.images.read_image")
         backbone, preprocess = self.clip.backbone, self.clip.preprocess
         geometry = self.tiler.plan(image.shape[:2], backbone.stride_px)
-        resized = resize_image(image, geometry.resized_hw)
-        pixels = normalize(resized, preprocess.mean, preprocess.std, backbone.device)
+        pixels = preprocess.apply(image, geometry.resized_hw, self.resize, backbone.device)
         return _Windows(geometry, pixels, self.tiler.tiles(pixels, geometry))
 
     def _describe(self, tiles: Tensor, counts: Sequence[int]) -> Iterable[GuideFeatures | None]:
