@@ -64,11 +64,9 @@ class DetectionExport(TaskExport["DetPredictor", DetectorTrace]):
     def calibration_feeds(self) -> list[dict[str, np.ndarray]]:
         """Pixels of scenes that no check uses."""
         detector = self.predictor.detector
-        patch_px, preprocess = detector.clip.backbone.stride_px, detector.clip.preprocess
+        rules = (detector.tiler, detector.clip.backbone.stride_px, detector.clip.preprocess, detector.resize)
         images = calibration_scenes(self.plan.calibration_images, self._size_hw)
-        return [
-            {"pixels": tower_tiles(image, detector.tiler, patch_px, preprocess, detector.resize)} for image in images
-        ]
+        return [{"pixels": tower_tiles(image, *rules)} for image in images]
 
     def assemble(self, traced: DetectorTrace) -> onnx.ModelProto:
         """See :func:`assemble_detector`."""

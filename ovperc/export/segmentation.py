@@ -51,10 +51,8 @@ class SegmentationExport(TaskExport["SegPredictor", Towers]):
         """Tiles of scenes that no check uses."""
         segmenter = self.predictor.segmenter
         images = calibration_scenes(self.plan.calibration_images, self.plan.size_hw)
-        patch_px, preprocess = segmenter.clip.backbone.stride_px, segmenter.clip.preprocess
-        return [
-            {"windows": tower_tiles(image, segmenter.tiler, patch_px, preprocess, segmenter.resize)} for image in images
-        ]
+        rules = (segmenter.tiler, segmenter.clip.backbone.stride_px, segmenter.clip.preprocess, segmenter.resize)
+        return [{"windows": tower_tiles(image, *rules)} for image in images]
 
     def assemble(self, traced: Towers) -> onnx.ModelProto:
         """See :func:`ovperc.export.segmentation_graph.assemble`."""

@@ -13,7 +13,8 @@ from onnxruntime import InferenceSession
 from PIL import Image
 from torch.testing import assert_close
 
-from helpers.tiny_models import tiny_clip
+from helpers.tiny_models import tiny_clip, tiny_open_clip
+from ovperc.backbones.loading import wrap_open_clip
 from ovperc.export.builder import GraphBuilder, finish_model
 from ovperc.export.parts import ExportError
 from ovperc.export.pixel_ops import RESIZE_OPS, AxisPlan, normalise, resize_pixels
@@ -26,6 +27,7 @@ from ovperc.tiling import Preprocess, Tiler, normalize, resize_image
 from ovperc.tiling.preprocess import RESIZE_RULES, check_resize, choose_resize, resize_mask
 from ovperc.tiling.square import SquareTiler
 from ovperc.training.feature_cache import AnomalyFeatures
+from ovperc.weights.checkpoint import processor_preprocess
 
 SIZES = [((37, 53), (20, 91)), ((130, 70), (48, 48)), ((9, 200), (9, 64))]
 
@@ -114,6 +116,14 @@ def test_weights_steer_the_rule_and_the_mode():
     for mode, tiler in (("squash", aspect), ("shortest", square), ("longest", aspect), ("shortest", Tiler())):
         with pytest.raises(ValueError, match="resize_mode"):
             choose_resize("weights", _preprocess(resize_mode=mode), tiler)
+
+
+def test_checkpoints_say_how_their_images_were_resized():
+    wide = {"preprocessor_config.json": {"size": {"height": 224, "width": 224}, "resample": 2}}
+    assert processor_preprocess(wide) == {"interpolation": "bilinear", "resize_mode": "squash"}
+    assert processor_preprocess({"preprocessor_config.json": {"size": {"shortest_edge": 224}}}) == {}
+    clip = wrap_open_clip(tiny_open_clip("siglip"), arch="ViT-B-16-SigLIP", source="random")
+    assert clip.preprocess.resize_mode == "squash"
 
 
 @pytest.mark.parametrize(("rule", "wanted"), [("weights", "bilinear"), ("bicubic", "bicubic"), (None, "opencv")])
