@@ -19,7 +19,7 @@ from ovperc.export.builder import GraphBuilder, finish_model
 from ovperc.export.parts import ExportError
 from ovperc.export.pixel_ops import RESIZE_OPS, AxisPlan, normalise, resize_pixels
 from ovperc.export.segmentation_graph import trace_towers
-from ovperc.tasks.anomaly.loading import build_predictor
+from ovperc.tasks.anomaly.load import build_predictor
 from ovperc.tasks.detection.method import DetectionMethod
 from ovperc.tasks.methods import load_method
 from ovperc.tasks.segmentation.build import build_segmenter
@@ -97,7 +97,7 @@ def test_wrong_pixels_and_rules_are_refused():
         with pytest.raises(ValueError, match="bicubic"):
             check("bicubik")
     with pytest.raises(ValueError, match="unknown resize"):
-        DetectionMethod("x", {"type": "Tiler"}, resize="area")
+        DetectionMethod(name="x", tiler={"type": "Tiler"}, resize="area")
 
 
 def test_masks_are_resized_as_in_published_evaluations():
