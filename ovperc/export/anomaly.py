@@ -15,6 +15,7 @@ from ovperc.export.parity import Check, Parity, paired_latency
 from ovperc.export.scenes import CALIBRATION_SEED, CHECK_SEED, Example, product_images, tower_tiles
 from ovperc.export.task_export import TaskExport, preprocess_fields, tiled_input_spec
 from ovperc.export.tracing import Traced
+from ovperc.tasks.anomaly.predictor import AnomalyPredictor
 
 if TYPE_CHECKING:
     from ovperc.runtime.anomaly import ExportedAnomaly
@@ -25,7 +26,7 @@ _ANY_OBJECT = "object"
 _QUANTILE = 0.95
 
 
-class AnomalyExport(TaskExport["AnomalyPredictor", Traced]):
+class AnomalyExport(TaskExport[AnomalyPredictor, Traced]):
     """Anomaly maps and scores, compared with the text embeddings of one object or with a memory bank."""
 
     task = "anomaly"

@@ -18,6 +18,7 @@ from ovperc.export.scenes import Example, calibration_scenes, check_images, towe
 from ovperc.export.task_export import TaskExport, preprocess_fields
 from ovperc.runtime.input_spec import InputSpec
 from ovperc.runtime.region_scores import box_overlaps
+from ovperc.tasks.detection.predictor import DetPredictor
 
 if TYPE_CHECKING:
     from ovperc.runtime.detector import ExportedDetector
@@ -28,7 +29,7 @@ WORDS = ("red star", "blue ring", "green square", "yellow disc", "purple heart",
 _SAME_IOU, _CONFIDENT = 0.9, 0.3
 
 
-class DetectionExport(TaskExport["DetPredictor", DetectorTrace]):
+class DetectionExport(TaskExport[DetPredictor, DetectorTrace]):
     """Boxes with two embeddings each, for images of one size; the vocabulary meets them behind the graph."""
 
     task = "detection"

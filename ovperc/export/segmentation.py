@@ -15,13 +15,14 @@ from ovperc.export.scenes import IGNORED, Example, calibration_scenes, check_ima
 from ovperc.export.segmentation_graph import Towers, assemble, check_exportable, trace_towers
 from ovperc.export.task_export import TaskExport, preprocess_fields, tiled_input_spec
 from ovperc.runtime.manifest import FixedVocabulary
+from ovperc.tasks.segmentation.predictor import SegPredictor
 
 if TYPE_CHECKING:
     from ovperc.runtime.segmenter import ExportedSegmenter
     from ovperc.text.encoder import TextEncoder
 
 
-class SegmentationExport(TaskExport["SegPredictor", Towers]):
+class SegmentationExport(TaskExport[SegPredictor, Towers]):
     """Labels and confidence for a vocabulary that is an input, or baked in."""
 
     task = "segmentation"

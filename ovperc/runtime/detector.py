@@ -64,7 +64,7 @@ class DetectionSettings:
         """The settings of a manifest, with the background embedding of ``inputs`` where there is one."""
         fields = dict(settings)
         fields["fusion"] = FusionSettings(**fields["fusion"])
-        fields["classifier"] = RegionClassifier(**fields["classifier"], **inputs)
+        fields["classifier"] = RegionClassifier(**fields["classifier"], background=inputs.get("background"))
         fields["base_words"] = frozenset(fields["base_words"])
         return cls(**fields)
 

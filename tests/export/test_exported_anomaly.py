@@ -78,6 +78,15 @@ def test_memory_in_tiles_of_any_size_with_its_decision(folder, fitted) -> None:
     assert next(iter(model.stream([image], latest=False))).result.image_score == model.predict(image).image_score
 
 
+def test_calibrated_int8_is_smaller_and_close(fitted, folder, tmp_path) -> None:
+    """Ranges fixed on products of the world; random towers have no margins, so the bound is loose."""
+    plan = ExportPlan(object_name="nut", precision="int8", calibration_images=3, check_images=2)
+    manifest = export_folder(fitted, plan, tmp_path / "int8")
+    assert (manifest.precision, manifest.calibration) == ("int8", 3)
+    assert manifest.parity["label_agreement"] > 0.9 and manifest.parity["benchmark"] == "world-anomaly"
+    assert (tmp_path / "int8" / "model.onnx").stat().st_size < (folder / "model.onnx").stat().st_size
+
+
 def test_another_memory_serves_the_same_file(folder) -> None:
     other = _predictor(MEMORY_HEAD, TILED, resize="opencv").fit(_images((80, 64), seed=8))
     model = runtime.load(folder, threads=1)

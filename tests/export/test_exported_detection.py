@@ -15,8 +15,10 @@ from ovperc.export.folder import export_folder
 from ovperc.export.parts import ExportError
 from ovperc.export.plan import ExportPlan
 from ovperc.readout.regions import axis_weights
-from ovperc.runtime.manifest import FolderError
+from ovperc.runtime.detector import ExportedDetector
+from ovperc.runtime.manifest import FolderError, Manifest
 from ovperc.runtime.region_scores import FusionSettings, RegionClassifier, region_scores, suppress
+from ovperc.runtime.sessions import SessionOptions
 from ovperc.tasks.detection.nms import shared_box_nms
 from ovperc.text.region_scores import Fusion, TextClassifier, split_background, word_logits
 from ovperc.text.region_scores import RegionLogits as Logits
@@ -50,9 +52,30 @@ def test_a_folder_finds_what_the_predictor_finds(tmp_path) -> None:
                 np.testing.assert_allclose(np.sort(ours.boxes, axis=0), np.sort(theirs.boxes, axis=0), atol=1e-2)
     with pytest.raises(ValueError, match="50 x 70"):
         model.predict(image(0, (51, 70)))
+    _settings_are_checked(tmp_path / "out")
     (tmp_path / "out" / "inputs.npz").unlink()
     with pytest.raises(FolderError, match=r"inputs\.npz"):
         runtime.load(tmp_path / "out")
+
+
+def _settings_are_checked(folder) -> None:
+    """Values out of range are refused, whoever wrote the manifest."""
+    manifest = Manifest.read(folder)
+    for name, value in (("nms_iou", -1), ("max_detections", 0), ("min_score", 2), ("fusion", {}), ("base_words", None)):
+        changed = dataclasses.replace(manifest, settings={**manifest.settings, name: value})
+        with pytest.raises(FolderError, match="damaged"):
+            ExportedDetector(folder, changed, SessionOptions(threads=1))
+    classifier = {**manifest.settings["classifier"], "scale": float("nan")}
+    with pytest.raises(FolderError, match="positive scale"):
+        settings = {**manifest.settings, "classifier": classifier}
+        ExportedDetector(folder, dataclasses.replace(manifest, settings=settings), SessionOptions(threads=1))
+
+
+@pytest.mark.slow
+def test_calibrated_int8_detector(tmp_path) -> None:
+    plan = ExportPlan((50, 70), precision="int8", calibration_images=2, check_images=1)
+    manifest = export_folder(predictor(), plan, tmp_path / "out")
+    assert manifest.calibration == 2 and manifest.parity["images"] == 1
 
 
 @pytest.mark.parametrize("kind", ["learned", "zero", "none"])

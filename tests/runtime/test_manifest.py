@@ -183,3 +183,12 @@ def test_sha256_covers_every_file(copy) -> None:
     """The manifest is written last: files and digest fit each other."""
     manifest = Manifest.read(copy)
     assert all(file_sha256(copy / name) == digest for name, digest in manifest.files.items())
+
+
+def test_a_second_export_is_byte_equal(folder, predictor, tmp_path) -> None:
+    """All files but the manifest, and that but for the figures of its check."""
+    from ovperc.export.folder import export_folder
+    from ovperc.export.plan import ExportPlan
+
+    again = export_folder(predictor, ExportPlan(), tmp_path / "again")
+    assert again == dataclasses.replace(Manifest.read(folder), parity={}, latency={})
