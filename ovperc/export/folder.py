@@ -38,7 +38,6 @@ from ovperc.runtime.manifest import (
 )
 from ovperc.tasks.anomaly.predictor import AnomalyPredictor
 from ovperc.tasks.detection.predictor import DetPredictor
-from ovperc.tasks.methods import list_methods, load_method
 from ovperc.tasks.segmentation.predictor import SegPredictor
 from ovperc.weights.catalogue import get_entry, list_weights
 
@@ -96,7 +95,7 @@ def _write_models(export: TaskExport, folder: Path, traced: Traced) -> None:
 
 
 def _manifest(export: TaskExport, example: Example) -> Manifest:
-    info, plan, encoder = export.predictor.info, export.plan, export.text_encoder
+    info, resolved, plan, encoder = export.predictor.info, export.predictor.resolved, export.plan, export.text_encoder
     text = {}
     if encoder is not None:
         text = {
@@ -107,7 +106,7 @@ def _manifest(export: TaskExport, example: Example) -> Manifest:
         }
     return Manifest(
         method=info.method,
-        title=load_method(info.method).title if info.method in list_methods() else "",
+        title="" if resolved is None else resolved.method.title,
         task=export.task,
         weights=info.weights,
         arch=info.arch,

@@ -40,7 +40,7 @@ def _rewrite(folder: Path, **fields) -> None:
 
 def test_manifest_describes_the_folder(model, folder) -> None:
     content = json.loads((folder / MANIFEST_NAME).read_text())
-    assert content["method"] == "maskclip" and content["opset"] >= 18 and content["title"].startswith("MaskCLIP")
+    assert content["method"] == "maskclip" and content["opset"] >= 18
     assert set(content["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST_NAME}
     assert content["parity"]["label_agreement"] >= 0.999
     assert content["latency"]["exported_ms"] > 0
