@@ -2,7 +2,7 @@
 
 1000 pictures of ImageNet's training set (drawn with replacement, seed 0), 448 px, batch 16, about 6300 iterations.
 Set ``pictures`` to your folder, and ``found`` to FOUND's decoder:
-``--cfg-options train_dataloader.dataset.dataset.root=... model.foreground.decoder=...``.
+``--set train_dataloader.dataset.dataset.root=... model.foreground.decoder=...``.
 """
 
 _base_ = ["../runtime.py"]

@@ -2,7 +2,7 @@
 
 Sizes and schedule of F-ViT (Wu et al., ICLR 2024): 640 px, 3 epochs of 64 images, AdamW 1e-4, no drop of the learning
 rate, which keeps the heads from fitting base classes alone. Set ``root`` to COCO's folder. For towers of
-CLIPSelf or CLIM: ``--cfg-options model.clip.weights=FILE``.
+CLIPSelf or CLIM: ``--set model.clip.weights=FILE``.
 """
 
 _base_ = ["../runtime.py"]

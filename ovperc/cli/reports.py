@@ -24,7 +24,7 @@ def reproduce_main(argv: Sequence[str] | None = None) -> int:
 def _model_table(argv: Sequence[str] | None) -> None:
     parser = Parser(
         prog="model_table.py",
-        description="Gather JSON summaries of tools/test.py into a Markdown table.",
+        description="Gather JSON summaries of ovperc test into a Markdown table.",
         epilog="example: python tools/model_table.py work_dirs --out docs/model_zoo.md",
     )
     parser.add_argument("results", nargs="*", default=[DEFAULT_RESULTS], metavar="PATH",
@@ -57,7 +57,7 @@ def _reproduce(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument("pairs", nargs="+", metavar="METHOD/BENCHMARK", help="such as sclip/voc21")
     parser.add_argument("--results", nargs="*", default=[DEFAULT_RESULTS], metavar="PATH",
-                        help=f"summaries of tools/test.py, or folders (default: {DEFAULT_RESULTS})")  # fmt: skip
+                        help=f"summaries of ovperc test, or folders (default: {DEFAULT_RESULTS})")  # fmt: skip
     arguments = parser.parse_args(argv)
     from ovperc.evaluation.reports.results import read_results
 
@@ -93,5 +93,5 @@ def _print_comparison(method: str, benchmark: str, results: Sequence[object]) ->
     for line in departures(method, benchmark):
         console.print(f"known departure: {line}", markup=False, highlight=False)
     if missing:
-        command = f"python tools/test.py {method} --benchmark {benchmark} --weights WEIGHTS --data-root DIR"
+        command = f"ovperc test {method} --benchmark {benchmark} --weights WEIGHTS --data-root DIR"
         console.print(f"to measure what is missing: {command}", markup=False, highlight=False)

@@ -30,7 +30,7 @@ def read_annotation(path: str | Path) -> np.ndarray:
             numbers = np.asarray(image)
     except FileNotFoundError as error:
         raise AnnotationError(
-            f"{path}: the annotation is missing; run tools/prepare_data.py NAME --check to list all that are"
+            f"{path}: the annotation is missing; run 'ovperc prepare NAME --check' to list all that are"
         ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         size = path.stat().st_size if path.is_file() else 0

@@ -97,7 +97,7 @@ def start_cpu_group() -> dict[str, Any]:
     if missing := [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise ValueError(
             f"launcher 'pytorch' needs torchrun's environment ({', '.join(missing)} not set); "
-            "start with: torchrun --nproc-per-node N tools/train.py CONFIG --launcher pytorch"
+            "start with: torchrun --nproc-per-node N -m ovperc train CONFIG --launcher pytorch"
         )
     if not dist.is_initialized():
         dist.init_process_group("gloo")

@@ -69,7 +69,7 @@ def resolve_entry(entry: WeightsEntry, *, download: bool = True) -> Path:
     if entry.shipped:
         raise MissingWeightsError(
             f"the weights {entry.name} ship with ovperc as {_ASSETS / entry.file}, but the file is not there; "
-            "install ovperc again, or train them with tools/train.py: configs/train/ holds the recipe of each"
+            "install ovperc again, or train them with 'ovperc train': configs/train/ holds the recipe of each"
         )
     if not download or offline():
         raise MissingWeightsError(how_to_get(entry, "downloads are switched off"))
@@ -104,6 +104,6 @@ def how_to_get(entry: WeightsEntry, reason: str) -> str:
         f"the weights {entry.name} are not on this machine ({reason}).\n"
         f"  get  {entry.address} (about {entry.size_mb} MB, {entry.licence})\n"
         f"  as   {place}\n"
-        "  or pass the path of a file that you have; on a machine with a network: python tools/download.py "
+        "  or pass the path of a file that you have; on a machine with a network: ovperc download "
         f"{entry.name} --to DIR"
     )

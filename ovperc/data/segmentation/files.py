@@ -75,15 +75,14 @@ class SegmentationFiles(Dataset):
         self.root = resolve_root(root, *source.folders)
         if source.conversion and conversion_state(self.root, source.conversion) == "unfinished":
             raise LayoutError(
-                f"{self.root}: its conversion is not finished; run tools/prepare_data.py again, "
-                "it goes on where it stopped"
+                f"{self.root}: its conversion is not finished; run 'ovperc prepare' again, it goes on where it stopped"
             )
         layout = source.layout.of_split(split)
         report = check_layout(layout, self.root)
         self.complete = report.complete
         if report.problems() and not partial:
             raise LayoutError(
-                f"{self.root}: {'; '.join(report.problems())}. tools/prepare_data.py --check lists what is missing; "
+                f"{self.root}: {'; '.join(report.problems())}. 'ovperc prepare --check' lists what is missing; "
                 "--allow-partial scores what is there"
             )
         missing = set(report.missing_images) | set(report.missing_annotations)

@@ -96,7 +96,7 @@ class AprilGanHead(AnomalyHead):
         if adapters is None:
             raise ValueError(
                 "APRIL-GAN needs trained adapters: pass **{'head.adapters': FILE}, one of the authors' "
-                "*_pretrained.pth or one from tools/train.py configs/train/april_gan_mini.py"
+                "*_pretrained.pth or one from 'ovperc train configs/train/april_gan_mini.py'"
             )
         self.adapters = adapters if isinstance(adapters, LinearAdapters) else LinearAdapters.from_file(adapters)
         if len(self.adapters.fc) != len(taps):

@@ -50,7 +50,7 @@ class TrainedHeads:
         if clip.fingerprint != self.fingerprint:
             raise ValueError(
                 f"the heads {self.source} were trained with the text encoder {self.fingerprint}, not with that of "
-                f"{clip.source} ({clip.fingerprint}): train heads for it (tools/train.py configs/train/fvlm.py) and "
+                f"{clip.source} ({clip.fingerprint}): train heads for it ('ovperc train configs/train/fvlm.py') and "
                 "pass heads=FILE, or use a method that needs none, such as sam_regions"
             )
 
