@@ -137,9 +137,9 @@ def _build_for(checkpoint: Checkpoint, arch: str | None, num_heads: int | None, 
 
 
 def _plain_vit(settings: dict[str, Any]) -> VisionTransformer:
-    packed = settings.pop("packed")
-    mlp = SwiGLUPacked if packed else timm_vit.Mlp
-    return VisionTransformer(**settings, mlp_layer=mlp, num_classes=0).eval()
+    if settings.pop("packed"):
+        settings.update(mlp_layer=SwiGLUPacked, act_layer=nn.SiLU)
+    return VisionTransformer(**settings, num_classes=0).eval()
 
 
 def _check_patch(trunk: nn.Module, state: Mapping[str, Tensor], arch: str, source: str) -> None:

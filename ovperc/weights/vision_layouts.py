@@ -53,7 +53,6 @@ _DINOV3_RULES = (
     (r"\.attention\.", ".attn."),
     (r"\.layer_scale([12])\.lambda1$", r".gamma_\1"),
     (r"\.mlp\.gate_proj\.", ".mlp.fc1_g."),
-    (r"\.mlp\.up_proj\.", ".mlp.fc1_x."),
     (r"\.mlp\.down_proj\.", ".mlp.fc2."),
 )
 _META_DINOV3_RULES = (
@@ -108,7 +107,9 @@ def from_transformers_dinov2(state: State, side: Side) -> Checkpoint:
 
 def from_transformers_dinov3(state: State, side: Side) -> Checkpoint:
     """``DINOv3ViTModel`` of transformers."""
-    renamed = fuse(rename(state, _DINOV3_RULES), _QKV, "qkv.{}")
+    gated = any(".mlp.gate_proj." in name for name in state)
+    rules = (*_DINOV3_RULES, (r"\.mlp\.up_proj\.", ".mlp.fc1_x." if gated else ".mlp.fc1."))
+    renamed = fuse(rename(state, rules), _QKV, "qkv.{}")
     kept = {name: value for name, value in renamed.items() if not name.startswith(_TRAINING_PARTS)}
     heads = side.get("config.json", {}).get("num_attention_heads")
     config = {"num_heads": heads} if heads else None
