@@ -156,17 +156,20 @@ def many_maps_call(count: int) -> Callable[[], object]:
     """Prepares the evaluation of ``count`` generated images; the call that is returned runs it."""
     import torch
 
-    from ovperc.evaluation.anomaly_run import AnomalyEvalSettings, AnomalyRun
-    from ovperc.evaluation.grid_store import GridStore
+    from ovperc.evaluation.anomaly import AnomalyEvaluation
+    from ovperc.evaluation.anomaly_settings import AnomalyEvalSettings
+    from ovperc.evaluation.request import EvalOptions
+    from ovperc.evaluation.run import score_images
+    from ovperc.evaluation.store import PartStore
 
     torch.set_num_threads(1)
     protocol = AnomalyEvalSettings(shots=0, max_positives=1 << 16, legacy_pro=False)
 
     def call() -> object:
         with tempfile.TemporaryDirectory() as folder:
-            run = AnomalyRun(_Drawn(count), _Noise(), protocol, GridStore(Path(folder)))  # type: ignore[arg-type]
-            run.score(range(count))
-            return run.count(range(count))
+            evaluation = AnomalyEvaluation(_Drawn(count), _Noise(), protocol)  # type: ignore[arg-type]
+            store = PartStore(Path(folder))
+            return evaluation.count(store, score_images(evaluation, store, range(count), EvalOptions()))
 
     return call
 

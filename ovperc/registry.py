@@ -80,7 +80,7 @@ OPTIMIZERS = _child("OPTIMIZERS", "optimizer", "ovperc.training.muon")
 OPTIM_WRAPPERS = _child("OPTIM_WRAPPERS", "optim_wrapper", "ovperc.training.optim")
 OPTIM_WRAPPER_CONSTRUCTORS = _child("OPTIM_WRAPPER_CONSTRUCTORS", "optimizer wrapper constructor",
                                     "ovperc.training.muon")  # fmt: skip
-METRICS = _child("METRICS", "metric", "ovperc.evaluation.metrics.miou", "ovperc.evaluation.metrics.benchmark_metric")
+METRICS = _child("METRICS", "metric", "ovperc.evaluation.metrics.miou")
 TASK_UTILS = _child("TASK_UTILS", "task util", "ovperc.training.alignment_decoders",
                     "ovperc.training.alignment_objectives", "ovperc.training.teachers")  # fmt: skip
 FUNCTIONS = _child("FUNCTIONS", "function", "ovperc.data.detection.batch", "ovperc.data.region_text",

@@ -24,15 +24,6 @@ EXAMPLES = """examples:
 A run that was killed goes on where it stopped when the same command is given again.
 """
 
-TITLES = {
-    "mIoU_absent_skip": "mIoU, absent classes skipped",
-    "mIoU_absent_zero": "mIoU, absent classes zero",
-    "mIoU_true_only": "mIoU, classes of the truth only",
-    "bIoU": "boundary mIoU",
-    "false_area": "false area, absent classes",
-    "presence_AUROC": "presence AUROC",
-}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
@@ -75,8 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
         print_benchmarks()
         return
     from ovperc.data.benchmarks import get_benchmark
-    from ovperc.evaluation.eval_loop import EvalOptions, Shard
-    from ovperc.evaluation.evaluate import evaluate
+    from ovperc.evaluation.request import EvalOptions, Shard
+    from ovperc.evaluation.run import evaluate
 
     model = model_settings(arguments)
     workers = arguments.num_workers
@@ -123,6 +114,8 @@ def print_scores(summary: RunSummary) -> None:
     from mmengine.dist import is_main_process
     from rich.console import Console
     from rich.table import Table
+
+    from ovperc.evaluation.reports.titles import TITLES
 
     if not is_main_process():
         return

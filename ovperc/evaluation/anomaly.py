@@ -1,4 +1,4 @@
-"""Evaluation of an anomaly method on all categories of a set in one run.
+"""Evaluation of an anomaly method on all categories of a set.
 
 Scores stay on the patch grid: grids are stored, and maps are rendered from them when they are counted, so memory does
 not grow with the number of images. Nothing is fitted on test labels and no score is stretched.
@@ -7,119 +7,212 @@ not grow with the number of images. Nothing is fitted on test labels and no scor
 from __future__ import annotations
 
 import dataclasses
-import sys
-import time
-from collections.abc import Mapping
-from dataclasses import asdict
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmengine.dist import is_main_process
+import numpy as np
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from PIL import Image
 
 from ovperc.core.atomic import atomic_write
-from ovperc.core.config_files import parse_overrides
 from ovperc.core.summary import RunSummary, plain
+from ovperc.data.anomaly.records import AnomalyImages, AnomalySample, shot_images
 from ovperc.data.benchmark import Benchmark
-from ovperc.evaluation.anomaly_run import AnomalyEvalSettings, AnomalyRun, spread
-from ovperc.evaluation.eval_loop import join_processes
-from ovperc.evaluation.grid_store import GridStore
-from ovperc.evaluation.metrics.anomaly_report import CategoryScores, mean_scores
-from ovperc.evaluation.progress import settings_digest
+from ovperc.evaluation.anomaly_settings import AnomalyEvalSettings
+from ovperc.evaluation.metrics.anomaly_counts import ScoredMap
+from ovperc.evaluation.metrics.anomaly_report import CategoryScores, mean_scores, score_category
 from ovperc.evaluation.reports.anomaly_table import category_table
-from ovperc.evaluation.request import EvaluationRequest, command_line, split_overrides
-from ovperc.tasks.methods import load_method
-from ovperc.training.compat import prepare_mmengine, tune_allocator
+from ovperc.evaluation.request import EvaluationRequest
+from ovperc.evaluation.store import PartStore, StoredResult
+from ovperc.evaluation.task_evaluation import EvaluationScores, Scorer, TaskEvaluation
 
 if TYPE_CHECKING:
     from ovperc.tasks.anomaly.predictor import AnomalyPredictor
+    from ovperc.tasks.anomaly.score import AnomalyScore
+    from ovperc.tasks.segmentation.predictor import PredictorInfo
 
 
-def evaluate_anomaly(request: EvaluationRequest, row: Benchmark) -> RunSummary:
-    """Scores a method on every category of a set; a run that was killed goes on where it stopped.
+@dataclass(frozen=True)
+class AnomalyEvaluation(TaskEvaluation):
+    """A method on a set of categories.
+
+    Attributes:
+        images: the set.
+        predictor: the method, before it has been shown normal images.
+        protocol: how maps are scored.
+        predictions: folder for rendered maps, ``NAME.npy`` float32; None for none.
+    """
+
+    images: AnomalyImages
+    predictor: AnomalyPredictor
+    protocol: AnomalyEvalSettings
+    predictions: Path | None = None
+
+    @classmethod
+    def method_overrides(cls, row: Benchmark, method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Overrides without those of the protocol (``eval.size_px=518``, ``shots=4``)."""
+        return AnomalyEvalSettings.split(overrides)[1]
+
+    @classmethod
+    def open(
+        cls, request: EvaluationRequest, row: Benchmark, images: AnomalyImages, overrides: Mapping[str, Any]
+    ) -> AnomalyEvaluation:
+        """Loads the method; settings of segmentation are refused."""
+        request.refuse_segmentation_settings()
+        protocol, of_method = AnomalyEvalSettings.split(overrides)
+        predictor = request.load(**of_method)
+        protocol = dataclasses.replace(protocol, shots=protocol.shots_for(predictor))
+        return cls(images, predictor, protocol, request.saved_in(request.folder(row) / "predictions"))
+
+    @property
+    def info(self) -> PredictorInfo:  # type: ignore[override]
+        """Of the predictor."""
+        return self.predictor.info
+
+    @property
+    def decisive(self) -> dict[str, Any]:  # type: ignore[override]
+        """The protocol."""
+        return {"protocol": plain(asdict(self.protocol))}
+
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        """Images scored together."""
+        return self.protocol.batch
+
+    def select(self, limit: int | None) -> list[int]:
+        """All images, or about ``limit`` of them taken evenly from all categories."""
+        return spread(self.images, limit)
+
+    def group_of(self, index: int) -> int:
+        """Number of the image's category."""
+        return self.images.categories.index(self.images.records[index].category)
+
+    def fitted(self, category: str) -> AnomalyPredictor:
+        """The predictor of a category: one that remembers its shots, or the same for all."""
+        if not self.protocol.shots:
+            return self.predictor
+        shots = shot_images(self.images, category, self.protocol.shots, self.protocol.shot_seed)
+        return self.predictor.fit(shots, self.images.words[category])
+
+    def scorer_of(self, group: int) -> Scorer:
+        """Scores images of a category, with the method shown its normal images."""
+        category = self.images.categories[group]
+        predictor, words = self.fitted(category), self.images.words[category]
+
+        def score(samples: Sequence[AnomalySample]) -> list[StoredResult]:
+            answers = predictor.score([sample.image for sample in samples], words)
+            return [self._stored(sample, answer) for sample, answer in zip(samples, answers, strict=True)]
+
+        return score
+
+    def _stored(self, sample: AnomalySample, answer: AnomalyScore) -> StoredResult:
+        name = sample.record.name
+        if sample.mask is not None and sample.mask.shape != sample.image.shape[:2]:
+            raise ValueError(
+                f"{name}: the mask is {sample.mask.shape}, the image {sample.image.shape[:2]}; make them equal"
+            )
+        if not (np.isfinite(answer.grid).all() and np.isfinite(answer.image_score)):
+            raise ValueError(f"{name}: the method gave scores that are not finite; check its weights")
+        mask = {} if sample.mask is None else pack_mask(resize_mask(sample.mask, self.protocol.size_px))
+        return StoredResult({"grid": answer.grid.astype(np.float32), **mask}, float(answer.image_score))
+
+    def summarise(self, store: PartStore, indices: Sequence[int]) -> EvaluationScores:
+        """Means over categories, and the figures of each in ``details``."""
+        categories = self.count(store, indices)
+        details = {
+            "per_category": {name: entry.figures for name, entry in categories.items()},
+            "counts": {name: asdict(entry.counts) for name, entry in categories.items()},
+            "notes": {name: entry.notes for name, entry in categories.items() if entry.notes},
+        }
+        settings = {"protocol": plain(asdict(self.protocol))}
+        return EvaluationScores(mean_scores(categories.values()), details, settings, categories)
+
+    def count(self, store: PartStore, indices: Sequence[int]) -> dict[str, CategoryScores]:
+        """Figures of every category that has stored images; categories are shared among processes."""
+        by_category: dict[str, list[int]] = {name: [] for name in self.images.categories}
+        for index in indices:
+            by_category[self.images.records[index].category].append(index)
+        names = [name for name, chosen in by_category.items() if chosen]
+        own = {name: self._count(store, by_category[name]) for name in names[get_rank() :: get_world_size()]}
+        merged = {name: scores for part in all_gather_object(own) for name, scores in part.items()}
+        return {name: merged[name] for name in names}
+
+    def _count(self, store: PartStore, indices: Sequence[int]) -> CategoryScores:
+        records = [self.images.records[index] for index in indices]
+        render = self.fitted(records[0].category).upsampler.upsample
+
+        def maps() -> Iterator[ScoredMap]:
+            for record, result in zip(records, store.results(indices), strict=True):
+                mask = unpack_mask(result.arrays)
+                if mask is not None:
+                    scores = render(result.arrays["grid"], mask.shape)
+                    yield ScoredMap(scores, mask if record.anomalous else None, record.name)
+
+        return score_category(
+            np.array([result.row for result in store.results(indices)], np.float64),
+            np.array([record.anomalous for record in records]),
+            maps,
+            histogram=self.protocol.pixels == "histogram",
+            legacy=self.protocol.legacy_pro,
+            max_positives=self.protocol.max_positives,
+        )
+
+    def write_reports(
+        self, work_dir: Path, summary: RunSummary, scores: EvaluationScores, store: PartStore, indices: Sequence[int]
+    ) -> None:
+        """``report.md``: a row for each category; and maps, if the request says so."""
+        if self.predictions is not None:
+            self.save_maps(self.predictions, store, indices)
+        with atomic_write(work_dir / "report.md") as (temporary,):
+            temporary.write_text(category_table(summary.settings, scores.counts), encoding="utf-8")
+
+    def save_maps(self, folder: Path, store: PartStore, indices: Sequence[int]) -> None:
+        """Writes rendered maps as ``NAME.npy``, at the size of evaluation, or of the image where it has no mask."""
+        upsamplers: dict[str, Any] = {}
+        for index, result in zip(indices, store.results(indices), strict=True):
+            record, mask = self.images.records[index], unpack_mask(result.arrays)
+            if record.category not in upsamplers:
+                upsamplers[record.category] = self.fitted(record.category).upsampler
+            size = self.images[index].image.shape[:2] if mask is None else mask.shape
+            with atomic_write(folder / f"{record.name}.npy") as (temporary,):
+                np.save(temporary, upsamplers[record.category].upsample(result.arrays["grid"], size))
+
+
+def spread(images: AnomalyImages, limit: int | None) -> list[int]:
+    """Indices of all images, or of about ``limit`` of them taken evenly, so that all categories stay present."""
+    if limit is None or limit >= len(images):
+        return list(range(len(images)))
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, or None for all images; got {limit}")
+    return sorted(set(np.linspace(0, len(images) - 1, limit).round().astype(int).tolist()))
+
+
+def resize_mask(mask: np.ndarray, size_px: int | None) -> np.ndarray:
+    """A mask at the size of evaluation, as the published protocols do it: bilinear by Pillow, then above one half.
 
     Args:
-        request: what to run. Overrides may also be of the protocol (``eval.size_px=518``, ``shots=4``); predictions are
-            maps, ``NAME.npy`` float32; ``threshold`` and ``panels`` belong to segmentation and are refused.
-        row: the benchmark.
-
-    Returns:
-        The summary. ``metrics``: means over categories in percent; ``details``: by category, and notes on what is not
-        defined there.
+        mask: ``(H, W)`` bool.
+        size_px: side of the square; None keeps the size.
     """
-    started = time.perf_counter()
-    request.refuse_segmentation_settings()
-    tune_allocator()
-    prepare_mmengine()
-    join_processes(request.options.launcher)
-    user, data = split_overrides(parse_overrides(request.overrides))
-    protocol, user = AnomalyEvalSettings.split(user)
-    images = request.images(row, data)
-    predictor = request.load(**user)
-    protocol = dataclasses.replace(protocol, shots=protocol.shots_for(predictor))
-    config = load_method(request.method, user)
-    work_dir = request.folder(config.name, row)
-    decisive = {
-        **_identity(predictor),
-        "benchmark": row.name,
-        "data": {key: value for key, value in {**row.options, **data}.items() if key != "root"},
-        "protocol": plain(asdict(protocol)),
-        "method_options": plain(asdict(config)),
-        "images_in_set": len(images),
-    }
-    digest = settings_digest(decisive)
-    store = GridStore(work_dir / f"grids-{digest[:12]}", request.options.save_every_s)
-    run, indices = AnomalyRun(images, predictor, protocol, store), spread(images, request.limit)
-    resumed = sum(index in store for index in indices)
-    run.score([index for index in indices if request.options.shard.holds(index)], request.options.num_workers)
-    present = [index for index in indices if index in store]
-    scores = run.count(present)
-    settings = {
-        **asdict(predictor.info),
-        **{key: decisive[key] for key in ("benchmark", "data", "protocol", "images_in_set")},
-        "overrides": dict(user),
-        "images": len(present),
-        "complete": len(present) == len(images) and getattr(images, "complete", True),
-        "resumed": resumed,
-        "shard": str(request.options.shard),
-        "launcher": request.options.launcher,
-        "num_workers": request.options.num_workers,
-        "config": digest,
-    }
-    summary = _summary(scores, settings, time.perf_counter() - started)
-    if is_main_process():
-        predictions = request.saved_in(work_dir / "predictions")
-        if predictions is not None:
-            run.save_maps(predictions, present)
-        _write(summary, scores, work_dir, request.summary_file)
-        if len(present) == len(indices):
-            store.clear()
-    return summary
+    if size_px is None or mask.shape == (size_px, size_px):
+        return mask
+    image = Image.fromarray(mask.astype(np.uint8) * 255).resize((size_px, size_px), Image.Resampling.BILINEAR)
+    return np.asarray(image) / 255 > 0.5
 
 
-def _write(
-    summary: RunSummary, scores: Mapping[str, CategoryScores], work_dir: Path, summary_file: str | Path | None
-) -> None:
-    with atomic_write(work_dir / "report.md") as (temporary,):
-        temporary.write_text(category_table(summary.settings, scores), encoding="utf-8")
-    summary.write_all(work_dir / "summary.json", summary_file)
+def pack_mask(mask: np.ndarray) -> dict[str, np.ndarray]:
+    """A mask ``(H, W)`` bool as compressed bits, for the store."""
+    packed = zlib.compress(np.packbits(mask).tobytes(), 1)
+    return {"mask": np.frombuffer(packed, np.uint8), "mask_hw": np.array(mask.shape, np.int64)}
 
 
-def _identity(predictor: AnomalyPredictor) -> dict[str, Any]:
-    """What of the predictor decides the scores; the name of the weights where no fingerprint tells them."""
-    apart = {"device", "weights"} if predictor.info.fingerprint else {"device"}
-    return {key: value for key, value in asdict(predictor.info).items() if key not in apart}
-
-
-def _summary(scores: Mapping[str, CategoryScores], settings: Mapping[str, Any], seconds: float) -> RunSummary:
-    return RunSummary(
-        kind="test",
-        metrics=mean_scores(scores.values()),
-        settings=settings,
-        seconds=seconds,
-        details={
-            "per_category": {name: entry.figures for name, entry in scores.items()},
-            "counts": {name: asdict(entry.counts) for name, entry in scores.items()},
-            "notes": {name: entry.notes for name, entry in scores.items() if entry.notes},
-        },
-        command=command_line(sys.argv),
-    )
+def unpack_mask(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The mask that :func:`pack_mask` packed; None where the set has none."""
+    if "mask" not in arrays:
+        return None
+    height, width = arrays["mask_hw"].tolist()
+    bits = np.frombuffer(zlib.decompress(arrays["mask"].tobytes()), np.uint8)
+    return np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)

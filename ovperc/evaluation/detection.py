@@ -1,84 +1,142 @@
-"""Evaluation of a detector on a test set: resumable, in shards, with its protocol beside every number."""
+"""Evaluation of a detector: average precision by its benchmark's protocol, and how regions are named."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from mmengine.dist import is_main_process
-
 from ovperc.core.atomic import atomic_write
-from ovperc.core.summary import RunSummary
-from ovperc.data.benchmark import Benchmark
-from ovperc.data.detection.detections import ImageDetections
+from ovperc.core.summary import RunSummary, plain
+from ovperc.data.detection.detections import ImageDetections, result_rows
 from ovperc.data.detection.eval_settings import DetectionEvalSettings
 from ovperc.data.detection.sample import DetectionImages, DetectionSample
+from ovperc.data.detection.sets import DetectionBenchmark
 from ovperc.evaluation.metrics.detection import ClassPrecision, evaluate_coco
 from ovperc.evaluation.metrics.detection_lvis import evaluate_lvis
 from ovperc.evaluation.metrics.detection_voc import evaluate_voc
-from ovperc.evaluation.metrics.region_accuracy import RegionAccuracy
+from ovperc.evaluation.regions import region_figures, region_hits
+from ovperc.evaluation.reports.detection_table import write_detection_page
 from ovperc.evaluation.request import EvaluationRequest
-from ovperc.evaluation.scoring_run import start_run
+from ovperc.evaluation.store import PartStore, StoredResult
+from ovperc.evaluation.task_evaluation import EvaluationScores, Scorer, TaskEvaluation
 from ovperc.tasks.methods import load_method
 
 if TYPE_CHECKING:
     from ovperc.tasks.detection.prediction import DetPrediction
+    from ovperc.tasks.segmentation.predictor import PredictorInfo
 
 NAMER = "maskclip"
 
 
-def evaluate_detection(request: EvaluationRequest, row: Benchmark) -> RunSummary:
-    """Scores a detector; a run that was killed goes on where it stopped.
+@dataclass(frozen=True)
+class DetectionEvaluation(TaskEvaluation):
+    """A detector on a set of images with boxes.
 
-    On the world, annotated boxes and masks are named too, by `NAMER` on the same CLIP weights.
-
-    Args:
-        request: what to run. Predictions are ``results.json`` in COCO's result format; ``threshold`` and ``panels``
-            belong to segmentation and are refused.
+    Attributes:
+        images: the set.
+        predictor: the detector.
         row: the benchmark.
-
-    Returns:
-        The summary. ``metrics`` in percent; ``settings["protocol"]`` says how they are to be read; classes in
-        ``details``.
+        supervision: what the detector was trained with, in words.
+        method_options: of the detector, for the summary.
+        namer: predictor that names annotated regions too; None where the protocol does not ask for it.
+        predictions: folder for ``results.json`` in COCO's result format; None for none.
     """
-    request.refuse_segmentation_settings()
-    run = start_run(request, row)
-    words = list(run.images.classes)
-    namer = replace(request, method=NAMER).load() if run.protocol.regions else None
 
-    def score(sample: DetectionSample) -> Mapping[str, Any]:
-        found = run.predictor.predict(sample.image, words)
-        kept = image_detections(found, sample.image_id).best(run.protocol.per_image)
-        regions = None if namer is None else region_hits(namer, sample, words)
-        return {"found": kept.to_plain(), "regions": regions}
+    images: DetectionImages
+    predictor: Any
+    row: DetectionBenchmark
+    supervision: str = ""
+    method_options: Mapping[str, Any] = field(default_factory=dict)
+    namer: Any = None
+    predictions: Path | None = None
 
-    indices = run.score(score, request.limit)
-    detections = [ImageDetections.from_plain(entry["found"]) for entry in run.store.rows(indices)]
-    classes, figures, kind = score_detections(run.images, indices, detections, run.protocol)
-    figures = {**figures, **region_figures(run.store.rows(indices), run.images)}
-    supervision = getattr(load_method(request.method), "supervision", "") or "not stated by the method"
-    tags = {
-        **run.protocol.tags,
-        "headline": run.protocol.headline,
-        "metric": f"{run.protocol.metric}, {'masks' if kind == 'segm' else 'boxes'}",
-        "vocabulary": f"{len(words)} names asked together",
-        "image set": f"{len(run.images)} images, {run.protocol.per_image} objects of each count",
-        "training": supervision,
-        "names known from training": known_names(words, getattr(run.predictor, "base_words", ())),
-        "CLIP weights": run.predictor.info.weights,
-        **({} if namer is None else {"mAcc": f"places given, named by {NAMER} on the same CLIP weights"}),
-    }
-    folder = request.saved_in(run.work_dir)
-    if folder is not None and is_main_process():
-        save_results(folder / "results.json", run.images, indices, detections, kind)
-    per_class = {
-        name: {word: 100.0 * float(value) for word, value in zip(classes.names, values, strict=True) if value > -1}
-        for name, values in (("AP50", classes.ap50), ("AP", classes.ap))
-    }
-    return run.finish(indices, figures, tags, per_class, request.summary_file)
+    @classmethod
+    def open(
+        cls, request: EvaluationRequest, row: DetectionBenchmark, images: DetectionImages, overrides: Mapping[str, Any]
+    ) -> DetectionEvaluation:
+        """Loads the detector; settings of segmentation are refused.
+
+        Where the protocol wants it, annotated boxes and masks are named by `NAMER` on the same CLIP weights.
+        """
+        request.refuse_segmentation_settings()
+        method = load_method(request.method, overrides)
+        predictor = request.load(**overrides)
+        return cls(
+            images,
+            predictor,
+            row,
+            getattr(method, "supervision", "") or "not stated by the method",
+            plain(asdict(method)),
+            replace(request, method=NAMER).load() if row.protocol.regions else None,
+            request.saved_in(request.folder(row)),
+        )
+
+    @property
+    def info(self) -> PredictorInfo:  # type: ignore[override]
+        """Of the detector."""
+        return self.predictor.info
+
+    @property
+    def decisive(self) -> dict[str, Any]:  # type: ignore[override]
+        """The names that are asked for."""
+        return {"words": list(self.images.classes)}
+
+    def scorer_of(self, group: int) -> Scorer:
+        """Detects in each image by itself."""
+        return self._score
+
+    def _score(self, samples: Sequence[DetectionSample]) -> Iterator[StoredResult]:
+        words = list(self.images.classes)
+        for sample in samples:
+            found = image_detections(self.predictor.predict(sample.image, words), sample.image_id)
+            regions = None if self.namer is None else region_hits(self.namer, sample, words)
+            kept = found.best(self.row.protocol.per_image)
+            yield StoredResult(row={"found": kept.to_plain(), "regions": regions})
+
+    def summarise(self, store: PartStore, indices: Sequence[int]) -> EvaluationScores:
+        """Average precision, by class in ``details``; ``settings["protocol"]`` says how figures are to be read."""
+        rows = [result.row for result in store.results(indices)]
+        detections = [ImageDetections.from_plain(row["found"]) for row in rows]
+        classes, figures, kind = score_detections(self.images, indices, detections, self.row.protocol)
+        details = {
+            name: {word: 100.0 * float(value) for word, value in zip(classes.names, values, strict=True) if value > -1}
+            for name, values in (("AP50", classes.ap50), ("AP", classes.ap))
+        }
+        return EvaluationScores(
+            {**figures, **region_figures(rows, self.images)},
+            {"per_class": details},
+            self._settings(kind),
+            (detections, kind),
+        )
+
+    def _settings(self, kind: str) -> dict[str, Any]:
+        protocol, words = self.row.protocol, self.images.classes
+        tags = {
+            **protocol.tags,
+            "headline": protocol.headline,
+            "metric": f"{protocol.metric}, {'masks' if kind == 'segm' else 'boxes'}",
+            "vocabulary": f"{len(words)} names asked together",
+            "image set": f"{len(self.images)} images, {protocol.per_image} objects of each count",
+            "training": self.supervision,
+            "names known from training": known_names(words, getattr(self.predictor, "base_words", ())),
+            "CLIP weights": self.info.weights,
+        }
+        if self.namer is not None:
+            tags["mAcc"] = f"places given, named by {NAMER} on the same CLIP weights"
+        about = {"method_options": self.method_options, "words": list(words), "pictures": len(self.images)}
+        return {**about, "protocol": tags}
+
+    def write_reports(
+        self, work_dir: Path, summary: RunSummary, scores: EvaluationScores, store: PartStore, indices: Sequence[int]
+    ) -> None:
+        """``report.md``, and ``results.json`` if the request says so."""
+        write_detection_page(work_dir, summary)
+        if self.predictions is not None:
+            detections, kind = scores.counts
+            save_results(self.predictions / "results.json", self.images, indices, detections, kind)
 
 
 def known_names(words: Sequence[str], trained: Collection[str]) -> str:
@@ -129,43 +187,6 @@ def _known(found: ImageDetections, classes: int) -> ImageDetections:
     return ImageDetections(found.image_id, found.boxes[kept], found.scores[kept], found.labels[kept], masks)
 
 
-def region_hits(namer: Any, sample: DetectionSample, words: Sequence[str]) -> dict[str, Any]:
-    """How annotated regions are named when their place is given: labels, and the best five words by box and mask.
-
-    Args:
-        namer: has ``classify_regions``; a segmentation predictor encodes the image once for both.
-        sample: an annotated image; crowds are left out.
-        words: label -> word.
-    """
-    from ovperc.tasks.segmentation.predictor import SegPredictor
-
-    kept = (~sample.crowd).nonzero()[0]
-    ranked: dict[str, Any] = {}
-    if len(kept):
-        image = namer.encode(sample.image) if isinstance(namer, SegPredictor) else sample.image
-        regions: dict[str, Any] = {"box": sample.boxes[kept]}
-        if sample.masks:
-            regions["mask"] = sample.dense_masks()[kept]
-        for view, given in regions.items():
-            scores = torch.as_tensor(namer.classify_regions(image, given, list(words)).scores)
-            ranked[view] = scores.argsort(dim=1, descending=True, stable=True)[:, :5].tolist()
-    return {"labels": sample.labels[kept].tolist(), **ranked}
-
-
-def region_figures(rows: Sequence[Mapping[str, Any]], images: DetectionImages, compat: str = "") -> dict[str, float]:
-    """Mean accuracy by class of named regions, in percent; empty where none were named."""
-    hits = [row["regions"] for row in rows if row.get("regions") and row["regions"]["labels"]]
-    views = [view for view in ("box", "mask") if any(view in row for row in hits)]
-    if not views:
-        return {}
-    meter = RegionAccuracy(len(images.classes), views)
-    for row in hits:
-        for view in views:
-            if view in row:
-                meter.update_ranked(view, torch.tensor(row[view]), torch.tensor(row["labels"]))
-    return meter.scores(images.groups, compat)
-
-
 def save_results(
     path: Path,
     images: DetectionImages,
@@ -174,10 +195,6 @@ def save_results(
     kind: str,
 ) -> None:
     """Writes COCO's result format, for the evaluation servers and other tools."""
-    import json
-
-    from ovperc.data.detection.detections import result_rows
-
     truth = images.truth(indices)
     rows = result_rows([_known(found, len(truth.names)) for found in detections], truth, kind)
     with atomic_write(path) as (temporary,):

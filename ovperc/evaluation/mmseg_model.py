@@ -18,7 +18,6 @@ from torch import Tensor
 from ovperc.core.structures import TextBank
 
 if TYPE_CHECKING:
-    from ovperc.evaluation.presence_probe import PresenceProbe
     from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 
 
@@ -37,23 +36,15 @@ class OpenVocabularySegmentor(BaseSegmentor):
         segmenter: any training-free method.
         bank: the words.
         channel_order: of the inputs where a data sample does not say it: ``bgr`` is what mmseg's pipelines give.
-        presence: asks each image for absent classes too; its answer becomes the data sample's ``presence``.
     """
 
-    def __init__(
-        self,
-        segmenter: DenseSegmenter,
-        bank: TextBank,
-        channel_order: str = "bgr",
-        presence: PresenceProbe | None = None,
-    ) -> None:
+    def __init__(self, segmenter: DenseSegmenter, bank: TextBank, channel_order: str = "bgr") -> None:
         super().__init__(data_preprocessor=HostImages())
         if channel_order not in ("rgb", "bgr"):
             raise ValueError(f"channel_order must be 'rgb' or 'bgr'; got {channel_order!r}")
         self.segmenter = segmenter
         self.bank = bank
         self.channel_order = channel_order
-        self.presence = presence
 
     def predict(
         self, inputs: Sequence[Tensor] | Tensor, data_samples: Sequence[SegDataSample] | None = None
@@ -69,8 +60,6 @@ class OpenVocabularySegmentor(BaseSegmentor):
             encoded = self.segmenter.encode(self._to_rgb(image, sample))
             labels = self.segmenter.segment(encoded, self.bank).labels
             sample.pred_sem_seg = PixelData(data=labels[None])
-            if self.presence is not None:
-                sample.presence = self.presence(self.segmenter, encoded, self.bank, sample)
         return samples
 
     def _to_rgb(self, image: Tensor, sample: SegDataSample) -> np.ndarray:

@@ -6,30 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from ovperc.core.structures import TextBank
-from ovperc.evaluation.metrics.presence import choose_absent, restrict_bank
+from ovperc.data.segmentation.dataset import LabelledImage
+from ovperc.evaluation.metrics.presence import PresenceMeter, choose_absent, restrict_bank
 
 if TYPE_CHECKING:
-    from mmseg.structures import SegDataSample
-
     from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
-
-
-@dataclass(frozen=True)
-class AskedPresence:
-    """The answer to a question with absent classes in it.
-
-    Attributes:
-        labels: ``(H, W)`` integers, index into the asked classes.
-        confidence: ``(H, W)`` float32 in ``[0, 1]``.
-        is_present: asked class -> whether the image holds it; ``None`` for the background.
-    """
-
-    labels: Tensor
-    confidence: Tensor
-    is_present: tuple[bool | None, ...]
 
 
 @dataclass(frozen=True)
@@ -47,14 +31,15 @@ class PresenceProbe:
     ignore_index: int = 255
 
     def __call__(
-        self, segmenter: DenseSegmenter, encoded: ImageEmbeddings, bank: TextBank, sample: SegDataSample
-    ) -> AskedPresence:
-        """Segments the encoded image once more, with these classes only."""
+        self, segmenter: DenseSegmenter, encoded: ImageEmbeddings, bank: TextBank, sample: LabelledImage
+    ) -> dict[str, np.ndarray]:
+        """Segments the encoded image once more, with these classes only; counts for ``PresenceMeter.add``."""
         first = int(bank.background.enabled)
-        found = np.unique(sample.gt_sem_seg.data.cpu().numpy()).tolist()
+        found = np.unique(sample.labels).tolist()
         present = [label for label in found if label != self.ignore_index and label >= first]
-        absent = choose_absent(present, range(first, bank.num_classes), self.count, f"{self.key}/{sample.img_path}")
+        absent = choose_absent(present, range(first, bank.num_classes), self.count, f"{self.key}/{sample.name}")
         asked = [*range(first), *sorted({*present, *absent})]
         answer = segmenter.segment(encoded, restrict_bank(bank, asked))
         states = tuple(None if label < first else label in present for label in asked)
-        return AskedPresence(answer.labels, answer.confidence, states)
+        counted = torch.from_numpy(sample.labels != self.ignore_index)
+        return PresenceMeter.count(answer.labels, answer.confidence, counted, states)

@@ -2,40 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
 from ovperc.core.summary import RunSummary
-from ovperc.data.benchmark import Benchmark
-from ovperc.evaluation.detection import region_figures, region_hits
+from ovperc.data.detection.sample import DetectionImages, DetectionSample
+from ovperc.data.detection.sets import DetectionBenchmark
+from ovperc.evaluation.metrics.region_accuracy import RegionAccuracy
+from ovperc.evaluation.reports.detection_table import write_detection_page
 from ovperc.evaluation.request import EvaluationRequest
-from ovperc.evaluation.scoring_run import start_run
+from ovperc.evaluation.store import PartStore, StoredResult
+from ovperc.evaluation.task_evaluation import EvaluationScores, Scorer, TaskEvaluation
+
+if TYPE_CHECKING:
+    from ovperc.tasks.segmentation.predictor import PredictorInfo
 
 
-def evaluate_regions(request: EvaluationRequest, row: Benchmark) -> RunSummary:
-    """Names annotated boxes and masks by the mean of a method's embeddings inside them.
+@dataclass(frozen=True)
+class RegionEvaluation(TaskEvaluation):
+    """Annotated boxes and masks, named by the mean of a method's embeddings inside them.
+
+    Attributes:
+        images: the set.
+        predictor: any method that classifies regions, those of segmentation too.
+    """
+
+    any_task = True
+    images: DetectionImages
+    predictor: Any
+
+    @classmethod
+    def open(
+        cls, request: EvaluationRequest, row: DetectionBenchmark, images: DetectionImages, overrides: Mapping[str, Any]
+    ) -> RegionEvaluation:
+        """Loads the method.
+
+        Raises:
+            ValueError: it has no dense embeddings to read regions from, or predictions are to be saved.
+        """
+        request.refuse_segmentation_settings()
+        if request.save_predictions:
+            raise ValueError("regions have no predictions to save: their places are given")
+        predictor = request.load(**overrides)
+        if not hasattr(predictor, "classify_regions"):
+            raise ValueError(f"method {predictor.info.method!r} does not name regions; use one of segmentation")
+        return cls(images, predictor)
+
+    @property
+    def info(self) -> PredictorInfo:  # type: ignore[override]
+        """Of the predictor."""
+        return self.predictor.info
+
+    @property
+    def decisive(self) -> dict[str, Any]:  # type: ignore[override]
+        """The names that are asked for."""
+        return {"words": list(self.images.classes)}
+
+    def scorer_of(self, group: int) -> Scorer:
+        """Names the regions of each image."""
+        return self._score
+
+    def _score(self, samples: Sequence[DetectionSample]) -> Iterator[StoredResult]:
+        words = list(self.images.classes)
+        for sample in samples:
+            yield StoredResult(row={"regions": region_hits(self.predictor, sample, words)})
+
+    def summarise(self, store: PartStore, indices: Sequence[int]) -> EvaluationScores:
+        """``mAcc1.box``, ``mAcc1.mask`` and top 5, means over classes in percent, also by group."""
+        tags = {
+            "regions": "annotated places, tiny ones left out; mean of dense embeddings inside box or mask",
+            "figure": "top-1 and top-5 accuracy, mean over classes that occur",
+            "vocabulary": f"{len(self.images.classes)} names asked together",
+            "CLIP weights": self.info.weights,
+        }
+        figures = region_figures([result.row for result in store.results(indices)], self.images)
+        settings = {"words": list(self.images.classes), "protocol": tags}
+        return EvaluationScores(figures, {"per_class": {}}, settings)
+
+    def write_reports(
+        self, work_dir: Path, summary: RunSummary, scores: EvaluationScores, store: PartStore, indices: Sequence[int]
+    ) -> None:
+        """``report.md``."""
+        write_detection_page(work_dir, summary)
+
+
+def region_hits(namer: Any, sample: DetectionSample, words: Sequence[str]) -> dict[str, Any]:
+    """How annotated regions are named when their place is given: labels, and the best five words by box and mask.
 
     Args:
-        request: as for :func:`ovperc.evaluation.detection.evaluate_detection`; the method may be one of segmentation.
-        row: the benchmark.
-
-    Returns:
-        The summary. ``metrics``: ``mAcc1.box``, ``mAcc1.mask`` and top 5, means over classes in percent, also by group
-        (``thing``, ``stuff``, ``base``, ``novel``).
-
-    Raises:
-        ValueError: the method has no dense embeddings to read regions from.
+        namer: has ``classify_regions``; a segmentation predictor encodes the image once for both.
+        sample: an annotated image; crowds are left out.
+        words: label -> word.
     """
-    request.refuse_segmentation_settings()
-    if request.save_predictions:
-        raise ValueError("regions have no predictions to save: their places are given")
-    run = start_run(request, row)
-    words = list(run.images.classes)
-    if not hasattr(run.predictor, "classify_regions"):
-        raise ValueError(f"method {run.predictor.info.method!r} does not name regions; use one of segmentation")
-    indices = run.score(lambda sample: {"regions": region_hits(run.predictor, sample, words)}, request.limit)
-    figures = region_figures(run.store.rows(indices), run.images)
-    tags = {
-        "regions": "annotated places, tiny ones left out; mean of dense embeddings inside box or mask",
-        "figure": "top-1 and top-5 accuracy, mean over classes that occur",
-        "vocabulary": f"{len(words)} names asked together",
-        "CLIP weights": run.predictor.info.weights,
-    }
-    return run.finish(indices, figures, tags, {}, request.summary_file)
+    from ovperc.tasks.segmentation.predictor import Predictor
+
+    kept = (~sample.crowd).nonzero()[0]
+    ranked: dict[str, Any] = {}
+    if len(kept):
+        image = namer.encode(sample.image) if isinstance(namer, Predictor) else sample.image
+        regions: dict[str, Any] = {"box": sample.boxes[kept]}
+        if sample.masks:
+            regions["mask"] = sample.dense_masks()[kept]
+        for view, given in regions.items():
+            scores = torch.as_tensor(namer.classify_regions(image, given, list(words)).scores)
+            ranked[view] = scores.argsort(dim=1, descending=True, stable=True)[:, :5].tolist()
+    return {"labels": sample.labels[kept].tolist(), **ranked}
+
+
+def region_figures(rows: Sequence[Mapping[str, Any]], images: DetectionImages, compat: str = "") -> dict[str, float]:
+    """Mean accuracy by class of named regions, in percent; empty where none were named."""
+    hits = [row["regions"] for row in rows if row.get("regions") and row["regions"]["labels"]]
+    views = [view for view in ("box", "mask") if any(view in row for row in hits)]
+    if not views:
+        return {}
+    meter = RegionAccuracy(len(images.classes), views)
+    for row in hits:
+        for view in views:
+            if view in row:
+                meter.update_ranked(view, torch.tensor(row[view]), torch.tensor(row["labels"]))
+    return meter.scores(images.groups, compat)

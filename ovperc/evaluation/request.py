@@ -1,24 +1,82 @@
-"""What an evaluation is asked to do, the same for every task."""
+"""What an evaluation runs and how, the same for every task."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_world_size
-
+from ovperc.core.config_files import find_config
 from ovperc.data.benchmark import Benchmark
-from ovperc.evaluation.eval_loop import EvalOptions
-from ovperc.training.compat import prepare_mmseg
 
 DATA_PREFIX = "data."
 
 
 @dataclass(frozen=True)
+class Shard:
+    """Every ``count``-th image, beginning with image ``number - 1``.
+
+    Attributes:
+        number: 1 to ``count``.
+        count: of all shards.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise ValueError(f"a shard is i/n with 1 <= i <= n; got {self.number}/{self.count}")
+
+    @classmethod
+    def parse(cls, text: str | None) -> Shard:
+        """Reads ``"2/4"``; ``None`` is everything."""
+        if text is None:
+            return cls()
+        match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if match is None:
+            raise ValueError(f"a shard is written i/n, such as 2/4 for the second of four; got {text!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    def holds(self, index: int) -> bool:
+        """Whether an image belongs to the shard."""
+        return index % self.count == self.number - 1
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """How a test set is run through.
+
+    Attributes:
+        num_workers: processes that make or read images.
+        launcher: ``none``, or ``pytorch`` under torchrun.
+        shard: the part of the images that this run scores.
+        presence: absent classes that each image is asked for too (segmentation); 0 leaves the protocol out.
+        save_every_s: seconds between two parts of the store.
+    """
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    num_workers: int = 0
+    launcher: str = "none"
+    shard: Shard = Shard()
+    presence: int = 0
+    save_every_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("num_workers", "presence", "save_every_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class EvaluationRequest:
-    """One method on one test set.
+    """One method on one benchmark.
 
     Attributes:
         method: name or file of a method config.
@@ -26,12 +84,12 @@ class EvaluationRequest:
         overrides: of the method (``readout.residual=False``), or of the test set (``data.seed=1``).
         data_root: the data set's folder, or the folder of all; ``None`` takes ``$OVPERC_DATA``.
         allow_partial: score what is there of an incomplete copy.
-        threshold: replaces the protocol's background threshold (segmentation).
-        limit: only the first images; of anomaly sets about so many, evenly from all categories and kinds.
+        threshold: replaces the published background threshold (segmentation).
+        limit: only the first images; of anomaly sets about so many, evenly from all categories.
         panels: images with the lowest mIoU in ``report.html``; 0 writes no report (segmentation).
-        save_predictions: a folder for what the method finds; ``True`` is one in the work dir.
+        save_predictions: a folder for the predictions; ``True`` is one in the work dir.
         options: processes, shard, presence protocol.
-        work_dir: for the log and ``summary.json``; ``work_dirs/METHOD_BENCHMARK`` by default.
+        work_dir: for results; ``work_dirs/METHOD_BENCHMARK`` by default.
         summary_file: a second place for the summary.
     """
 
@@ -51,15 +109,24 @@ class EvaluationRequest:
     work_dir: str | Path | None = None
     summary_file: str | Path | None = None
 
+    @property
+    def method_name(self) -> str:
+        """Name of the method: the stem of its config file.
+
+        Raises:
+            FileNotFoundError: no such method; near matches are offered.
+        """
+        return find_config(self.method, "methods").stem
+
     def load(self, **overrides: Any) -> Any:
         """The predictor, with overrides of the method."""
         from ovperc.tasks.load import load
 
         return load(self.method, self.weights, self.arch, device=self.device, dtype=self.dtype, **overrides)
 
-    def folder(self, method: str, row: Benchmark) -> Path:
-        """The work dir of a method, by its name, on a benchmark."""
-        return Path(self.work_dir or Path("work_dirs") / f"{method}_{row.name}")
+    def folder(self, row: Benchmark) -> Path:
+        """The work dir on a benchmark."""
+        return Path(self.work_dir or Path("work_dirs") / f"{self.method_name}_{row.name}")
 
     def saved_in(self, folder: Path) -> Path | None:
         """Where predictions go, ``folder`` where no other is named; None where they are not kept."""
@@ -71,17 +138,15 @@ class EvaluationRequest:
         """A benchmark's images, with options replaced.
 
         Raises:
-            LayoutError: the data is not there, or not whole.
+            LayoutError: the data is not there, or incomplete.
             ValueError: a data root for a benchmark that has no files.
         """
-        if not row.needs_data:
-            if self.data_root is not None:
-                raise ValueError(f"benchmark {row.name!r} is generated and has no files; leave out --data-root")
-            return row.images(**options)
-        if row.task == "segmentation":
-            prepare_mmseg()
-        root = None if self.data_root is None else str(self.data_root)
-        return row.images(**{"root": root, "partial": self.allow_partial, **options})
+        if row.needs_data:
+            root = None if self.data_root is None else str(self.data_root)
+            return row.images(**{"root": root, "partial": self.allow_partial, **options})
+        if self.data_root is not None:
+            raise ValueError(f"benchmark {row.name!r} is generated and has no files; leave out --data-root")
+        return row.images(**options)
 
     def refuse_segmentation_settings(self) -> None:
         """For other tasks: settings that would change nothing are errors.
@@ -102,12 +167,3 @@ def split_overrides(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     method = {name: value for name, value in options.items() if not name.startswith(DATA_PREFIX)}
     data = {name.removeprefix(DATA_PREFIX): options[name] for name in options if name not in method}
     return method, data
-
-
-def command_line(argv: Sequence[str]) -> tuple[str, ...]:
-    """The command without the folder its script lies in, and with the launcher it was started by."""
-    head = Path(argv[0]).name if argv else ""
-    if not head.endswith(".py"):
-        return (head, *argv[1:])
-    launcher = ("torchrun", "--nproc-per-node", str(get_world_size())) if get_world_size() > 1 else ("python",)
-    return (*launcher, f"tools/{head}", *argv[1:])

@@ -15,14 +15,13 @@ import pytest
 
 from helpers.anomaly_fixtures import all_pixels, plain_aupro
 from ovperc.data.benchmarks import get_benchmark
-from ovperc.evaluation.anomaly import evaluate_anomaly
-from ovperc.evaluation.anomaly_run import AnomalyEvalSettings, spread
-from ovperc.evaluation.eval_loop import EvalOptions, Shard
-from ovperc.evaluation.grid_store import GridStore, StoredScore, resize_mask
+from ovperc.evaluation.anomaly import pack_mask, resize_mask, spread, unpack_mask
+from ovperc.evaluation.anomaly_settings import AnomalyEvalSettings
 from ovperc.evaluation.metrics.anomaly_counts import ScoredMap
 from ovperc.evaluation.metrics.anomaly_report import score_category
 from ovperc.evaluation.metrics.ranking import ranking_curve, ranking_scores
-from ovperc.evaluation.request import EvaluationRequest
+from ovperc.evaluation.request import EvalOptions, EvaluationRequest, Shard
+from ovperc.evaluation.run import run_evaluation
 from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.score import AnomalyScore
 from ovperc.tasks.predictor import PredictorInfo
@@ -78,7 +77,7 @@ def method(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lets ``evaluate_anomaly`` use a stub; returns a function that sets its fields."""
+    """Lets an evaluation use a stub; returns a function that sets its fields."""
 
     def use(**fields: Any) -> _Edges:
         predictor = _Edges(**fields)
@@ -91,7 +90,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Any:
 def _run(method: Path, work_dir: Path, *more: str, **settings: Any) -> Any:
     row = get_benchmark("world-anomaly")
     request = EvaluationRequest(method, overrides=[*SMALL, *more], work_dir=work_dir, **settings)
-    return evaluate_anomaly(request, row)
+    return run_evaluation(request, row)
 
 
 def test_figures_are_those_of_rendered_maps(method: Path, stub: Any, tmp_path: Path) -> None:
@@ -125,7 +124,7 @@ def test_figures_are_those_of_rendered_maps(method: Path, stub: Any, tmp_path: P
     assert stored["settings"]["complete"] is False  # two categories of ten
     report = (tmp_path / "w" / "report.md").read_text()
     assert "| marble |" in report and "| **mean** |" in report
-    assert not list((tmp_path / "w").glob("grids-*"))  # a finished run leaves no notes
+    assert not list((tmp_path / "w").glob("progress-*"))  # a finished run leaves no notes
 
 
 def test_aupro_of_a_category_equals_the_loop() -> None:
@@ -239,21 +238,10 @@ def test_settings_that_mean_nothing_are_refused(method: Path, stub: Any, tmp_pat
         _run(method, tmp_path)
 
 
-def test_store_keeps_masks_and_stacked_grids(tmp_path: Path) -> None:
-    store = GridStore(tmp_path / "g", every_s=1000)
-    rng = np.random.default_rng(0)
-    grid, mask = rng.normal(size=(3, 4, 5)).astype(np.float32), rng.random((9, 13)) > 0.5
-    store.add(3, StoredScore(grid, 0.25, mask))
-    store.add(11, StoredScore(grid[0], -1.0, None))
-    assert 3 in store and 4 not in store
-    assert store.image_scores([11, 3]).tolist() == [-1.0, 0.25]
-    again = GridStore(tmp_path / "g")
-    np.testing.assert_array_equal(again.load(3).grid, grid)
-    np.testing.assert_array_equal(again.load(3).mask, mask)
-    assert again.load(11).mask is None and again.load(11).grid.shape == (4, 5)
-    next((tmp_path / "g").glob("part-*")).write_bytes(b"torn")
-    with pytest.raises(ValueError, match="delete"):
-        GridStore(tmp_path / "g")
+def test_masks_are_packed_without_loss() -> None:
+    mask = np.random.default_rng(0).random((9, 13)) > 0.5
+    np.testing.assert_array_equal(unpack_mask(pack_mask(mask)), mask)
+    assert unpack_mask({}) is None
 
 
 def test_masks_are_resized_as_published_protocols_do() -> None:

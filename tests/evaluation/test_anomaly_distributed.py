@@ -12,10 +12,12 @@ from mmengine.dist import get_rank
 from helpers.anomaly_fixtures import noisy_maps
 from helpers.two_processes import in_two_processes
 from ovperc.data.world.anomaly import WorldAnomaly
-from ovperc.evaluation.anomaly_run import AnomalyEvalSettings, AnomalyRun
-from ovperc.evaluation.eval_loop import join_processes
-from ovperc.evaluation.grid_store import GridStore
+from ovperc.evaluation.anomaly import AnomalyEvaluation
+from ovperc.evaluation.anomaly_settings import AnomalyEvalSettings
 from ovperc.evaluation.metrics.anomaly_histogram import ScoreHistogram, uniform_edges
+from ovperc.evaluation.request import EvalOptions
+from ovperc.evaluation.run import join_processes, score_images
+from ovperc.evaluation.store import PartStore
 from ovperc.tasks.anomaly.map_upsampler import MapUpsampler
 from ovperc.tasks.anomaly.score import AnomalyScore
 
@@ -33,11 +35,11 @@ def test_two_processes_give_the_figures_of_one(tmp_path: Path) -> None:
 
     def work(launcher: str) -> tuple[dict[str, dict[str, float]], int]:
         join_processes(launcher)
-        store = GridStore(tmp_path / launcher)
-        run = AnomalyRun(images, _Brightness(), AnomalyEvalSettings(shots=0), store)
-        run.score(range(len(images)))
+        store = PartStore(tmp_path / launcher)
+        evaluation = AnomalyEvaluation(images, _Brightness(), AnomalyEvalSettings(shots=0))
+        present = score_images(evaluation, store, range(len(images)), EvalOptions())
         parts = len(list((tmp_path / launcher).glob("part-*")))
-        return {name: scores.figures for name, scores in run.count(range(len(images))).items()}, parts
+        return {name: scores.figures for name, scores in evaluation.count(store, present).items()}, parts
 
     alone, parts = work("none")
     assert parts == 1

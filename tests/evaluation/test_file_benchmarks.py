@@ -10,14 +10,13 @@ import pytest
 import torch
 
 from helpers.benchmark_fixtures import Fixture, make_fixture
+from helpers.segmentation_run import score_segmenter
 from ovperc.cli.main import main
 from ovperc.core.structures import SegmentationMap, TextBank
 from ovperc.data.annotations import read_annotation
 from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.prepare.preparation import prepare
-from ovperc.data.segmentation.dataset import SegmentationDataset
 from ovperc.data.segmentation.sets import SEGMENTATION_SETS
-from ovperc.evaluation.eval_loop import EvalOptions, run_eval_loop
 from ovperc.evaluation.request import EvaluationRequest
 from ovperc.text.class_names import load_class_names
 from ovperc.training.compat import prepare_mmseg
@@ -79,11 +78,10 @@ def test_prepare_then_test_gives_the_scores_of_mmseg(name: str, tmp_path: Path) 
     bank = TextBank(
         torch.eye(queries), torch.tensor(vocabulary.owners), vocabulary.names, "none", vocabulary.background
     )
-    options = EvalOptions(presence=2, predictions=tmp_path / "labels")
-    outcome = run_eval_loop(
-        Striped(), bank, SegmentationDataset(images), row, work_dir=tmp_path / "run", options=options
+    outcome = score_segmenter(
+        Striped(), bank, images, tmp_path / "run", row, presence=2, predictions=tmp_path / "labels"
     )
-    assert outcome.finished and int(outcome.state.done.sum()) == len(fixture.labels)
+    assert outcome.finished and len(outcome.present) == len(fixture.labels)
     expected = expected_scores(name, fixture, tmp_path / "labels")
     assert {key: outcome.scores[key] for key in expected} == pytest.approx(expected, abs=1e-4)
     few = len(bank.names) < 25  # the drawn images then hold every class, and none is absent

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from ovperc.core.structures import SegmentationMap, TextBank
-from ovperc.data.segmentation.dataset import SegmentationDataset
 
 CLASSES = ("dark", "middle", "bright")
 
@@ -42,11 +41,6 @@ class SmallImages:
         image = np.stack([np.minimum(red, 255), rng.integers(0, 256, size), np.zeros(size)], axis=-1).astype(np.uint8)
         labels[0, :3] = 255
         return Item(image, labels, f"small-{index}")
-
-    @classmethod
-    def dataset(cls, count: int) -> SegmentationDataset:
-        """The images as mmseg's data samples."""
-        return SegmentationDataset(cls(count))
 
 
 class ThresholdSegmenter:

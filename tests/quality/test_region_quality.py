@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ovperc.evaluation.evaluate import evaluate
+from ovperc.evaluation.run import evaluate
 
 SCENES = ("data.num_scenes=40", "data.seed=3")
 

@@ -9,7 +9,7 @@ import pytest
 
 from ovperc.cli.main import main
 from ovperc.data.benchmarks import BENCHMARKS
-from ovperc.evaluation.evaluate import evaluate
+from ovperc.evaluation.run import evaluate
 from ovperc.tasks.methods import list_methods, load_method
 from ovperc.tasks.table import TASKS, get_task, task_of
 
@@ -47,7 +47,7 @@ def test_every_benchmark_has_a_task():
 
 def test_a_method_is_not_scored_on_another_tasks_benchmark(monkeypatch: pytest.MonkeyPatch):
     row = dataclasses.replace(BENCHMARKS["world-base"], task="detection")
-    monkeypatch.setattr("ovperc.evaluation.evaluate.get_benchmark", lambda name: row)
+    monkeypatch.setattr("ovperc.evaluation.run.get_benchmark", lambda name: row)
     with pytest.raises(ValueError, match="is for segmentation, benchmark 'world-base' for detection"):
         evaluate("maskclip", "world-base")
 

@@ -9,23 +9,21 @@ import pytest
 import torch
 
 from helpers.labelled_images import SmallImages, ThresholdSegmenter, small_bank
+from helpers.segmentation_run import score_segmenter
 from helpers.two_processes import in_two_processes, train_in_two_processes
-from ovperc.data.segmentation.benchmark import SegmentationBenchmark
-from ovperc.evaluation.eval_loop import EvalOptions, run_eval_loop
 from ovperc.training.checkpoint import read_run_checkpoint
 from ovperc.training.train import train
 
 
 def test_scores_of_two_processes_equal_those_of_one(tmp_path: Path) -> None:
-    row = SegmentationBenchmark("small", "three classes", list)
-    dataset = SmallImages.dataset(count=5)  # odd, so that an evened-out sampler would count one image twice
+    images = SmallImages(5)  # odd, so that an evened-out sampler would count one image twice
 
     def score(launcher: str) -> dict[str, Any]:
-        options = EvalOptions(launcher=launcher, keep_worst=2, presence=1)
-        outcome = run_eval_loop(
-            ThresholdSegmenter(), small_bank(), dataset, row, work_dir=tmp_path / launcher, options=options
-        )
-        return {**outcome.scores, "worst": outcome.state.worst.tolist(), "done": int(outcome.state.done.sum())}
+        outcome = score_segmenter(
+            ThresholdSegmenter(), small_bank(), images, tmp_path / launcher,
+            launcher=launcher, keep_worst=2, presence=1,
+        )  # fmt: skip
+        return {**outcome.scores, "worst": outcome.counts.worst, "done": len(outcome.present)}
 
     alone = score("none")
     first, second = in_two_processes(lambda: score("pytorch"))

@@ -103,10 +103,7 @@ def to_data_sample(item: LabelledImage, channel_order: ChannelOrder = "rgb") -> 
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
-    if item.image.ndim != 3 or item.image.shape[2] != 3 or item.image.dtype != np.uint8:
-        raise ValueError(f"{item.name}: expected an image (H, W, 3) uint8; got {item.image.shape} {item.image.dtype}")
-    if item.labels.shape != item.image.shape[:2]:
-        raise ValueError(f"{item.name}: label map {item.labels.shape} does not fit the image {item.image.shape[:2]}")
+    check_sample(item)
     pixels = item.image if channel_order == "rgb" else item.image[..., ::-1]
     size = item.labels.shape
     sample = SegDataSample(
@@ -114,3 +111,11 @@ def to_data_sample(item: LabelledImage, channel_order: ChannelOrder = "rgb") -> 
     )
     sample.gt_sem_seg = PixelData(data=torch.from_numpy(item.labels.astype(np.int64))[None])
     return {"inputs": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), "data_samples": sample}
+
+
+def check_sample(item: LabelledImage) -> None:
+    """Raises ValueError where image and label map do not fit each other."""
+    if item.image.ndim != 3 or item.image.shape[2] != 3 or item.image.dtype != np.uint8:
+        raise ValueError(f"{item.name}: expected an image (H, W, 3) uint8; got {item.image.shape} {item.image.dtype}")
+    if item.labels.shape != item.image.shape[:2]:
+        raise ValueError(f"{item.name}: label map {item.labels.shape} does not fit the image {item.image.shape[:2]}")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from ovperc.evaluation.metrics.label_map_metric import LabelMapMetric, Labels
 
 # Paper section 4: a band of 2 % of the image diagonal.
 BAND = 0.02
@@ -42,7 +46,7 @@ def contour_band(labels: np.ndarray, width_px: int) -> np.ndarray:
     return (near_across[1:-1, 1:] | near_down[1:, 1:-1]).view(bool)
 
 
-class BoundaryIoU:
+class BoundaryIoU(LabelMapMetric):
     """Boundary IoU by class, summed over images; exact, in memory ``3 * C``.
 
     Void pixels are taken out of truth and prediction alike; what borders on them is a contour in both.
@@ -56,6 +60,9 @@ class BoundaryIoU:
         counts: ``(3, C)`` int64: pixels of the true band, of the predicted band, of both.
     """
 
+    name = "boundary"
+    titles: ClassVar[Mapping[str, str]] = {"bIoU": "boundary mIoU"}
+
     def __init__(self, num_classes: int, ignore_index: int = 255, band: float = BAND) -> None:
         if not 0 < band < 1:
             raise ValueError(f"band is a fraction of the image diagonal in (0, 1); got {band}")
@@ -64,8 +71,13 @@ class BoundaryIoU:
         self.band = band
         self.counts = torch.zeros(3, num_classes, dtype=torch.int64)
 
-    def update(self, prediction: np.ndarray | Tensor, target: np.ndarray | Tensor) -> None:
-        """Counts one label map.
+    @classmethod
+    def of(cls, num_classes: int, ignore_index: int, absent: str) -> BoundaryIoU:
+        """An empty count; classes without a contour are always left out."""
+        return cls(num_classes, ignore_index)
+
+    def count(self, prediction: Labels, target: Labels) -> np.ndarray:
+        """Counts of one label map: ``(4, N)`` int64, labels and the three counts of each.
 
         Args:
             prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` belong to no class.
@@ -82,7 +94,13 @@ class BoundaryIoU:
         true_band, predicted_band = contour_band(true, width), contour_band(predicted, width)
         both = true_band & predicted_band & (true == predicted)
         pairs = ((true, true_band), (predicted, predicted_band), (true, both))
-        self.counts += torch.from_numpy(np.stack([_histogram(labels, where, none) for labels, where in pairs]))
+        counts = np.stack([_histogram(labels, where, none) for labels, where in pairs])
+        found = np.flatnonzero(counts.any(axis=0))
+        return np.concatenate([found[None], counts[:, found]])
+
+    def add(self, counts: np.ndarray) -> None:
+        """Adds what :meth:`count` gave for an image."""
+        self.counts[:, torch.from_numpy(counts[0])] += torch.from_numpy(counts[1:])
 
     def _compact(self, labels: np.ndarray, nothing: np.ndarray) -> np.ndarray:
         """Labels in the narrowest type, ``num_classes`` where there is no class."""
@@ -94,6 +112,14 @@ class BoundaryIoU:
         """Boundary IoU by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class has no contour in either."""
         true, predicted, both = self.counts.double()
         return both / (true + predicted - both)
+
+    def figures(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
+        """``bIoU``."""
+        return {"bIoU": self.score()}
+
+    def by_class(self) -> dict[str, Tensor]:
+        """``bIoU``."""
+        return {"bIoU": self.iou()}
 
     def score(self) -> float:
         """Mean over the classes that have a contour, in percent."""

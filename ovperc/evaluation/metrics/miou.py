@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,13 +11,19 @@ from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from ovperc.evaluation.metrics.label_map_metric import LabelMapMetric, Labels
 from ovperc.registry import METRICS
 
 Absent = Literal["skip", "zero"]
 ABSENT: tuple[str, ...] = ("skip", "zero")
+CONVENTION_TITLES: Mapping[str, str] = {
+    "mIoU_absent_skip": "mIoU, absent classes skipped",
+    "mIoU_absent_zero": "mIoU, absent classes zero",
+    "mIoU_true_only": "mIoU, classes of the truth only",
+}
 
 
-class ConfusionMatrix:
+class ConfusionMatrix(LabelMapMetric):
     """Counts of (true class, predicted class) over any number of label maps; exact, in memory ``C * (C + 1)``.
 
     Args:
@@ -30,6 +36,16 @@ class ConfusionMatrix:
         counts: ``(C, C + 1)`` int64, true by predicted class; the last column: predictions outside ``0..C-1``.
         images: number of label maps counted.
     """
+
+    name = "confusion"
+    titles: ClassVar[Mapping[str, str]] = {
+        "mIoU": "mIoU",
+        "mIoU.base": "mIoU.base",
+        "mIoU.novel": "mIoU.novel",
+        "mAcc": "mAcc",
+        "aAcc": "aAcc",
+        "fwIoU": "fwIoU",
+    }
 
     def __init__(self, num_classes: int, ignore_index: int = 255, absent: Absent = "skip") -> None:
         if num_classes < 1:
@@ -44,15 +60,17 @@ class ConfusionMatrix:
         self.counts = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
         self.images = 0
 
-    def update(self, prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
-        """Counts one label map.
+    @classmethod
+    def of(cls, num_classes: int, ignore_index: int, absent: str) -> ConfusionMatrix:
+        """An empty matrix."""
+        return cls(num_classes, ignore_index, absent)  # type: ignore[arg-type]
+
+    def count(self, prediction: Labels, target: Labels) -> np.ndarray:
+        """Counts of one label map: ``(2, N)`` int64, cells of the flattened matrix and the pixels in each.
 
         Args:
             prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` are always wrong.
             target: ``(H, W)`` integer labels in ``0..C-1``, or ``ignore_index``.
-
-        Returns:
-            The counts of this label map alone, ``(C, C + 1)`` int64.
 
         Raises:
             ValueError: the sizes differ, or a target label is neither a class nor ``ignore_index``.
@@ -61,17 +79,20 @@ class ConfusionMatrix:
         if predicted.shape != true.shape:
             raise ValueError(f"prediction {predicted.shape} and target {true.shape} differ in size")
         if not true.size:
-            return
+            return np.zeros((2, 0), np.int64)
         columns = self.num_classes + 1
         codes = self._row_starts(true)[true]
         codes += self._known(predicted)
-        cells = np.bincount(codes.ravel(), minlength=(self.num_classes + 2) * columns).reshape(-1, columns)
-        if cells[self.num_classes + 1].any():
+        cells = np.bincount(codes.ravel(), minlength=(self.num_classes + 2) * columns)
+        if cells[(self.num_classes + 1) * columns :].any():
             raise ValueError(self._range_message(true))
-        added = torch.from_numpy(cells[: self.num_classes])
-        self.counts += added
+        filled = np.flatnonzero(cells[: self.num_classes * columns])
+        return np.stack([filled, cells[filled]])
+
+    def add(self, counts: np.ndarray) -> None:
+        """Adds what :meth:`count` gave for an image."""
+        self.counts.view(-1)[torch.from_numpy(counts[0])] += torch.from_numpy(counts[1])
         self.images += 1
-        return added
 
     def _row_starts(self, true: np.ndarray) -> np.ndarray:
         """True label -> where its row of cells begins; ignored and impossible labels have a row of their own."""
@@ -140,6 +161,18 @@ class ConfusionMatrix:
             "true_only": iou[self.target_pixels > 0].mean(),
         }
         return {f"mIoU_{name}": 100.0 * float(value) for name, value in values.items()}
+
+    def figures(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
+        """:meth:`scores`, :meth:`conventions`, and ``mIoU.GROUP``."""
+        return {**self.scores(), **self.conventions(), **self.group_scores(groups)}
+
+    def group_scores(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
+        """``mIoU.GROUP`` for each subset of the labels, in percent."""
+        return {f"mIoU.{name}": 100.0 * self.mean(self.iou()[list(labels)]) for name, labels in groups.items()}
+
+    def by_class(self) -> dict[str, Tensor]:
+        """``IoU`` and ``Acc``."""
+        return {"IoU": self.iou(), "Acc": self.accuracy()}
 
     def mean(self, values: Tensor) -> float:
         """Mean over classes, by the rule for absent ones."""
@@ -211,10 +244,8 @@ class StreamingIoU(BaseMetric):
     def compute_metrics(self, results: list[ConfusionMatrix]) -> dict[str, float]:
         """Scores of one matrix, in percent."""
         (matrix,) = results
-        scores = matrix.scores()
-        for name, labels in (self.dataset_meta or {}).get("groups", {}).items():
-            scores[f"mIoU.{name}"] = 100.0 * matrix.mean(matrix.iou()[list(labels)])
+        scores = {**matrix.scores(), **matrix.group_scores((self.dataset_meta or {}).get("groups", {}))}
         if self.per_class:
-            for kind, values in (("IoU", matrix.iou()), ("Acc", matrix.accuracy())):
+            for kind, values in matrix.by_class().items():
                 scores |= {f"{kind}.{name}": 100.0 * float(v) for name, v in zip(self.classes, values, strict=True)}
         return scores

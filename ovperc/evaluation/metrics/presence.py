@@ -10,7 +10,8 @@ Per image the classes that its truth holds are asked together with ``k`` classes
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -73,28 +74,50 @@ class PresenceMeter:
         area: ``(2,)`` float64: sum of false areas, number of images.
     """
 
+    titles: ClassVar[Mapping[str, str]] = {"false_area": "false area", "presence_AUROC": "presence AUROC"}
+
     def __init__(self) -> None:
         self.histograms = torch.zeros(2, _LEVELS, dtype=torch.int64)
         self.area = torch.zeros(2, dtype=torch.float64)
 
-    def update(self, labels: Tensor, confidence: Tensor, counted: Tensor, is_present: Sequence[bool | None]) -> None:
-        """Counts one image.
+    @staticmethod
+    def count(
+        labels: Tensor, confidence: Tensor, counted: Tensor, is_present: Sequence[bool | None]
+    ) -> dict[str, np.ndarray]:
+        """Counts of one image, for :meth:`add`.
 
         Args:
             labels: ``(H, W)`` integers, index into the asked classes.
             confidence: ``(H, W)`` float in ``[0, 1]``.
             counted: ``(H, W)`` bool, pixels with a true label.
             is_present: asked class -> whether the image holds it; ``None`` for the background, which is not judged.
+
+        Returns:
+            ``presence_levels`` ``(2, N)`` int64, whether each judged class is present and its level;
+            ``presence_area`` ``(0 or 1,)`` float64.
         """
         labels, confidence = labels.cpu().long()[counted.cpu()], confidence.cpu().float()[counted.cpu()]
         absent = torch.tensor([state is False for state in is_present])
         highest = torch.zeros(len(is_present)).scatter_reduce_(0, labels, confidence, "amax")
         levels = (highest.clamp(0, 1) * (_LEVELS - 1)).round().long()
-        for row, wanted in ((0, False), (1, True)):
-            chosen = torch.tensor([state is wanted for state in is_present])
-            self.histograms[row] += torch.bincount(levels[chosen], minlength=_LEVELS)
-        if labels.numel():
-            self.area += torch.tensor([absent[labels].double().mean(), 1.0], dtype=torch.float64)
+        judged = torch.tensor([state is not None for state in is_present])
+        present = (~absent).long()
+        area = absent[labels].double().mean().reshape(1) if labels.numel() else torch.zeros(0, dtype=torch.float64)
+        return {
+            "presence_levels": torch.stack([present[judged], levels[judged]]).numpy(),
+            "presence_area": area.numpy(),
+        }
+
+    def add(self, counts: Mapping[str, np.ndarray]) -> None:
+        """Adds what :meth:`count` gave for an image."""
+        present, levels = torch.from_numpy(counts["presence_levels"])
+        self.histograms.index_put_((present, levels), torch.ones_like(levels), accumulate=True)
+        area = torch.from_numpy(counts["presence_area"])
+        self.area += torch.tensor([float(area.sum()), float(len(area))], dtype=torch.float64)
+
+    def update(self, labels: Tensor, confidence: Tensor, counted: Tensor, is_present: Sequence[bool | None]) -> None:
+        """Counts an image and adds it; arguments as for :meth:`count`."""
+        self.add(self.count(labels, confidence, counted, is_present))
 
     def false_area(self) -> float:
         """Share of pixels given to absent classes, in percent; NaN without an image."""

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from ovperc.core.atomic import atomic_write
+from ovperc.core.summary import RunSummary
+
+
+def write_detection_page(work_dir: Path, summary: RunSummary) -> None:
+    """``report.md``: settings, protocol and figures of a run."""
+    page = detection_page(summary.settings, summary.metrics, summary.details["per_class"])
+    with atomic_write(work_dir / "report.md") as (temporary,):
+        temporary.write_text(page, encoding="utf-8")
 
 
 def detection_page(

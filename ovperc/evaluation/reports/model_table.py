@@ -5,19 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ovperc.evaluation.reports import anomaly_table
 from ovperc.evaluation.reports.results import Result
+from ovperc.evaluation.reports.titles import TABLE_TITLES
 
-_SEGMENTATION = ("mIoU", "mIoU.base", "mIoU.novel", "mAcc", "aAcc", "fwIoU", "bIoU", "false_area", "presence_AUROC")
-_COLUMNS = (*_SEGMENTATION, *anomaly_table.COLUMNS)
 _HEADLINES = ("mIoU", "pixel_AUROC")
 """The figure of each task by which methods are sorted and compared over benchmarks."""
-_TITLES = {
-    "false_area": "false area",
-    "presence_AUROC": "presence AUROC",
-    "bIoU": "boundary mIoU",
-    **anomaly_table.COLUMNS,
-}
 
 
 def model_table(results: Sequence[Result], title: str = "Model table") -> str:
@@ -47,18 +39,18 @@ def _overview(headline: str, results: Sequence[Result]) -> str:
         cells = [found.get((method, weights, benchmark)) for benchmark in benchmarks]
         values = [_number(cell.metrics.get(headline)) if cell else "" for cell in cells]
         rows.append([method, _name(weights), *values])
-    return f"{_TITLES.get(headline, headline)} (%)\n\n" + markdown_table(["method", "weights", *benchmarks], rows)
+    return f"{TABLE_TITLES[headline]} (%)\n\n" + markdown_table(["method", "weights", *benchmarks], rows)
 
 
 def _benchmark(benchmark: str, results: Sequence[Result]) -> str:
-    columns = [name for name in _COLUMNS if any(result.metrics.get(name) is not None for result in results)]
+    columns = [name for name in TABLE_TITLES if any(result.metrics.get(name) is not None for result in results)]
     rows = []
     for result in sorted(results, key=lambda result: -_headline(result)):
         images = str(result.images) if result.complete else f"first {result.images}"
         values = [_number(result.metrics.get(name)) for name in columns]
         commit = result.commit[:9] + ("+" if result.commit.endswith("+") else "")
         rows.append([_method(result), _name(result.weights), *values, images, commit, result.config[:9], result.device])
-    titles = [_TITLES.get(name, name) for name in columns]
+    titles = [TABLE_TITLES[name] for name in columns]
     head = ["method", "weights", *titles, "images", "commit", "config", "device"]
     return f"## {benchmark}\n\n" + markdown_table(head, rows)
 

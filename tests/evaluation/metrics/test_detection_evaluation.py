@@ -16,13 +16,10 @@ from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.detection.detections import ImageDetections
 from ovperc.data.world.detection import WorldDetection
 from ovperc.data.world.regions import WorldRegions
-from ovperc.evaluation.detection import evaluate_detection
-from ovperc.evaluation.eval_loop import EvalOptions, Shard
-from ovperc.evaluation.evaluate import evaluate
 from ovperc.evaluation.metrics.detection_voc import evaluate_voc
 from ovperc.evaluation.metrics.region_accuracy import RegionAccuracy
-from ovperc.evaluation.request import EvaluationRequest
-from ovperc.evaluation.row_store import RowStore
+from ovperc.evaluation.request import EvalOptions, EvaluationRequest, Shard
+from ovperc.evaluation.run import evaluate, run_evaluation
 from ovperc.tasks.detection.prediction import DetPrediction
 from ovperc.tasks.methods import load_method
 from ovperc.tasks.predictor import PredictorInfo
@@ -76,8 +73,8 @@ def oracle(monkeypatch: pytest.MonkeyPatch):
 
 
 def run(benchmark: str, work_dir: Path, **settings):
-    request = EvaluationRequest("maskclip", work_dir=work_dir, **settings)
-    return evaluate_detection(request, get_benchmark(benchmark))
+    request = EvaluationRequest("fvlm", work_dir=work_dir, **settings)
+    return run_evaluation(request, get_benchmark(benchmark))
 
 
 def test_who_finds_everything_scores_100(oracle, tmp_path: Path) -> None:
@@ -244,12 +241,3 @@ def test_voc_by_hand() -> None:
     assert evaluate_voc(voc_truth(), found).scores()["AP50"] == pytest.approx(100 * eleven)
     area = 0.5 * 1.0 + 0.5 * 2 / 3
     assert evaluate_voc(voc_truth(), found, eleven_points=False).scores()["AP50"] == pytest.approx(100 * area)
-
-
-def test_damaged_notes_say_so(tmp_path: Path) -> None:
-    store = RowStore(tmp_path / "notes", every_s=0)
-    store.add(3, {"x": 1})
-    assert RowStore(tmp_path / "notes").rows([3]) == [{"x": 1}]
-    next((tmp_path / "notes").glob("*.json")).write_text('{"3": {')
-    with pytest.raises(ValueError, match="to score all images again"):
-        RowStore(tmp_path / "notes")

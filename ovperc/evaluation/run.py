@@ -1,0 +1,251 @@
+"""Evaluation of a method on a benchmark: resumable, in shards, over processes, the same for every task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, get_rank, get_world_size, init_dist, is_distributed, is_main_process
+from torch.utils.data import DataLoader, Dataset
+
+from ovperc.core.config_files import parse_overrides
+from ovperc.core.progress import progress_bar
+from ovperc.core.summary import RunSummary, plain
+from ovperc.data.benchmark import Benchmark
+from ovperc.data.benchmarks import BENCHMARKS, get_benchmark
+from ovperc.evaluation.anomaly import AnomalyEvaluation
+from ovperc.evaluation.detection import DetectionEvaluation
+from ovperc.evaluation.regions import RegionEvaluation
+from ovperc.evaluation.request import EvalOptions, EvaluationRequest, split_overrides
+from ovperc.evaluation.segmentation import SegmentationEvaluation
+from ovperc.evaluation.store import PartStore
+from ovperc.evaluation.task_evaluation import EvaluationScores, TaskEvaluation
+from ovperc.tasks.methods import load_method
+from ovperc.tasks.table import task_of
+from ovperc.training.compat import prepare_mmengine, tune_allocator
+from ovperc.training.train import prepare_launcher
+
+EVALUATIONS: Mapping[str, type[TaskEvaluation]] = {
+    "segmentation": SegmentationEvaluation,
+    "detection": DetectionEvaluation,
+    "regions": RegionEvaluation,
+    "anomaly": AnomalyEvaluation,
+}
+
+
+def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
+    """Scores a method on a benchmark of its task.
+
+    A run that was killed goes on where it stopped when it is started again with the same arguments.
+
+    Args:
+        method: name or file of a method config.
+        benchmark: name in ``ovperc.data.benchmarks``.
+        **settings: the other fields of :class:`ovperc.evaluation.request.EvaluationRequest`.
+
+    Returns:
+        The summary: ``metrics`` in percent, figures by class or category in ``details``.
+
+    Raises:
+        ValueError: the method is for another task than the benchmark, or a setting does not exist.
+    """
+    return run_evaluation(EvaluationRequest(method, **settings), get_benchmark(benchmark))
+
+
+def run_evaluation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
+    """Runs a request on a benchmark, writes the summary and reports, and returns the summary; see :func:`evaluate`."""
+    started = time.perf_counter()
+    if request.limit is not None and request.limit < 1:
+        raise ValueError(f"limit must be at least 1, or None for all images; got {request.limit}")
+    tune_allocator()
+    prepare_mmengine()
+    join_processes(request.options.launcher)
+    task = EVALUATIONS[row.evaluation or row.task]
+    user, data = split_overrides(parse_overrides(request.overrides))
+    overrides = task.method_overrides(row, request.method_name, user)
+    method = load_method(request.method, overrides)
+    _check_task(task, task_of(method).name, request, row)
+    evaluation = task.open(request, row, request.images(row, data), user)
+    decisive = {
+        **_identity(evaluation),
+        "benchmark": row.name,
+        "data": {key: value for key, value in {**row.options, **data}.items() if key != "root"},
+        "method_options": plain(asdict(method)),
+        "images_in_set": len(evaluation.images),
+        **evaluation.decisive,
+    }
+    work_dir, digest = request.folder(row), settings_digest(decisive)
+    store = PartStore(work_dir / f"progress-{digest[:12]}", request.options.save_every_s)
+    indices = evaluation.select(request.limit)
+    resumed = sum(index in store for index in indices)
+    _log(
+        work_dir, f"{' '.join(command_line(sys.argv))}: settings {digest}, {resumed} of {len(indices)} images are done"
+    )
+    present = score_images(evaluation, store, indices, request.options)
+    scores = evaluation.summarise(store, present)
+    settings = {
+        **asdict(evaluation.info),
+        **{key: decisive[key] for key in ("benchmark", "data")},
+        "overrides": overrides,
+        **scores.settings,
+        "images": len(present),
+        "images_in_set": len(evaluation.images),
+        "complete": len(present) == len(evaluation.images) and getattr(evaluation.images, "complete", True),
+        "resumed": resumed,
+        "shard": str(request.options.shard),
+        "launcher": request.options.launcher,
+        "num_workers": request.options.num_workers,
+        "config": digest,
+    }
+    summary = _summary(scores, settings, time.perf_counter() - started)
+    if is_main_process():
+        _log(work_dir, ", ".join(f"{name} {value:.4f}" for name, value in scores.metrics.items()))
+        evaluation.write_reports(work_dir, summary, scores, store, present)
+        summary.write_all(work_dir / "summary.json", request.summary_file)
+        if len(present) == len(indices):
+            store.clear()
+    return summary
+
+
+def score_images(
+    evaluation: TaskEvaluation,
+    store: PartStore,
+    indices: Sequence[int],
+    options: EvalOptions,
+) -> list[int]:
+    """Scores the images of the shard that are not stored yet, this process's share of them.
+
+    Returns:
+        Those of ``indices`` that are stored, by all processes, shards and attempts.
+
+    Raises:
+        ValueError: processes do not see each other's results.
+    """
+    barrier()  # every process has read the store before one writes a new part
+    todo = [index for index in indices if options.shard.holds(index) and index not in store]
+    own = sorted(todo[get_rank() :: get_world_size()], key=lambda index: (evaluation.group_of(index), index))
+    with progress_bar(quiet=not is_main_process()) as bar:
+        shown = bar.add_task("testing", total=len(own))
+        try:
+            batches = _batches(evaluation, own, options.num_workers)
+            for group, of_group in groupby(batches, lambda batch: evaluation.group_of(batch[0][0])):
+                score = evaluation.scorer_of(group)
+                for batch in of_group:
+                    results = score([sample for _, sample in batch])
+                    for (index, _), result in zip(batch, results, strict=True):
+                        store.add(index, result)
+                        bar.advance(shown)
+        finally:
+            store.flush()
+    barrier()
+    store.refresh()
+    if missing := [index for index in todo if index not in store]:
+        raise ValueError(f"{len(missing)} results are not in {store.folder}: processes must share one work dir")
+    return [index for index in indices if index in store]
+
+
+def join_processes(launcher: str) -> None:
+    """Joins the processes of torchrun, if that is the launcher; safe to repeat."""
+    if launcher == "none" or is_distributed():
+        return
+    config = Config({"launcher": launcher})
+    prepare_launcher(config)
+    if not is_distributed():
+        init_dist(launcher)
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings; equal settings have equal digests, whatever their order."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def command_line(argv: Sequence[str]) -> tuple[str, ...]:
+    """The command without the folder its script lies in, and with the launcher it was started by."""
+    head = Path(argv[0]).name if argv else ""
+    if not head.endswith(".py"):
+        return (head, *argv[1:])
+    launcher = ("torchrun", "--nproc-per-node", str(get_world_size())) if get_world_size() > 1 else ("python",)
+    return (*launcher, f"tools/{head}", *argv[1:])
+
+
+class _Indexed(Dataset):
+    """Annotated images with their index in the test set."""
+
+    def __init__(self, images: Any) -> None:
+        self.images = images
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        return index, self.images[index]
+
+
+def _batches(
+    evaluation: TaskEvaluation, indices: Sequence[int], num_workers: int
+) -> Iterator[Sequence[tuple[int, Any]]]:
+    """Annotated images in batches of one group each, read ahead by worker processes."""
+    size = evaluation.batch_size
+    groups = (list(group) for _, group in groupby(indices, evaluation.group_of))
+    batches = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
+    loader = DataLoader(
+        _Indexed(evaluation.images),
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=list,
+        generator=torch.Generator(),  # otherwise it draws from torch's global one
+    )
+    try:
+        yield from loader
+    except ValueError as error:
+        raise _worker_error(error) from error
+
+
+def _worker_error(error: ValueError) -> ValueError:
+    """The error that a loading process met, without the traceback that torch writes around its message."""
+    text = str(error)
+    if not text.startswith("Caught ") or "Original Traceback" not in text:
+        return error
+    last = text.rstrip().rpartition("\n")[2]
+    return type(error)(last.partition(": ")[2] or last)
+
+
+def _check_task(evaluation: type[TaskEvaluation], task: str, request: EvaluationRequest, row: Benchmark) -> None:
+    if evaluation.any_task or task == row.task:
+        return
+    near = ", ".join(other.name for other in BENCHMARKS.values() if other.task == task)
+    raise ValueError(
+        f"method {str(request.method)!r} is for {task}, benchmark {row.name!r} for {row.task}; "
+        f"choose one of {near or 'no benchmark yet'}"
+    )
+
+
+def _identity(evaluation: TaskEvaluation) -> dict[str, Any]:
+    """What of the predictor decides the results: not where it computes, nor where its weights lie."""
+    known = {key: value for key, value in asdict(evaluation.info).items() if key != "device"}
+    return {**known, "weights": Path(str(known["weights"])).name}
+
+
+def _log(work_dir: Path, line: str) -> None:
+    """Appends a line to ``run.log``, which keeps the attempts of a run."""
+    if is_main_process():
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with (work_dir / "run.log").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+
+def _summary(scores: EvaluationScores, settings: Mapping[str, Any], seconds: float) -> RunSummary:
+    return RunSummary(
+        kind="test",
+        metrics=scores.metrics,
+        settings=settings,
+        seconds=seconds,
+        details=scores.details,
+        command=command_line(sys.argv),
+    )
