@@ -25,14 +25,13 @@ from ovperc.evaluation.anomaly_settings import AnomalyEvalSettings
 from ovperc.evaluation.metrics.anomaly_counts import ScoredMap
 from ovperc.evaluation.metrics.anomaly_report import CategoryScores, mean_scores, score_category
 from ovperc.evaluation.reports.anomaly_table import category_table
-from ovperc.evaluation.request import EvaluationRequest
 from ovperc.evaluation.store import PartStore, StoredResult
-from ovperc.evaluation.task_evaluation import EvaluationScores, Scorer, TaskEvaluation
+from ovperc.evaluation.task_evaluation import EvaluationInputs, EvaluationScores, Scorer, TaskEvaluation
 
 if TYPE_CHECKING:
     from ovperc.tasks.anomaly.predictor import AnomalyPredictor
     from ovperc.tasks.anomaly.score import AnomalyScore
-    from ovperc.tasks.segmentation.predictor import PredictorInfo
+    from ovperc.tasks.predictor import PredictorInfo
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,11 @@ class AnomalyEvaluation(TaskEvaluation):
         return AnomalyEvalSettings.split(overrides)[1]
 
     @classmethod
-    def open(
-        cls, request: EvaluationRequest, row: Benchmark, images: AnomalyImages, overrides: Mapping[str, Any]
-    ) -> AnomalyEvaluation:
-        """Loads the method; settings of segmentation are refused."""
-        request.refuse_segmentation_settings()
-        protocol, of_method = AnomalyEvalSettings.split(overrides)
-        predictor = request.load(**of_method)
-        protocol = dataclasses.replace(protocol, shots=protocol.shots_for(predictor))
-        return cls(images, predictor, protocol, request.saved_in(request.folder(row) / "predictions"))
+    def of(cls, inputs: EvaluationInputs) -> AnomalyEvaluation:
+        """A method with the protocol that the user's overrides set."""
+        protocol = AnomalyEvalSettings.split(inputs.overrides)[0]
+        protocol = dataclasses.replace(protocol, shots=protocol.shots_for(inputs.predictor))
+        return cls(inputs.images, inputs.predictor, protocol, inputs.predictions)
 
     @property
     def info(self) -> PredictorInfo:  # type: ignore[override]

@@ -19,14 +19,12 @@ from ovperc.evaluation.metrics.detection_lvis import evaluate_lvis
 from ovperc.evaluation.metrics.detection_voc import evaluate_voc
 from ovperc.evaluation.regions import region_figures, region_hits
 from ovperc.evaluation.reports.detection_table import write_detection_page
-from ovperc.evaluation.request import EvaluationRequest
 from ovperc.evaluation.store import PartStore, StoredResult
-from ovperc.evaluation.task_evaluation import EvaluationScores, Scorer, TaskEvaluation
-from ovperc.tasks.methods import load_method
+from ovperc.evaluation.task_evaluation import EvaluationInputs, EvaluationScores, Scorer, TaskEvaluation
 
 if TYPE_CHECKING:
     from ovperc.tasks.detection.prediction import DetPrediction
-    from ovperc.tasks.segmentation.predictor import PredictorInfo
+    from ovperc.tasks.predictor import PredictorInfo
 
 NAMER = "maskclip"
 
@@ -54,22 +52,15 @@ class DetectionEvaluation(TaskEvaluation):
     predictions: Path | None = None
 
     @classmethod
-    def open(
-        cls, request: EvaluationRequest, row: DetectionBenchmark, images: DetectionImages, overrides: Mapping[str, Any]
-    ) -> DetectionEvaluation:
-        """Loads the detector; settings of segmentation are refused.
-
-        Where the protocol wants it, annotated boxes and masks are named by `NAMER` on the same CLIP weights.
-        """
-        request.refuse_segmentation_settings()
-        method = load_method(request.method, overrides)
-        predictor = request.load(**overrides)
+    def of(cls, inputs: EvaluationInputs) -> DetectionEvaluation:
+        """A detector; where the protocol wants it, `NAMER` on the same CLIP weights names annotated regions too."""
+        request, row = inputs.request, inputs.row
         return cls(
-            images,
-            predictor,
+            inputs.images,
+            inputs.predictor,
             row,
-            getattr(method, "supervision", "") or "not stated by the method",
-            plain(asdict(method)),
+            getattr(inputs.method, "supervision", "") or "not stated by the method",
+            plain(asdict(inputs.method)),
             replace(request, method=NAMER).load() if row.protocol.regions else None,
             request.saved_in(request.folder(row)),
         )

@@ -11,15 +11,14 @@ import torch
 
 from ovperc.core.summary import RunSummary
 from ovperc.data.detection.sample import DetectionImages, DetectionSample
-from ovperc.data.detection.sets import DetectionBenchmark
 from ovperc.evaluation.metrics.region_accuracy import RegionAccuracy
 from ovperc.evaluation.reports.detection_table import write_detection_page
 from ovperc.evaluation.request import EvaluationRequest
 from ovperc.evaluation.store import PartStore, StoredResult
-from ovperc.evaluation.task_evaluation import EvaluationScores, Scorer, TaskEvaluation
+from ovperc.evaluation.task_evaluation import EvaluationInputs, EvaluationScores, Scorer, TaskEvaluation
 
 if TYPE_CHECKING:
-    from ovperc.tasks.segmentation.predictor import PredictorInfo
+    from ovperc.tasks.predictor import PredictorInfo
 
 
 @dataclass(frozen=True)
@@ -36,21 +35,23 @@ class RegionEvaluation(TaskEvaluation):
     predictor: Any
 
     @classmethod
-    def open(
-        cls, request: EvaluationRequest, row: DetectionBenchmark, images: DetectionImages, overrides: Mapping[str, Any]
-    ) -> RegionEvaluation:
-        """Loads the method.
-
-        Raises:
-            ValueError: it has no dense embeddings to read regions from, or predictions are to be saved.
-        """
-        request.refuse_segmentation_settings()
+    def check(cls, request: EvaluationRequest) -> None:
+        """Refuses settings of segmentation, and predictions."""
+        super().check(request)
         if request.save_predictions:
             raise ValueError("regions have no predictions to save: their places are given")
-        predictor = request.load(**overrides)
+
+    @classmethod
+    def of(cls, inputs: EvaluationInputs) -> RegionEvaluation:
+        """A method.
+
+        Raises:
+            ValueError: it has no dense embeddings to read regions from.
+        """
+        predictor = inputs.predictor
         if not hasattr(predictor, "classify_regions"):
             raise ValueError(f"method {predictor.info.method!r} does not name regions; use one of segmentation")
-        return cls(images, predictor)
+        return cls(inputs.images, predictor)
 
     @property
     def info(self) -> PredictorInfo:  # type: ignore[override]
@@ -98,12 +99,12 @@ def region_hits(namer: Any, sample: DetectionSample, words: Sequence[str]) -> di
         sample: an annotated image; crowds are left out.
         words: label -> word.
     """
-    from ovperc.tasks.segmentation.predictor import Predictor
+    from ovperc.tasks.segmentation.predictor import SegPredictor
 
     kept = (~sample.crowd).nonzero()[0]
     ranked: dict[str, Any] = {}
     if len(kept):
-        image = namer.encode(sample.image) if isinstance(namer, Predictor) else sample.image
+        image = namer.encode(sample.image) if isinstance(namer, SegPredictor) else sample.image
         regions: dict[str, Any] = {"box": sample.boxes[kept]}
         if sample.masks:
             regions["mask"] = sample.dense_masks()[kept]

@@ -6,10 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ovperc.core.config_files import find_config
 from ovperc.data.benchmark import Benchmark
+
+if TYPE_CHECKING:
+    from ovperc.tasks.methods import MethodConfig
 
 DATA_PREFIX = "data."
 
@@ -118,11 +121,11 @@ class EvaluationRequest:
         """
         return find_config(self.method, "methods").stem
 
-    def load(self, **overrides: Any) -> Any:
-        """The predictor, with overrides of the method."""
+    def load(self, config: MethodConfig | None = None) -> Any:
+        """The predictor of the method, or of a config of it that was read before."""
         from ovperc.tasks.load import load
 
-        return load(self.method, self.weights, self.arch, device=self.device, dtype=self.dtype, **overrides)
+        return load(config or self.method, self.weights, self.arch, device=self.device, dtype=self.dtype)
 
     def folder(self, row: Benchmark) -> Path:
         """The work dir on a benchmark."""

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,8 @@ from ovperc.evaluation.regions import RegionEvaluation
 from ovperc.evaluation.request import EvalOptions, EvaluationRequest, split_overrides
 from ovperc.evaluation.segmentation import SegmentationEvaluation
 from ovperc.evaluation.store import PartStore
-from ovperc.evaluation.task_evaluation import EvaluationScores, TaskEvaluation
-from ovperc.tasks.methods import load_method
-from ovperc.tasks.table import task_of
+from ovperc.evaluation.task_evaluation import EvaluationInputs, TaskEvaluation
+from ovperc.tasks.methods import read_method
 from ovperc.training.compat import prepare_mmengine, tune_allocator
 from ovperc.training.train import prepare_launcher
 
@@ -64,49 +63,33 @@ def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
 def run_evaluation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
     """Runs a request on a benchmark, writes the summary and reports, and returns the summary; see :func:`evaluate`."""
     started = time.perf_counter()
-    if request.limit is not None and request.limit < 1:
-        raise ValueError(f"limit must be at least 1, or None for all images; got {request.limit}")
-    tune_allocator()
-    prepare_mmengine()
-    join_processes(request.options.launcher)
-    task = EVALUATIONS[row.evaluation or row.task]
-    user, data = split_overrides(parse_overrides(request.overrides))
-    overrides = task.method_overrides(row, request.method_name, user)
-    method = load_method(request.method, overrides)
-    _check_task(task, task_of(method).name, request, row)
-    evaluation = task.open(request, row, request.images(row, data), user)
-    decisive = {
-        **_identity(evaluation),
-        "benchmark": row.name,
-        "data": {key: value for key, value in {**row.options, **data}.items() if key != "root"},
-        "method_options": plain(asdict(method)),
-        "images_in_set": len(evaluation.images),
-        **evaluation.decisive,
-    }
-    work_dir, digest = request.folder(row), settings_digest(decisive)
-    store = PartStore(work_dir / f"progress-{digest[:12]}", request.options.save_every_s)
+    opened = _open(request, row)
+    evaluation, work_dir, options = opened.evaluation, request.folder(row), request.options
+    store = PartStore(work_dir / f"progress-{opened.digest[:12]}", options.save_every_s)
     indices = evaluation.select(request.limit)
     resumed = sum(index in store for index in indices)
-    _log(
-        work_dir, f"{' '.join(command_line(sys.argv))}: settings {digest}, {resumed} of {len(indices)} images are done"
-    )
-    present = score_images(evaluation, store, indices, request.options)
+    command = " ".join(command_line(sys.argv))
+    _log(work_dir, f"{command}: settings {opened.digest}, {resumed} of {len(indices)} images are done")
+    present = score_images(evaluation, store, indices, options)
     scores = evaluation.summarise(store, present)
-    settings = {
-        **asdict(evaluation.info),
-        **{key: decisive[key] for key in ("benchmark", "data")},
-        "overrides": overrides,
-        **scores.settings,
+    progress = {
         "images": len(present),
         "images_in_set": len(evaluation.images),
         "complete": len(present) == len(evaluation.images) and getattr(evaluation.images, "complete", True),
         "resumed": resumed,
-        "shard": str(request.options.shard),
-        "launcher": request.options.launcher,
-        "num_workers": request.options.num_workers,
-        "config": digest,
+        "shard": str(options.shard),
+        "launcher": options.launcher,
+        "num_workers": options.num_workers,
+        "config": opened.digest,
     }
-    summary = _summary(scores, settings, time.perf_counter() - started)
+    summary = RunSummary(
+        kind="test",
+        metrics=scores.metrics,
+        settings={**opened.settings, **scores.settings, **progress},
+        seconds=time.perf_counter() - started,
+        details=scores.details,
+        command=command_line(sys.argv),
+    )
     if is_main_process():
         _log(work_dir, ", ".join(f"{name} {value:.4f}" for name, value in scores.metrics.items()))
         evaluation.write_reports(work_dir, summary, scores, store, present)
@@ -114,6 +97,46 @@ def run_evaluation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
         if len(present) == len(indices):
             store.clear()
     return summary
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A method on a benchmark, with what summaries say of it and what tells its results from others."""
+
+    evaluation: TaskEvaluation
+    settings: Mapping[str, Any]
+    digest: str
+
+
+def _open(request: EvaluationRequest, row: Benchmark) -> _Opened:
+    """Reads the config once, opens the images and loads the predictor."""
+    if request.limit is not None and request.limit < 1:
+        raise ValueError(f"limit must be at least 1, or None for all images; got {request.limit}")
+    task = EVALUATIONS[row.evaluation or row.task]
+    task.check(request)
+    tune_allocator()
+    prepare_mmengine()
+    join_processes(request.options.launcher)
+    user, data = split_overrides(parse_overrides(request.overrides))
+    overrides = task.method_overrides(row, request.method_name, user)
+    config = read_method(request.method, overrides)
+    _check_task(task, config.task, request, row)
+    images, predictor = request.images(row, data), request.load(config)
+    method = (getattr(predictor, "resolved", None) or config.on(None)).method
+    evaluation = task.of(EvaluationInputs(request, row, images, predictor, method, user))
+    test_set = {
+        "benchmark": row.name,
+        "data": {key: value for key, value in {**row.options, **data}.items() if key != "root"},
+    }
+    decisive = {
+        **_identity(evaluation),
+        **test_set,
+        "method_options": plain(asdict(method)),
+        "images_in_set": len(images),
+        **evaluation.decisive,
+    }
+    settings = {**asdict(evaluation.info), **test_set, "overrides": overrides}
+    return _Opened(evaluation, settings, settings_digest(decisive))
 
 
 def score_images(
@@ -238,14 +261,3 @@ def _log(work_dir: Path, line: str) -> None:
         work_dir.mkdir(parents=True, exist_ok=True)
         with (work_dir / "run.log").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-
-
-def _summary(scores: EvaluationScores, settings: Mapping[str, Any], seconds: float) -> RunSummary:
-    return RunSummary(
-        kind="test",
-        metrics=scores.metrics,
-        settings=settings,
-        seconds=seconds,
-        details=scores.details,
-        command=command_line(sys.argv),
-    )

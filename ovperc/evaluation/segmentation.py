@@ -23,10 +23,10 @@ from ovperc.evaluation.metrics.segmentation_counts import SegmentationCounts
 from ovperc.evaluation.presence_probe import PresenceProbe
 from ovperc.evaluation.request import EvaluationRequest
 from ovperc.evaluation.store import PartStore, StoredResult
-from ovperc.evaluation.task_evaluation import EvaluationScores, Scorer, TaskEvaluation
+from ovperc.evaluation.task_evaluation import EvaluationInputs, EvaluationScores, Scorer, TaskEvaluation
 
 if TYPE_CHECKING:
-    from ovperc.tasks.segmentation.predictor import PredictorInfo
+    from ovperc.tasks.predictor import PredictorInfo
     from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 
 
@@ -74,26 +74,23 @@ class SegmentationEvaluation(TaskEvaluation):
         return {**row.settings_of(method).overrides(), **overrides}
 
     @classmethod
-    def open(
-        cls,
-        request: EvaluationRequest,
-        row: SegmentationBenchmark,
-        images: LabelledImages,
-        overrides: Mapping[str, Any],
-    ) -> SegmentationEvaluation:
-        """Loads the method with its published settings and words."""
-        method = request.method_name
-        predictor = request.load(**cls.method_overrides(row, method, overrides))
-        vocabulary = row.vocabulary(images, method, request.threshold)
+    def check(cls, request: EvaluationRequest) -> None:
+        """All settings are of this task."""
+
+    @classmethod
+    def of(cls, inputs: EvaluationInputs) -> SegmentationEvaluation:
+        """A method with its published words."""
+        request, row = inputs.request, inputs.row
+        vocabulary = row.vocabulary(inputs.images, request.method_name, request.threshold)
         return cls(
-            predictor.segmenter,
-            predictor.bank(vocabulary),
-            images,
+            inputs.predictor.segmenter,
+            inputs.predictor.bank(vocabulary),
+            inputs.images,
             row,
-            predictor.info,
+            inputs.predictor.info,
             request.options.presence,
             request.panels,
-            request.saved_in(request.folder(row) / "predictions"),
+            inputs.predictions,
             vocabulary,
         )
 

@@ -14,10 +14,36 @@ from ovperc.evaluation.request import EvaluationRequest
 from ovperc.evaluation.store import PartStore, StoredResult
 
 if TYPE_CHECKING:
-    from ovperc.tasks.segmentation.predictor import PredictorInfo
+    from ovperc.tasks.predictor import PredictorInfo
 
 
 Scorer = Callable[[Sequence[Any]], Iterable[StoredResult]]
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """What a run has opened.
+
+    Attributes:
+        request: what to run.
+        row: the benchmark.
+        images: its images.
+        predictor: of the method.
+        method: its settings, a dataclass of its task.
+        overrides: the user's, without those of the test set.
+    """
+
+    request: EvaluationRequest
+    row: Any
+    images: Any
+    predictor: Any
+    method: Any
+    overrides: Mapping[str, Any]
+
+    @property
+    def predictions(self) -> Path | None:
+        """Folder for predictions; None where they are not kept."""
+        return self.request.saved_in(self.request.folder(self.row) / "predictions")
 
 
 @dataclass(frozen=True)
@@ -60,20 +86,21 @@ class TaskEvaluation(ABC):
         return dict(overrides)
 
     @classmethod
-    @abstractmethod
-    def open(
-        cls, request: EvaluationRequest, row: Benchmark, images: Any, overrides: Mapping[str, Any]
-    ) -> TaskEvaluation:
-        """Loads the method.
-
-        Args:
-            request: what to run.
-            row: the benchmark.
-            images: its images.
-            overrides: the user's, without those of the test set.
+    def check(cls, request: EvaluationRequest) -> None:
+        """Refuses settings that would change nothing, before anything is loaded.
 
         Raises:
             ValueError: a setting that this task does not have.
+        """
+        request.refuse_segmentation_settings()
+
+    @classmethod
+    @abstractmethod
+    def of(cls, inputs: EvaluationInputs) -> TaskEvaluation:
+        """The evaluation of a predictor.
+
+        Raises:
+            ValueError: the predictor does not fit the benchmark.
         """
 
     def select(self, limit: int | None) -> Sequence[int]:

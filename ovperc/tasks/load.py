@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ovperc.core.naming import suggest
-from ovperc.tasks.methods import ResolvedMethod, read_method
+from ovperc.tasks.methods import MethodConfig, ResolvedMethod, read_method
 from ovperc.tasks.table import TASKS
 from ovperc.tasks.task import LoadOptions
 from ovperc.text.vocabulary import BackgroundLike
@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def load(
-    name: str | Path = "maskclip",
+    name: str | Path | MethodConfig = "maskclip",
     weights: str | Path | None = None,
     arch: str | None = None,
     *,
@@ -33,7 +33,7 @@ def load(
     """Loads a method on the weights of a dual encoder.
 
     Args:
-        name: a method of :func:`ovperc.list_methods`, or a path to a method config.
+        name: a method of :func:`ovperc.list_methods`, a path to a method config, or one that was read before.
         weights: a name of :func:`ovperc.list_weights`, an ``hf-hub:`` name, a checkpoint file, or
             ``"random"``; left out, the shipped clip-mini.
         arch: open_clip architecture, where the weights do not tell it.
@@ -52,7 +52,9 @@ def load(
         FileNotFoundError: no such method, or weights that are not here; the message says how to get them.
         ValueError: an unknown name or an option of a wrong type; near matches are offered.
     """
-    config = read_method(name, overrides)
+    if isinstance(name, MethodConfig) and overrides:
+        raise ValueError("a config that was read has its overrides; pass them to read_method instead")
+    config = name if isinstance(name, MethodConfig) else read_method(name, overrides)
     options = LoadOptions(_device(device), _dtype(dtype), weights, arch, background, as_published)
     return TASKS[config.task].load(config, options)
 
