@@ -131,7 +131,7 @@ def check_opencv() -> list[Finding]:
 
         pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
         back = cv2.imdecode(cv2.imencode(".png", pixels)[1], cv2.IMREAD_COLOR)
-        if not np.array_equal(back, pixels):
+        if back is None or not np.array_equal(back, pixels):
             raise RuntimeError("a PNG that cv2 wrote reads back with other pixels")
     except ImportError as error:
         library = "apt-get install libgl1 libglib2.0-0" if ".so" in str(error) else fix

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from types import MappingProxyType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from ovperc.core.errors import DataError
 
@@ -144,7 +144,7 @@ def _any_character() -> Iterator[None]:
         stream.reconfigure(errors=before)
 
 
-def _discard(stream: object) -> None:
+def _discard(stream: TextIO) -> None:
     """Sends a stream that takes nothing any more to the null device, so that its flush at exit succeeds."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ovperc.cli.exits import UsageError, run_to_exit_code
 from ovperc.cli.options import Parser
+
+if TYPE_CHECKING:
+    from ovperc.evaluation.reports.results import Result
 
 DEFAULT_RESULTS = "work_dirs"
 
@@ -69,7 +73,7 @@ def _reproduce(argv: Sequence[str] | None) -> None:
         _print_comparison(method, benchmark.replace("-", "_"), results)
 
 
-def _print_comparison(method: str, benchmark: str, results: Sequence[object]) -> None:
+def _print_comparison(method: str, benchmark: str, results: Sequence[Result]) -> None:
     from rich.console import Console
     from rich.table import Table
 

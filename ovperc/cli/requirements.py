@@ -53,10 +53,10 @@ def declared_requirements(root: Path = ROOT) -> tuple[list[str], dict[str, list[
 def unmet(requirement: str) -> str | None:
     """Why the environment does not meet a requirement, or None where it does."""
     try:
-        from packaging.requirements import Requirement
+        import packaging.requirements as reader
     except ImportError:
-        from pip._vendor.packaging.requirements import Requirement
-    wanted = Requirement(requirement)
+        import pip._vendor.packaging.requirements as reader  # type: ignore[no-redef]
+    wanted = reader.Requirement(requirement)
     try:
         installed = importlib.metadata.version(wanted.name)
     except importlib.metadata.PackageNotFoundError:

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def expand_sources(sources: Any, recursive: bool = False) -> Iterator[ImageSourc
         else:
             name = stem = f"image-{arrays}"
             arrays += 1
-        yield ImageSource(name, _unused(stem, stems), lambda item=item: read_image(item))
+        yield ImageSource(name, _unused(stem, stems), partial(read_image, item))
 
 
 def is_several(sources: Any) -> bool:
