@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.pictures import blobs
 from helpers.tiny_guide import tiny_guide
 from helpers.tiny_models import EMBED_DIM, tiny_clip, tiny_open_clip
 from helpers.tiny_sam import tiny_sam
@@ -62,12 +63,6 @@ def tiny_splice(method: SegMethod) -> dict[str, Any]:
     return parts
 
 
-def draw(size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """Blobs of colour, so that neighbouring pixels agree as in an image."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    return np.kron(coarse, np.ones((-(-size[0] // 4), -(-size[1] // 4), 1), np.uint8))[: size[0], : size[1]]
-
-
 def make_bank(clip: ClipModel, queries: int = 5) -> TextBank:
     rows = F.normalize(torch.randn(9, EMBED_DIM, generator=torch.Generator().manual_seed(2)), dim=1)[:queries]
     return TextBank(rows, torch.arange(queries), tuple(map(str, range(queries))), clip.fingerprint)
@@ -83,10 +78,10 @@ def test_every_tower_family_at_odd_sizes(name: str, kind: str):
     segmenter = segmenter_of(name, kind)
     if name == "clip_dinoiser" and kind == "resnet":
         with pytest.raises(ValueError, match="outside a tower of 1 blocks"):
-            segmenter.encode(draw(SIZES[0]))
+            segmenter.encode(blobs(SIZES[0]))
         return
     for size in SIZES[1:]:
-        encoded = segmenter.encode(draw(size))
+        encoded = segmenter.encode(blobs(size))
         result = segmenter.segment(encoded, make_bank(segmenter.clip))
         assert result.labels.shape == result.confidence.shape == size
         assert result.labels.dtype == torch.int32
@@ -98,15 +93,15 @@ def test_every_tower_family_at_odd_sizes(name: str, kind: str):
 
 def test_value_only_methods_run_on_convolutional_towers():
     segmenter = segmenter_of("maskclip", "convnext")
-    assert segmenter.segment(segmenter.encode(draw((70, 99))), make_bank(segmenter.clip)).labels.shape == (70, 99)
+    assert segmenter.segment(segmenter.encode(blobs((70, 99))), make_bank(segmenter.clip)).labels.shape == (70, 99)
     with pytest.raises(ValueError, match="maskclip"):
-        segmenter_of("clearclip", "convnext").encode(draw((70, 99)))
+        segmenter_of("clearclip", "convnext").encode(blobs((70, 99)))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_neighbours_and_order_in_a_batch_do_not_matter(name: str):
     segmenter = segmenter_of(name, max_tiles=5)
-    images = [draw(size, seed) for seed, size in enumerate([*SIZES, SIZES[0]])]
+    images = [blobs(size, seed) for seed, size in enumerate([*SIZES, SIZES[0]])]
     forwards = segmenter.encode_batch(images)
     backwards = segmenter.encode_batch(images[::-1])[::-1]
     for image, first, second in zip(images, forwards, backwards, strict=True):
@@ -123,10 +118,10 @@ def test_two_calls_are_equal_and_leave_nothing_behind(name: str):
     segmenter = segmenter_of(name)
     modules = (segmenter.clip.backbone, segmenter.readout)
     before = [{key: value.clone() for key, value in module.state_dict().items()} for module in modules]
-    image, bank = draw((64, 80)), make_bank(segmenter.clip)
+    image, bank = blobs((64, 80)), make_bank(segmenter.clip)
     first = segmenter.segment(segmenter.encode(image), bank)
-    segmenter.encode(draw((101, 53), seed=1))
-    segmenter.segment(segmenter.encode(draw((48, 48), seed=2)), make_bank(segmenter.clip, 2))
+    segmenter.encode(blobs((101, 53), seed=1))
+    segmenter.segment(segmenter.encode(blobs((48, 48), seed=2)), make_bank(segmenter.clip, 2))
     second = segmenter.segment(segmenter.encode(image), bank)
     assert torch.equal(first.labels, second.labels)
     assert torch.equal(first.confidence, second.confidence)
@@ -140,7 +135,7 @@ def test_two_calls_are_equal_and_leave_nothing_behind(name: str):
 def test_raw_scores_do_not_depend_on_other_classes(name: str):
     """Score rules work by what the vocabulary shares, so methods with one are left out."""
     segmenter = segmenter_of(name)
-    image = draw((64, 80))
+    image = blobs((64, 80))
     few, many = scores_of(segmenter, image, queries=3), scores_of(segmenter, image, queries=9)
     assert torch.allclose(few, many[:3], atol=1e-5)
 
@@ -154,7 +149,7 @@ def test_half_precision_agrees(name: str, dtype: torch.dtype):
     clip = wrap_open_clip(model, arch="tiny-vit", source="random", pos_embed=method.pos_embed, dtype=dtype)
     guide = {} if method.guide is None else {"guide": tiny_guide(dtype=dtype)}
     half = build_segmenter(method, clip, **guide, **tiny_heads(method, clip), **tiny_splice(method))
-    image = draw((64, 80))
+    image = blobs((64, 80))
     wide, narrow = full.encode(image).embeddings, half.encode(image).embeddings
     assert narrow.patches.dtype == torch.float32
     agreement = (wide.patches * narrow.patches).sum(dim=1)
@@ -166,6 +161,6 @@ def test_windows_and_whole_images_both_run(name: str):
     for view in ({"short_side_px": 48}, {"short_side_px": 64, "crop_px": 48, "stride_px": 24}):
         spliced = load_method(name).splice is not None
         segmenter = segmenter_of(name, tiler={"type": "Tiler", **view, "whole_patches": spliced})
-        encoded = segmenter.encode(draw((50, 110)))
+        encoded = segmenter.encode(blobs((50, 110)))
         assert (encoded.stitcher.geometry.num_tiles > 1) == ("crop_px" in view and not spliced)
         assert segmenter.segment(encoded, make_bank(segmenter.clip)).labels.shape == (50, 110)
