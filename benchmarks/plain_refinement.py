@@ -1,8 +1,8 @@
 """Plain ProxyCLIP, CLIP-DINOiser and Trident, to be measured against: the steps of the papers' code, in its order.
 
-Windows go one by one where the released code takes them one by one, last blocks compute what their stock form
+Tiles go one by one where the released code takes them one by one, last blocks compute what their stock form
 computes, every attention matrix is stored, and the softmax over all classes is made at every pixel. The parts (towers,
-heads, windows, numbers) are those of a built segmenter, so that both answer the same.
+heads, tiles, numbers) are those of a built segmenter, so that both answer the same.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PlainAnswer:
 
 @torch.inference_mode()
 def plain_proxyclip(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank) -> PlainAnswer:
-    """ProxyCLIP, window by window: DINO with stored attention, one matrix repeated for all heads, ``W_o`` last."""
+    """ProxyCLIP, tile by tile: DINO with stored attention, one matrix repeated for all heads, ``W_o`` last."""
     geometry, tiles = _cut(segmenter, image)
     maps = []
     for tile in tiles.split(1):
@@ -56,7 +56,7 @@ def plain_proxyclip(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank
 
 @torch.inference_mode()
 def plain_dinoiser(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank) -> PlainAnswer:
-    """CLIP-DINOiser, window by window: CLIP in full with its pooled output, text before and after the averaging."""
+    """CLIP-DINOiser, tile by tile: CLIP in full with its pooled output, text before and after the averaging."""
     geometry, tiles = _cut(segmenter, image)
     readout, tower = segmenter.readout, segmenter.clip.backbone.tower
     maps = []
@@ -95,7 +95,7 @@ def plain_dinoiser(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank)
 
 @torch.inference_mode()
 def plain_trident(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank) -> PlainAnswer:
-    """Trident without prompts: windows in one batch, spliced, averaged by SAM's stored attention of all heads."""
+    """Trident without prompts: tiles in one batch, spliced, averaged by SAM's stored attention of all heads."""
     geometry, tiles = _cut(segmenter, image)
     backbone = segmenter.clip.backbone
     unit, grid_hw = _dino(segmenter, tiles)
@@ -117,11 +117,11 @@ def plain_trident(segmenter: DenseSegmenter, image: np.ndarray, bank: TextBank) 
 
 
 def _cut(segmenter: DenseSegmenter, image: np.ndarray) -> tuple[Geometry, Tensor]:
-    """Windows ``(T, 3, h, w)`` as the segmenter cuts them."""
+    """Tiles ``(T, 3, h, w)`` as the segmenter cuts them."""
     clip = segmenter.clip
     geometry = segmenter.tiler.plan(image.shape[:2], clip.backbone.stride_px)
     if any(geometry.pad_tblr):
-        raise ValueError("the plain methods take windows without padding; choose an image that needs none")
+        raise ValueError("the plain methods take tiles without padding; choose an image that needs none")
     pixels = normalize(resize_image(image, geometry.resized_hw), clip.preprocess.mean, clip.preprocess.std)
     pixels = pixels.to(device=clip.backbone.device, dtype=clip.backbone.dtype)
     return geometry, segmenter.tiler.tiles(pixels, geometry)
@@ -195,12 +195,12 @@ def _places(geometry: Geometry) -> list[tuple[int, int]]:
 
 
 def _merged(geometry: Geometry, maps: Tensor) -> Tensor:
-    """Scores of windows ``(T, Q, h, w)`` at pixels, added, divided by their number, at the original size."""
+    """Scores of tiles ``(T, Q, h, w)`` at pixels, added, divided by their number, at the original size."""
     height, width = geometry.crop_hw
     canvas = torch.zeros(maps.shape[1], *geometry.resized_hw, device=maps.device)
     count = torch.zeros(geometry.resized_hw, device=maps.device)
-    for (y, x), window in zip(_places(geometry), maps, strict=True):
-        full = F.interpolate(window[None].float(), geometry.crop_hw, mode="bilinear")[0]
+    for (y, x), tile in zip(_places(geometry), maps, strict=True):
+        full = F.interpolate(tile[None].float(), geometry.crop_hw, mode="bilinear")[0]
         canvas += F.pad(full, (x, canvas.shape[2] - x - width, y, canvas.shape[1] - y - height))
         count[y : y + height, x : x + width] += 1
     return F.interpolate((canvas / count)[None], geometry.original_hw, mode="bilinear")[0]
@@ -213,9 +213,9 @@ def _spliced(mixed: Tensor, grid_hw: tuple[int, int], geometry: Geometry, patch_
     size = [side // patch_px for side in geometry.resized_hw]
     canvas = torch.zeros(mixed.shape[-1], *size, device=mixed.device)
     count = torch.zeros(size, device=mixed.device)
-    for (y, x), window in zip(_places(geometry), _maps(mixed, grid_hw), strict=True):
+    for (y, x), tile in zip(_places(geometry), _maps(mixed, grid_hw), strict=True):
         rows, columns = (slice(at // patch_px, at // patch_px + n) for at, n in zip((y, x), grid_hw, strict=True))
-        canvas[:, rows, columns] += window.float()
+        canvas[:, rows, columns] += tile.float()
         count[rows, columns] += 1
     return canvas / count
 

@@ -22,7 +22,7 @@ class GuideAffinity(Affinity):
     ``m`` comes from the features in closed form, ``|mean_i f_i|^2``. Values travel to the second tower's grid
     (bilinear), where the rows live. One matrix serves all heads; prefix tokens have no weight.
 
-    Departure: the diagonal is always kept. On a window that is nearly the same all over (``m > 1 / beta``: blank
+    Departure: the diagonal is always kept. On a tile that is nearly the same all over (``m > 1 / beta``: blank
     sky, padding) the released code masks whole rows and answers NaN.
 
     Args:
@@ -47,10 +47,10 @@ class GuideAffinity(Affinity):
         return _present(guide).grid_hw
 
     def aggregate(self, inputs: AttentionInputs, values: Tensor) -> Tensor:
-        """``A Up(v)``, one window's matrix at a time; ``(B, a, m, d)`` on the second tower's grid."""
+        """``A Up(v)``, one tile's matrix at a time; ``(B, a, m, d)`` on the second tower's grid."""
         guide = _present(inputs.guide)
         rows = _upsample(values[:, :, inputs.num_prefix :], inputs.grid_hw, guide.grid_hw)
-        mixed = [self._matrix(guide, window).to(rows.dtype) @ rows[window] for window in range(len(rows))]
+        mixed = [self._matrix(guide, tile).to(rows.dtype) @ rows[tile] for tile in range(len(rows))]
         return torch.stack(mixed)
 
     def weights(self, inputs: AttentionInputs) -> Tensor:
@@ -58,13 +58,13 @@ class GuideAffinity(Affinity):
         guide = _present(inputs.guide)
         count = inputs.grid_hw[0] * inputs.grid_hw[1]
         spread = _upsample(torch.eye(count, device=guide.patches.device)[None, None], inputs.grid_hw, guide.grid_hw)
-        matrices = torch.stack([self._matrix(guide, window) for window in range(len(guide.patches))])
+        matrices = torch.stack([self._matrix(guide, tile) for tile in range(len(guide.patches))])
         return F.pad(matrices[:, None] @ spread, (inputs.num_prefix, 0))
 
-    def _matrix(self, guide: GuideFeatures, window: int) -> Tensor:
-        """Row-stochastic ``(m, m)`` float32 of one window."""
-        unit = guide.patches[window].float()
-        logits = (unit @ unit.T - self.beta * guide.mean_similarity[window]) * self.gamma
+    def _matrix(self, guide: GuideFeatures, tile: int) -> Tensor:
+        """Row-stochastic ``(m, m)`` float32 of one tile."""
+        unit = guide.patches[tile].float()
+        logits = (unit @ unit.T - self.beta * guide.mean_similarity[tile]) * self.gamma
         kept = logits >= 0
         if not self.parity:
             kept.fill_diagonal_(True)

@@ -20,22 +20,22 @@ from ovperc.registry import GUIDES
 from ovperc.tiling.preprocess import Preprocess
 from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 
-_GROUPS = ("window", "image")
+_GROUPS = ("tile", "image")
 
 
 class GuideTower:
-    """Describes the windows of the first tower by features of a second one.
+    """Describes the tiles of the first tower by features of a second one.
 
     Args:
         backbone: the second tower.
         preprocess: its normalisation.
         source: where its weights came from, in words.
         tap: which features: ``-1.final`` (ProxyCLIP), ``-1.k``, ``-1.v`` (heads side by side), ...
-        mean_over: ``window``: the mean similarity is of each window by itself (ProxyCLIP); ``image``: of all windows
+        mean_over: ``tile``: the mean similarity is of each tile by itself (ProxyCLIP); ``image``: of all tiles
             of an image together (Trident). Never of what else is in the batch.
-        side_px: windows are stretched to squares of this side (SAM: its own); None takes them as they are. A window
+        side_px: tiles are stretched to squares of this side (SAM: its own); None takes them as they are. A tile
             that is no whole number of patches is stretched to the next one.
-        zoom: without ``side_px``, windows are enlarged by this factor, for a finer grid.
+        zoom: without ``side_px``, tiles are enlarged by this factor, for a finer grid.
 
     Raises:
         ValueError: an unknown group or tap, or a zoom that is not positive.
@@ -47,7 +47,7 @@ class GuideTower:
         preprocess: Preprocess,
         source: str = "",
         tap: str = "-1.final",
-        mean_over: str = "window",
+        mean_over: str = "tile",
         side_px: int | None = None,
         zoom: float = 1.0,
     ) -> None:
@@ -64,7 +64,7 @@ class GuideTower:
         self.zoom = zoom
 
     def describe(self, tiles: Tensor, preprocess: Preprocess) -> GuideFeatures:
-        """Features of windows, with the mean similarity of each.
+        """Features of tiles, with the mean similarity of each.
 
         Args:
             tiles: ``(T, 3, h, w)`` normalised for the first tower.
@@ -76,13 +76,13 @@ class GuideTower:
         return GuideFeatures(unit, features.grid_hw, unit.mean(dim=1).square().sum(dim=-1))
 
     def share_means(self, described: Iterable[GuideFeatures], counts: Sequence[int]) -> Iterable[GuideFeatures]:
-        """Gives all windows of an image the image's mean, where ``mean_over`` says so.
+        """Gives all tiles of an image the image's mean, where ``mean_over`` says so.
 
         Args:
-            described: forward passes of windows, in order.
-            counts: windows of each image, in order.
+            described: forward passes of tiles, in order.
+            counts: tiles of each image, in order.
         """
-        if self.mean_over == "window":
+        if self.mean_over == "tile":
             return described
         parts = list(described)
         means = torch.cat([part.mean_similarity for part in parts])
@@ -113,7 +113,7 @@ def dino_guide(
     arch: str | None = None,
     *,
     tap: str = "-1.final",
-    mean_over: str = "window",
+    mean_over: str = "tile",
     side_px: int | None = None,
     zoom: float = 1.0,
     pos_embed: str = "scale",
@@ -130,12 +130,12 @@ def sam_guide(
     weights: str | Path = "sam-vit-b",
     *,
     tap: str = "-1.final",
-    mean_over: str = "window",
+    mean_over: str = "tile",
     side_px: int | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> GuideTower:
-    """SAM's encoder as the second tower, windows stretched to its own square; see :class:`GuideTower`."""
+    """SAM's encoder as the second tower, tiles stretched to its own square; see :class:`GuideTower`."""
     backbone = load_sam(weights, device=device, dtype=dtype)
     side = side_px or backbone.image_size_px
     preprocess = Preprocess(IMAGENET_MEAN, IMAGENET_STD, backbone.image_size_px, "bilinear")

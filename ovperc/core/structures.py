@@ -1,6 +1,6 @@
 """Frozen values that cross the seams between stages.
 
-Axis letters used throughout ovperc: ``B`` images or windows, ``H, W`` pixels, ``h, w`` patch grid,
+Axis letters used throughout ovperc: ``B`` images or tiles, ``H, W`` pixels, ``h, w`` patch grid,
 ``n = h * w`` patch tokens, ``p`` prefix (class or register) tokens, ``D`` width of a tower,
 ``E`` width of the joint image-text space, ``Q`` text queries (all prompts), ``C`` classes.
 """
@@ -114,21 +114,21 @@ class DenseFeatures:
 
 @dataclass(frozen=True)
 class GuideFeatures:
-    """What a second tower says of windows; its grid may be another than the first tower's.
+    """What a second tower says of tiles; its grid may be another than the first tower's.
 
     Attributes:
         patches: ``(B, n, C)`` unit rows.
         grid_hw: patch grid ``(h, w)``, ``n = h * w``.
-        mean_similarity: ``(B,)`` float32, mean of ``patches_i . patches_j`` over all ``i, j`` of the window, or of
-            all windows of its image.
+        mean_similarity: ``(B,)`` float32, mean of ``patches_i . patches_j`` over all ``i, j`` of the tile, or of
+            all tiles of its image.
     """
 
     patches: Tensor
     grid_hw: tuple[int, int]
     mean_similarity: Tensor
 
-    def __getitem__(self, windows: slice) -> GuideFeatures:
-        return GuideFeatures(self.patches[windows], self.grid_hw, self.mean_similarity[windows])
+    def __getitem__(self, tiles: slice) -> GuideFeatures:
+        return GuideFeatures(self.patches[tiles], self.grid_hw, self.mean_similarity[tiles])
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ class DenseEmbeddings:
 
     Attributes:
         patches: ``(B, E, h, w)`` float32, unit norm over ``E``.
-        pooled: ``(B, E)`` float32, unit rows; present where a score rule asks for the whole image.
-        keys: ``(B, h*w, D)`` keys of the last block; present where a score rule asks for them.
+        pooled: ``(B, E)`` float32, unit rows; present where a logit rule asks for the whole image.
+        keys: ``(B, h*w, D)`` keys of the last block; present where a logit rule asks for them.
         foreground: ``(B, h, w)`` float32 logits of "some object is here"; present where a readout predicts them.
     """
 

@@ -59,7 +59,7 @@ class AnomalyExport(TaskExport[AnomalyPredictor, Traced]):
         images = product_images(self.plan.calibration_images, self.plan.size_hw, CALIBRATION_SEED)
         patch_px, resize = predictor.backbone.stride_px, predictor.method.resize
         tiles = (tower_tiles(image, predictor.tiler, patch_px, predictor.preprocess, resize) for image in images)
-        return [{"windows": part, **self._inputs} for part in tiles]
+        return [{"tiles": part, **self._inputs} for part in tiles]
 
     def assemble(self, traced: Traced) -> onnx.ModelProto:
         """See :func:`assemble_anomaly`."""

@@ -13,10 +13,10 @@ from onnx import helper
 from ovperc.export.anomaly_towers import HEADS
 from ovperc.export.builder import FLOAT, GraphBuilder, finish_model
 from ovperc.export.map_ops import axis_operator, by_rows
-from ovperc.export.pixel_ops import TILERS, check_resize_op, cut_windows, in_cells, normalise, plan_axes, resize_pixels
+from ovperc.export.pixel_ops import TILERS, check_resize_op, cut_tiles, in_cells, normalise, plan_axes, resize_pixels
 from ovperc.export.render_ops import UPSAMPLERS
 from ovperc.export.segmentation_graph import tile_sizes
-from ovperc.export.tracing import ENCODER, Traced, trace_windows
+from ovperc.export.tracing import ENCODER, Traced, trace_tiles
 
 if TYPE_CHECKING:
     from ovperc.export.pixel_ops import AxisPlan
@@ -58,7 +58,7 @@ def trace_anomaly(
     _, tile_hw = tile_sizes(predictor.tiler, predictor.backbone.stride_px, size_hw)
     more = {name: torch.from_numpy(value) for name, value in inputs.items()}
     free = {0: torch.export.Dim.DYNAMIC} if tower.free_rows else None
-    return Traced({ENCODER: trace_windows(tower, tile_hw, predictor.preprocess.image_size_px, more, free)})
+    return Traced({ENCODER: trace_tiles(tower, tile_hw, predictor.preprocess.image_size_px, more, free)})
 
 
 def assemble_anomaly(
@@ -84,7 +84,7 @@ def assemble_anomaly(
     axes = plan_axes(graph, "image", tiler, patch, crop_hw)
     resized = resize_pixels(graph, "image", *axes, predictor.method.resize)
     pixels = normalise(graph, resized, predictor.preprocess.mean, predictor.preprocess.std)
-    tiles = cut_windows(graph, pixels, *axes, whole=crop_hw is None)
+    tiles = cut_tiles(graph, pixels, *axes, whole=crop_hw is None)
     answers = graph.inline(traced.models[ENCODER], "encoder/", tiles, *inputs)
     batch, head = graph.size("image", 0), HEADS.find(predictor.head)
     reduce = "ReduceMax" if predictor.method.tile_score == "max" else "ReduceMean"

@@ -138,7 +138,7 @@ clip-mini, {scenes} scenes of world-base, {latency["words"]} classes.
 - "ms": median of five calls on an image of {image}, all of {latency["cpus"]} cores; "of eager": median share of the
   eager method's time over five pairs in turn. Take the shares, not the milliseconds.
 - `int8-calibrated` has its ranges fixed on {_CALIBRATION_SCENES} scenes that no check uses; of `trident` only the tower
-  of the windows, SAM takes its own from every image.
+  of the tiles, SAM takes its own from every image.
 
 {export_table(rows)}
 """

@@ -22,7 +22,7 @@ BLOCK_ELEMENTS = 600_000
 
 
 def axis_operator(graph: GraphBuilder, axis: AxisPlan, grid: Value, crop_padding: bool, whole: bool) -> str:
-    """What :class:`ovperc.tiling.Stitcher` applies along an axis: ``(original, windows * grid)`` float32."""
+    """What :class:`ovperc.tiling.Stitcher` applies along an axis: ``(original, tiles * grid)`` float32."""
     op = graph.op
     before, after = (axis.before, axis.after) if crop_padding else (0, 0)
     length = op("Add", op("Add", axis.crop, before), after)
@@ -43,14 +43,14 @@ def axis_operator(graph: GraphBuilder, axis: AxisPlan, grid: Value, crop_padding
     return op("Add", low, op("Mul", op("Sub", high, low), share))
 
 
-def _place_windows(graph: GraphBuilder, axis: AxisPlan, window: str) -> str:
-    """The operator of one window ``(crop, grid)`` at all starts, averaged: ``(resized, windows * grid)``."""
+def _place_windows(graph: GraphBuilder, axis: AxisPlan, tile: str) -> str:
+    """The operator of one tile ``(crop, grid)`` at all starts, averaged: ``(resized, tiles * grid)``."""
     op = graph.op
     offset = op("Sub", op("Unsqueeze", graph.arange(axis.resized), [1]), axis.starts)
     last = op("Sub", axis.crop, 1)
     inside = op("And", op("GreaterOrEqual", offset, 0), op("LessOrEqual", offset, last))
     inside = graph.cast(inside, FLOAT)
-    spread = op("Gather", window, op("Min", op("Max", offset, 0), last))
+    spread = op("Gather", tile, op("Min", op("Max", offset, 0), last))
     cover = op("Div", inside, op("ReduceSum", inside, [1], keepdims=1))
     return op("Flatten", op("Mul", spread, op("Unsqueeze", cover, [2])), axis=1)
 
@@ -82,12 +82,12 @@ def classify(
 
     Args:
         graph: written to.
-        tower: outputs of the tower by name, for ``B * T`` windows: ``embeddings`` ``(B * T, E, h, w)`` float32, unit
+        tower: outputs of the tower by name, for ``B * T`` tiles: ``embeddings`` ``(B * T, E, h, w)`` float32, unit
             norm over ``E``, and what the rule reads.
         batch: ``B``.
         axes: plans of rows and columns.
-        crop_padding: whether padding is cut off the windows' maps.
-        whole: whether the image is one window.
+        crop_padding: whether padding is cut off the tiles' maps.
+        whole: whether the image is one tile.
         rule: changes the scores of patches.
 
     Returns:
@@ -106,7 +106,7 @@ def classify(
 
 
 def by_rows(graph: GraphBuilder, tiles: str, batch: Value, counts: Sequence[Value]) -> str:
-    """Grids of windows side by side: ``(B * Ty * Tx, C, h, w) -> (B, Ty * h, C, Tx * w)``."""
+    """Grids of tiles side by side: ``(B * Ty * Tx, C, h, w) -> (B, Ty * h, C, Tx * w)``."""
     channels, height, width = (graph.size(tiles, axis) for axis in (1, 2, 3))
     apart = graph.reshape(tiles, batch, *counts, channels, height, width)
     rows_first = graph.op("Transpose", apart, perm=[0, 1, 4, 3, 2, 5])

@@ -1,4 +1,4 @@
-"""Pixels inside an exported graph: the resize, normalisation and windows of :mod:`ovperc.tiling`, as ONNX nodes."""
+"""Pixels inside an exported graph: the resize, normalisation and tiles of :mod:`ovperc.tiling`, as ONNX nodes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AxisPlan:
     after: Value
 
     def count(self, graph: GraphBuilder) -> str:
-        """Number of windows, an int64 scalar."""
+        """Number of tiles, an int64 scalar."""
         starts = self.starts if isinstance(self.starts, str) else graph.constant(self.starts)
         return graph.size(starts, 0)
 
@@ -48,7 +48,7 @@ def plan_axes(graph: GraphBuilder, image: str, tiler: Tiler, patch_px: int, crop
         image: ``(B, H, W, 3)``.
         tiler: the rules.
         patch_px: stride of the tower.
-        crop_hw: size of the windows; ``None`` takes the whole image as one.
+        crop_hw: size of the tiles; ``None`` takes the whole image as one.
 
     Returns:
         :class:`AxisPlan` of rows and of columns.
@@ -97,7 +97,7 @@ def _resized_sides(graph: GraphBuilder, sides: tuple[str, str], tiler: Tiler, pa
 
 
 def _starts(graph: GraphBuilder, length: str, crop: int, stride: int) -> str:
-    """:func:`ovperc.tiling.window_starts` of an axis that is at least one crop long."""
+    """:func:`ovperc.tiling.tile_starts` of an axis that is at least one crop long."""
     op = graph.op
     beyond = op("Max", op("Sub", length, crop), 0)
     stride = stride or crop
@@ -204,16 +204,16 @@ def normalise(graph: GraphBuilder, pixels: str, mean: tuple[float, ...], std: tu
     return graph.op("Div", graph.op("Sub", channels, offset), spread)
 
 
-def cut_windows(graph: GraphBuilder, pixels: str, rows: AxisPlan, cols: AxisPlan, whole: bool) -> str:
-    """:meth:`Tiler.tiles`: ``(B, 3, h, w) -> (B * T, 3, window h, window w)``, padding with zeros."""
+def cut_tiles(graph: GraphBuilder, pixels: str, rows: AxisPlan, cols: AxisPlan, whole: bool) -> str:
+    """:meth:`Tiler.tiles`: ``(B, 3, h, w) -> (B * T, 3, tile h, tile w)``, padding with zeros."""
     op = graph.op
     if not whole:
         for axis, plan in ((2, rows), (4, cols)):
             index = op("Add", op("Unsqueeze", plan.starts, [1]), graph.arange(plan.crop))
             pixels = op("Gather", pixels, index, axis=axis)
         # (B, 3, Ty, ch, Tx, cw) -> (B, Ty, Tx, 3, ch, cw)
-        windows = op("Transpose", pixels, perm=[0, 2, 4, 1, 3, 5])
-        pixels = graph.reshape(windows, -1, 3, rows.crop, cols.crop)
+        tiles = op("Transpose", pixels, perm=[0, 2, 4, 1, 3, 5])
+        pixels = graph.reshape(tiles, -1, 3, rows.crop, cols.crop)
     if not any(isinstance(side, str) for side in (rows.before, rows.after, cols.before, cols.after)):
         return pixels
     return op("Pad", pixels, graph.shape(0, 0, rows.before, cols.before, 0, 0, rows.after, cols.after), 0.0)

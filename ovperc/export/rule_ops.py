@@ -31,7 +31,7 @@ class PatchMaps:
     """What a tower says of ``B`` images, as names of values of a graph.
 
     Attributes:
-        patches: ``(B, Ty * h, E, Tx * w)`` unit over ``E``; grids of windows lie side by side.
+        patches: ``(B, Ty * h, E, Tx * w)`` unit over ``E``; grids of tiles lie side by side.
         batch: ``B``.
         pooled: ``(B * T, E)``, for rules that ask for it.
         foreground: ``(B, Ty * h, 1, Tx * w)`` logits, for rules that ask for it.

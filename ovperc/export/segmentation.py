@@ -53,7 +53,7 @@ class SegmentationExport(TaskExport[SegPredictor, Towers]):
         segmenter = self.predictor.segmenter
         images = calibration_scenes(self.plan.calibration_images, self.plan.size_hw)
         rules = (segmenter.tiler, segmenter.clip.backbone.stride_px, segmenter.clip.preprocess, segmenter.resize)
-        return [{"windows": tower_tiles(image, *rules)} for image in images]
+        return [{"tiles": tower_tiles(image, *rules)} for image in images]
 
     def assemble(self, traced: Towers) -> onnx.ModelProto:
         """See :func:`ovperc.export.segmentation_graph.assemble`."""

@@ -13,12 +13,12 @@ from onnx import helper, numpy_helper
 from ovperc.export.builder import BOOL, FLOAT, INT32, INT64, GraphBuilder, finish_model
 from ovperc.export.map_ops import classify
 from ovperc.export.parts import GraphBuilders
-from ovperc.export.pixel_ops import TILERS, AxisPlan, check_resize_op, cut_windows, normalise, plan_axes, resize_pixels
+from ovperc.export.pixel_ops import TILERS, AxisPlan, check_resize_op, cut_tiles, normalise, plan_axes, resize_pixels
 from ovperc.export.rule_ops import NAMED_BACKGROUND, RULES
 from ovperc.export.segmentation_towers import PatchEncoder
 from ovperc.export.splice_ops import embed_spliced
 from ovperc.export.spliced_towers import GlobalStep, Projection, TokenEncoder
-from ovperc.export.tracing import ENCODER, Traced, trace_module, trace_windows
+from ovperc.export.tracing import ENCODER, Traced, trace_module, trace_tiles
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 
@@ -79,7 +79,7 @@ class TiledForm(SegmenterForm):
     def trace(segmenter: DenseSegmenter, tile_hw: tuple[int, int] | None) -> Towers:
         """See :class:`PatchEncoder`."""
         encoder = PatchEncoder(segmenter).eval()
-        model = trace_windows(encoder, tile_hw, segmenter.clip.preprocess.image_size_px)
+        model = trace_tiles(encoder, tile_hw, segmenter.clip.preprocess.image_size_px)
         return Towers({ENCODER: model}, encoder.outputs)
 
     @staticmethod
@@ -101,7 +101,7 @@ class SplicedForm(SegmenterForm):
         """See :class:`TokenEncoder`, :class:`Projection` and :class:`GlobalStep`."""
         encoder = TokenEncoder(segmenter, tile_hw).eval()
         free, backbone = {0: torch.export.Dim.DYNAMIC}, segmenter.clip.backbone
-        models = {ENCODER: trace_windows(encoder, tile_hw, segmenter.clip.preprocess.image_size_px)}
+        models = {ENCODER: trace_tiles(encoder, tile_hw, segmenter.clip.preprocess.image_size_px)}
         features = torch.zeros(6, backbone.width if backbone.block(-1).has_residual else backbone.embed_dim)
         models[_PROJECT] = trace_module(Projection(backbone).eval(), {"features": features}, (free,), ("embeddings",))
         if segmenter.aggregator is not None:
@@ -178,7 +178,7 @@ def assemble(
     axes = plan_axes(graph, "image", tiler, backbone.stride_px, crop_hw)
     preprocess = segmenter.clip.preprocess
     pixels = normalise(graph, resize_pixels(graph, "image", *axes, segmenter.resize), preprocess.mean, preprocess.std)
-    found = graph.inline(towers.models[ENCODER], "encoder/", cut_windows(graph, pixels, *axes, whole=whole))
+    found = graph.inline(towers.models[ENCODER], "encoder/", cut_tiles(graph, pixels, *axes, whole=whole))
     answers = dict(zip(towers.outputs, found, strict=True))
     answers, axes = form.embed(graph, segmenter, towers, answers, axes)
     batch, crop_padding = graph.size("image", 0), tiler.pad == "symmetric"

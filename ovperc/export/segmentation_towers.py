@@ -28,7 +28,7 @@ AFFINITIES: GraphBuilders[Callable[[Any], Affinity]] = GraphBuilders("affinity",
 
 
 class BatchedGuideAffinity(GuideAffinity):
-    """All windows in one product: a trace cannot loop over windows whose number is free."""
+    """All tiles in one product: a trace cannot loop over tiles whose number is free."""
 
     def aggregate(self, inputs: AttentionInputs, values: Tensor) -> Tensor:
         """As in :class:`GuideAffinity`, ``(B, a, m, d)``."""
@@ -66,14 +66,14 @@ def _traceable(readout: Readout) -> Readout:
 
 
 def second_side(guide: GuideTower, side_px: Any) -> Any:
-    """Side of a window as the second tower sees it; in whole numbers, so that a side may be free."""
+    """Side of a tile as the second tower sees it; in whole numbers, so that a side may be free."""
     zoom = Fraction(guide.zoom).limit_denominator(1000)
     cell = zoom.denominator * guide.backbone.stride_px
     return guide.side_px or (side_px * zoom.numerator + cell - 1) // cell * guide.backbone.stride_px
 
 
 class WindowTower(nn.Module):
-    """Tower, readout and second tower of a segmenter, on windows.
+    """Tower, readout and second tower of a segmenter, on tiles.
 
     Args:
         segmenter: a method whose parts have an exported form.
@@ -90,16 +90,16 @@ class WindowTower(nn.Module):
         rule = segmenter.logit_rule
         self.with_pooled = rule is not None and rule.needs_pooled
 
-    def describe(self, windows: Tensor) -> tuple[DenseFeatures, GuideFeatures | None]:
+    def describe(self, tiles: Tensor) -> tuple[DenseFeatures, GuideFeatures | None]:
         """Taps of the tower, and what the second one says."""
         taps = self.readout.taps(self.backbone, with_pooled=self.with_pooled)
-        features = self.backbone.forward_dense(windows, taps)
-        return features, None if self._guide is None else self._second(windows)
+        features = self.backbone.forward_dense(tiles, taps)
+        return features, None if self._guide is None else self._second(tiles)
 
-    def _second(self, windows: Tensor) -> GuideFeatures:
+    def _second(self, tiles: Tensor) -> GuideFeatures:
         """As :meth:`GuideTower.describe`, without asking whether sides that are free need their resize."""
         guide = self._guide
-        images = renormalize(windows, self._preprocess, guide.preprocess)
+        images = renormalize(tiles, self._preprocess, guide.preprocess)
         sides = [second_side(guide, side) for side in images.shape[-2:]]
         free = not all(isinstance(side, int) for side in images.shape[-2:])
         if free or sides != list(images.shape[-2:]):
@@ -107,17 +107,17 @@ class WindowTower(nn.Module):
         features = guide.backbone.forward_dense(images, [guide.tap])
         unit = F.normalize(features.patches(guide.tap).float(), dim=-1)
         described = GuideFeatures(unit, features.grid_hw, unit.mean(dim=1).square().sum(dim=-1))
-        if guide.mean_over == "window":
+        if guide.mean_over == "tile":
             return described
         shared = described.mean_similarity.mean().expand_as(described.mean_similarity)
         return replace(described, mean_similarity=shared)
 
 
 class PatchEncoder(WindowTower):
-    """Windows to unit patch embeddings: the part of a method that depends on the image only.
+    """Tiles to unit patch embeddings: the part of a method that depends on the image only.
 
     Attributes:
-        outputs: names of what it returns: ``embeddings`` ``(T, E, h, w)``, and as the score rule needs them
+        outputs: names of what it returns: ``embeddings`` ``(T, E, h, w)``, and as the logit rule needs them
             ``pooled`` ``(T, E)`` and ``foreground`` ``(T, h, w)``.
     """
 
@@ -129,9 +129,9 @@ class PatchEncoder(WindowTower):
         self.outputs += ("pooled",) if self.with_pooled else ()
         self.outputs += ("foreground",) if self.with_foreground else ()
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, tiles: Tensor) -> tuple[Tensor, ...]:
         """``(T, 3, h, w)`` float32, normalised and padded, to :attr:`outputs`, float32."""
-        features, guide = self.describe(windows)
+        features, guide = self.describe(tiles)
         embedded = self.readout(self.backbone, features, guide, with_pooled=self.with_pooled)
         answers = {"embeddings": embedded.patches, "pooled": embedded.pooled, "foreground": embedded.foreground}
         return tuple(answers[name] for name in self.outputs)

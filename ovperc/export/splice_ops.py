@@ -1,4 +1,4 @@
-"""Windows merged as features, and SAM's view of the image, as ONNX nodes."""
+"""Tiles merged as features, and SAM's view of the image, as ONNX nodes."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def embed_spliced(
     Args:
         graph: written to; its input ``image`` is ``(1, H, W, 3)`` uint8.
         segmenter: the method.
-        tokens: ``(T, D, h, w)`` float32 of all windows of the image.
+        tokens: ``(T, D, h, w)`` float32 of all tiles of the image.
         axes: plans of rows and columns.
         parts: traced :class:`Projection` and, where there is a SAM, :class:`GlobalStep`.
-        ratio: cells of the windows' grid per patch.
+        ratio: cells of the tiles' grid per patch.
 
     Returns:
-        ``(1, E, h, w)`` unit embeddings, and the plans of the whole image as one window, at its original size.
+        ``(1, E, h, w)`` unit embeddings, and the plans of the whole image as one tile, at its original size.
     """
     project, step = parts
     cells = [in_cells(graph, axis, segmenter.clip.backbone.stride_px, ratio) for axis in axes]
@@ -50,11 +50,11 @@ def embed_spliced(
         features, grid = _averaged(graph, segmenter.aggregator, tokens, cells, step)
     (rows,) = graph.inline(project, "project/", features)
     embeddings = graph.reshape(graph.op("Transpose", rows, perm=[1, 0]), 1, -1, *grid)
-    return embeddings, tuple(as_one_window(axis) for axis in axes)
+    return embeddings, tuple(as_one_tile(axis) for axis in axes)
 
 
-def as_one_window(axis: AxisPlan) -> AxisPlan:
-    """:func:`ovperc.tiling.splice.as_one_window` on one axis: scores are resized once, to the original size."""
+def as_one_tile(axis: AxisPlan) -> AxisPlan:
+    """:func:`ovperc.tiling.splice.as_one_tile` on one axis: scores are resized once, to the original size."""
     return replace(axis, resized=axis.original, crop=axis.original, starts=[0])
 
 
@@ -86,7 +86,7 @@ def _averaged(
 
 
 def _canvas(graph: GraphBuilder, tokens: str, cells: list[AxisPlan]) -> tuple[str, list[Value]]:
-    """Windows placed, averaged where they overlap, and brought to the wanted grid: ``(n, D)``, and that grid."""
+    """Tiles placed, averaged where they overlap, and brought to the wanted grid: ``(n, D)``, and that grid."""
     op = graph.op
     counts = [axis.count(graph) for axis in cells]
     rows, cols = (axis_operator(graph, axis, axis.crop, crop_padding=False, whole=False) for axis in cells)

@@ -1,4 +1,4 @@
-"""The two traced parts of a method that merges windows as features: tokens of windows, and the whole image."""
+"""The two traced parts of a method that merges tiles as features: tokens of tiles, and the whole image."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SAM_TAPS = tuple(Tap(-1, point) for point in ("q", "k", "v"))
 
 
 class TokenEncoder(WindowTower):
-    """Windows to the last block's output, on the grid on which they are spliced.
+    """Tiles to the last block's output, on the grid on which they are spliced.
 
     Args:
         segmenter: the method.
-        tile_hw: size of the windows; ``None`` for windows of any size.
+        tile_hw: size of the tiles; ``None`` for tiles of any size.
 
     Attributes:
-        outputs: ``tokens``, ``(T, D, h, w)``, and ``pooled``, ``(T, E)``, where the score rule reads it.
+        outputs: ``tokens``, ``(T, D, h, w)``, and ``pooled``, ``(T, E)``, where the logit rule reads it.
         ratio: cells of that grid per patch of the tower, on each axis.
     """
 
@@ -39,9 +39,9 @@ class TokenEncoder(WindowTower):
         self.ratio = ratio or 1
         self._resized = ratio is None
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, tiles: Tensor) -> tuple[Tensor, ...]:
         """``(T, 3, h, w)`` float32, normalised, to :attr:`outputs`, float32."""
-        features, guide = self.describe(windows)
+        features, guide = self.describe(tiles)
         tokens = self.readout.tokens(self.backbone, features, guide)
         maps = tokens.transpose(1, 2).unflatten(2, self.readout.output_grid(features, guide)).float()
         if self._resized:

@@ -73,42 +73,42 @@ def trace_module(
 
 
 class Tower(Protocol):
-    """A module to be traced: windows in, named outputs out."""
+    """A module to be traced: tiles in, named outputs out."""
 
     backbone: DenseBackbone
     outputs: tuple[str, ...]
 
-    def __call__(self, windows: torch.Tensor, *more: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
+    def __call__(self, tiles: torch.Tensor, *more: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
 
 
-def trace_windows(
+def trace_tiles(
     tower: Tower,
     tile_hw: tuple[int, int] | None,
     native_px: int,
     more: Mapping[str, torch.Tensor] = MappingProxyType({}),
     free: dict[int, Any] | None = None,
 ) -> onnx.ModelProto:
-    """Traces a tower on windows; their number is free.
+    """Traces a tower on tiles; their number is free.
 
     Args:
         tower: the module.
-        tile_hw: size of the windows; ``None`` for any size.
+        tile_hw: size of the tiles; ``None`` for any size.
         native_px: image side that the tower was trained at.
-        more: other inputs by name, after the windows.
+        more: other inputs by name, after the tiles.
         free: sides of these that are free.
 
     Raises:
         ExportError: the trace does not serve other sizes than it was made at.
     """
     patch = tower.backbone.stride_px
-    # Two windows: a batch of one would be baked in. Sides that differ, differ from the native grid, and are no whole
+    # Two tiles: a batch of one would be baked in. Sides that differ, differ from the native grid, and are no whole
     # number of patches: what holds for the example is taken to hold for all.
     native = native_px // patch
     sides = tile_hw or ((native + 2) * patch + patch // 2 + 1, (native + 3) * patch + patch // 2 - 1)
     dynamic = {0: torch.export.Dim.DYNAMIC}
     if tile_hw is None:
         dynamic |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    example = {"windows": torch.zeros(2, 3, *sides), **more}
+    example = {"tiles": torch.zeros(2, 3, *sides), **more}
     shapes: tuple = (dynamic, (free,) * len(more)) if more else (dynamic,)
     model = trace_module(tower, example, shapes, tower.outputs)
     if tile_hw is None:
@@ -141,10 +141,10 @@ def _check_free_sides(
 def _answers_alike(
     tower: Tower, session: ort.InferenceSession, size_hw: tuple[int, int], more: Mapping[str, torch.Tensor]
 ) -> bool:
-    windows = torch.randn(1, 3, *size_hw, generator=torch.Generator().manual_seed(0))
+    tiles = torch.randn(1, 3, *size_hw, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected = [answer.numpy() for answer in tower(windows, *more.values())]
-    feed = {"windows": windows, **more}
+        expected = [answer.numpy() for answer in tower(tiles, *more.values())]
+    feed = {"tiles": tiles, **more}
     answers = session.run(None, {name: value.numpy() for name, value in feed.items()})
     pairs = list(zip(answers, expected, strict=True))
     if any(ours.shape != theirs.shape for ours, theirs in pairs):

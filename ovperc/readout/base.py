@@ -65,7 +65,7 @@ class Readout(nn.Module, ABC):
         Args:
             backbone: the tower that made ``features``.
             features: its taps, as named by :meth:`taps`.
-            guide: what a second tower says of the same windows, for affinities that use one.
+            guide: what a second tower says of the same tiles, for affinities that use one.
             with_keys: also return the last block's keys.
             with_pooled: also return the tower's own image embedding.
 

@@ -183,7 +183,7 @@ class DinoiserAffinityReadout(DinoiserReadout):
         return self.values.embed(backbone, features, self.describe(features))
 
     def describe(self, features: DenseFeatures) -> GuideFeatures:
-        """What the heads say of windows, as a second tower would."""
+        """What the heads say of tiles, as a second tower would."""
         grid_hw = self.output_grid(features, None)
         space = resize_tokens(self.heads.compared(self._maps(features)), features.grid_hw, grid_hw)
         unit = F.normalize(space, dim=-1)

@@ -124,20 +124,20 @@ def separable_roi_align(maps: Tensor, boxes: Tensor, output_size: int, stride_px
 
 @dataclass(frozen=True)
 class RegionWeights:
-    """Regions of one image, by rows and columns of its windows' patch grids; see :func:`stitched_box_weights`."""
+    """Regions of one image, by rows and columns of its tiles' patch grids; see :func:`stitched_box_weights`."""
 
     values: Tensor
 
     def pool(self, patches: Tensor) -> Tensor:
-        """``(T, E, h, w)`` patches of the image's windows to ``(R, E)`` float32 unit rows."""
+        """``(T, E, h, w)`` patches of the image's tiles to ``(R, E)`` float32 unit rows."""
         flat = patches.float().permute(1, 0, 2, 3).flatten(1)
         return F.normalize(self.values @ flat.T, dim=1)
 
 
 def stitched_box_weights(boxes: Tensor, stitcher: Stitcher) -> RegionWeights:
-    """What the mean over a box of the stitched map takes from each patch of each window.
+    """What the mean over a box of the stitched map takes from each patch of each tile.
 
-    The map at the image's own size is ``rows @ S @ cols.T`` of the window grids; the mean of a region is the same
+    The map at the image's own size is ``rows @ S @ cols.T`` of the tile grids; the mean of a region is the same
     map read backwards, so that any tiler serves and no map at image size is made.
 
     Args:
@@ -147,7 +147,7 @@ def stitched_box_weights(boxes: Tensor, stitcher: Stitcher) -> RegionWeights:
     height, width = stitcher.output_hw
     rows = _cover(boxes[:, 1], boxes[:, 3], height) @ stitcher.rows
     columns = _cover(boxes[:, 0], boxes[:, 2], width) @ stitcher.cols
-    return _by_window(rows[:, :, None] * columns[:, None, :], stitcher)
+    return _by_tile(rows[:, :, None] * columns[:, None, :], stitcher)
 
 
 def stitched_mask_weights(masks: Tensor, stitcher: Stitcher) -> RegionWeights:
@@ -158,7 +158,7 @@ def stitched_mask_weights(masks: Tensor, stitcher: Stitcher) -> RegionWeights:
         )
     read = [stitcher.rows.T @ (mask.to(stitcher.rows) @ stitcher.cols) for mask in masks]
     size = (0, stitcher.rows.shape[1], stitcher.cols.shape[1])
-    return _by_window(torch.stack(read) if read else stitcher.rows.new_zeros(size), stitcher)
+    return _by_tile(torch.stack(read) if read else stitcher.rows.new_zeros(size), stitcher)
 
 
 def _cover(low: Tensor, high: Tensor, length: int) -> Tensor:
@@ -168,8 +168,8 @@ def _cover(low: Tensor, high: Tensor, length: int) -> Tensor:
     return covered.clamp(min=0)
 
 
-def _by_window(values: Tensor, stitcher: Stitcher) -> RegionWeights:
-    """``(R, Ty * h, Tx * w)`` to ``(R, T * h * w)``, windows first, as dense embeddings are laid out."""
+def _by_tile(values: Tensor, stitcher: Stitcher) -> RegionWeights:
+    """``(R, Ty * h, Tx * w)`` to ``(R, T * h * w)``, tiles first, as dense embeddings are laid out."""
     (h, w), geometry = stitcher.grid_hw, stitcher.geometry
     split = values.view(len(values), len(geometry.starts_y), h, len(geometry.starts_x), w).transpose(2, 3)
     return RegionWeights(split.flatten(1))

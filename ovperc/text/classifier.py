@@ -1,6 +1,6 @@
 """Streaming classification: labels and confidence for any number of words in bounded memory.
 
-Resizing and window averaging act on space, the text product on channels, so they commute: cosines are
+Resizing and tile averaging act on space, the text product on channels, so they commute: cosines are
 taken on the patch grid and interpolated to pixels in chunks of queries, with a running maximum and sum
 of exponentials. No ``(classes, H, W)`` tensor exists, yet the result equals the dense softmax.
 """
@@ -123,9 +123,9 @@ class StreamingClassifier:
         """Labels one image.
 
         Args:
-            embeddings: of all ``T`` windows of the image.
+            embeddings: of all ``T`` tiles of the image.
             bank: embedded words, on the same device.
-            stitcher: of the geometry the windows were cut by.
+            stitcher: of the geometry the tiles were cut by.
             rule: changes the patch scores before they are resized.
             refiner: smooths full-size maps of the scores before the softmax.
             guidance: ``(3, H, W)`` float image at the original size, for the refiner.

@@ -43,7 +43,7 @@ class ForegroundRule(LogitRule):
     ``P = softmax_q(scale l)``. Where the vocabulary names a background (prompts of label 0) and the readout
     predicts a foreground, patches whose best probability is below ``delta`` and whose foreground probability is at
     most 0.5 get ``P = 1`` for label 0 (Wysoczanska et al., ECCV 2024, eq. 7). Without background words only
-    the softmax is applied. Every window is judged by itself.
+    the softmax is applied. Every tile is judged by itself.
 
     Args:
         delta: patches at least this sure keep their class.

@@ -41,8 +41,8 @@ class LogitRule(ABC):
         """Wraps ``scores``.
 
         Args:
-            scores: of the image's windows.
-            embeddings: the same windows, ``T`` of them, all of one image.
+            scores: of the image's tiles.
+            embeddings: the same tiles, ``T`` of them, all of one image.
             bank: the text bank that was scored.
         """
 
@@ -63,7 +63,7 @@ class _Pruned(PatchScores):
 class PromptDenoising(LogitRule):
     """MaskCLIP's prompt denoising (Zhou et al., ECCV 2022, section 3.3).
 
-    A class whose best patch probability ``max_i softmax_q(100 l)`` over the whole image (all windows)
+    A class whose best patch probability ``max_i softmax_q(100 l)`` over the whole image (all tiles)
     stays below the threshold gets the logit -100 everywhere. A class is as probable as its best prompt.
     If every class is pruned, all prompts tie and the lowest class wins, as in the released code.
 
@@ -109,7 +109,7 @@ class KeySmoothing(LogitRule):
     """MaskCLIP's key smoothing (Zhou et al., ECCV 2022, section 3.3).
 
     With ``P = softmax_q(100 l)`` and ``G`` the cosine similarity of the last block's keys within a
-    window, patches with ``max_q P`` below the threshold take ``G P`` (rows of ``G`` not normalised); the
+    tile, patches with ``max_q P`` below the threshold take ``G P`` (rows of ``G`` not normalised); the
     others keep ``P``. The result is probabilities: the classifier resizes them without another softmax,
     labels by the largest, and reports its share of the sum over all prompts as confidence.
 
@@ -143,7 +143,7 @@ class FeatureSurgery(LogitRule):
     With ``w = softmax_t(2 cos(image, t)) / mean_t(...)``, the score of query ``t`` at patch ``i`` is
     ``w_t s_it - mean_t'(w_t' s_it')``: linear in the text, so it is the same product with the queries
     ``w_t t - mean_t'(w_t' t')`` and the released code's ``(n, T, E)`` tensor is never formed. The image is
-    the mean of its windows' pooled embeddings, so that all windows share the weights. One query alone
+    the mean of its tiles' pooled embeddings, so that all tiles share the weights. One query alone
     would score 0 everywhere; it keeps its cosine.
 
     Args:

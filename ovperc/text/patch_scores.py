@@ -12,7 +12,7 @@ from torch import Tensor
 class PatchScores(ABC):
     """Scores ``(T, Q, n)`` of the patches of one image, never held as a whole.
 
-    Score rules wrap one such object in another. The chunk computed last is remembered, so a vocabulary
+    Logit rules wrap one such object in another. The chunk computed last is remembered, so a vocabulary
     that fits one chunk is scored once however many passes a rule needs.
 
     Attributes:

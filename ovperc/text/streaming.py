@@ -42,7 +42,7 @@ class ScoreStream:
     """All scores of one image at the original size, block by block.
 
     Args:
-        scores: on the patch grids of its windows.
+        scores: on the patch grids of its tiles.
         stitcher: brings them to the original size.
         block_elements: floats per block of pixel scores.
         refiner: smooths whole maps; a block is then all pixels of a chunk of queries.

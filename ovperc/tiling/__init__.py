@@ -1,11 +1,11 @@
-"""Geometry: from image pixels to windows of a tower, and from window grids back to image pixels."""
+"""Geometry: from image pixels to tiles of a tower, and from tile grids back to image pixels."""
 
 from __future__ import annotations
 
 from ovperc.tiling.preprocess import Preprocess, normalize, resize_image
-from ovperc.tiling.splice import as_one_window, splice
+from ovperc.tiling.splice import as_one_tile, splice
 from ovperc.tiling.stitcher import OutputTile, Stitcher
-from ovperc.tiling.tiler import Geometry, Tiler, window_starts
+from ovperc.tiling.tiler import Geometry, Tiler, tile_starts
 
 __all__ = [
     "Geometry",
@@ -13,9 +13,9 @@ __all__ = [
     "Preprocess",
     "Stitcher",
     "Tiler",
-    "as_one_window",
+    "as_one_tile",
     "normalize",
     "resize_image",
     "splice",
-    "window_starts",
+    "tile_starts",
 ]

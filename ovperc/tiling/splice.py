@@ -1,4 +1,4 @@
-"""Windows merged as features: one canvas for the image, classified once."""
+"""Tiles merged as features: one canvas for the image, classified once."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ovperc.tiling.tiler import Geometry
 
 
 def splice(tokens: Tensor, grid_hw: tuple[int, int], geometry: Geometry, patch_px: int) -> Tensor:
-    """Places the grids of all windows on one canvas and averages where they overlap (Trident, section 3.2).
+    """Places the grids of all tiles on one canvas and averages where they overlap (Trident, section 3.2).
 
     Grids finer than the tower's by a whole factor keep their resolution; others are resized to the tower's
     (bilinear).
 
     Args:
-        tokens: ``(T, n, D)``, windows by rows.
-        grid_hw: grid of every window, ``n = h * w``.
-        geometry: how the windows were cut; sizes and starts in whole patches, without padding.
+        tokens: ``(T, n, D)``, tiles by rows.
+        grid_hw: grid of every tile, ``n = h * w``.
+        geometry: how the tiles were cut; sizes and starts in whole patches, without padding.
         patch_px: stride of the tower.
 
     Returns:
         ``(D, H, W)`` float32.
 
     Raises:
-        ValueError: windows that are padded, or do not lie on whole patches.
+        ValueError: tiles that are padded, or do not lie on whole patches.
     """
     lengths = (*geometry.resized_hw, *geometry.crop_hw, *geometry.starts_y, *geometry.starts_x)
     if any(geometry.pad_tblr) or any(length % patch_px for length in lengths):
         raise ValueError(
-            f"windows can be spliced where all sizes are multiples of the patch ({patch_px} px) and nothing is padded; "
+            f"tiles can be spliced where all sizes are multiples of the patch ({patch_px} px) and nothing is padded; "
             "use Tiler(whole_patches=True, pad='none') with crop and stride of whole patches"
         )
     maps = tokens.transpose(1, 2).unflatten(2, grid_hw).float()
@@ -44,15 +44,15 @@ def splice(tokens: Tensor, grid_hw: tuple[int, int], geometry: Geometry, patch_p
     canvas = torch.zeros(maps.shape[1], *size, device=maps.device)
     cover = torch.zeros(size, device=maps.device)
     places = [(y, x) for y in geometry.starts_y for x in geometry.starts_x]
-    for (y, x), window in zip(places, maps, strict=True):
-        rows = slice(y // patch_px * ratio, y // patch_px * ratio + window.shape[1])
-        columns = slice(x // patch_px * ratio, x // patch_px * ratio + window.shape[2])
-        canvas[:, rows, columns] += window
+    for (y, x), tile in zip(places, maps, strict=True):
+        rows = slice(y // patch_px * ratio, y // patch_px * ratio + tile.shape[1])
+        columns = slice(x // patch_px * ratio, x // patch_px * ratio + tile.shape[2])
+        canvas[:, rows, columns] += tile
         cover[rows, columns] += 1
     return canvas / cover
 
 
-def as_one_window(geometry: Geometry) -> Geometry:
-    """The whole image as its only window, at its original size: scores of a spliced canvas are resized once."""
+def as_one_tile(geometry: Geometry) -> Geometry:
+    """The whole image as its only tile, at its original size: scores of a spliced canvas are resized once."""
     size_hw = geometry.original_hw
     return dataclasses.replace(geometry, resized_hw=size_hw, crop_hw=size_hw, starts_y=(0,), starts_x=(0,))

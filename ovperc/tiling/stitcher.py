@@ -1,8 +1,8 @@
-"""From the patch grids of all windows to a map at the original size, as one separable linear map.
+"""From the patch grids of all tiles to a map at the original size, as one separable linear map.
 
-Upsampling each window, cropping its padding, adding it up, dividing by the cover count and resizing to
+Upsampling each tile, cropping its padding, adding it up, dividing by the cover count and resizing to
 the original size all act on rows and columns apart, and the cover count is (row cover) x (column cover).
-The whole chain is therefore ``map = rows @ S @ cols.T`` with ``S`` the block matrix of the window grids.
+The whole chain is therefore ``map = rows @ S @ cols.T`` with ``S`` the block matrix of the tile grids.
 
 Operators are kept in a bounded cache and must serve every later caller, so they are made outside inference
 mode, whose tensors autograd refuses.
@@ -55,14 +55,14 @@ def _resize_rows(matrix: Tensor, size: int) -> Tensor:
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)
 def _axis_operator(axis: _Axis, device: torch.device) -> Tensor:
-    """Float32 ``(original, windows * grid)``; rows are convex weights: none negative, sum 1."""
+    """Float32 ``(original, tiles * grid)``; rows are convex weights: none negative, sum 1."""
     before, after = axis.pad
-    window = _resize_rows(torch.eye(axis.grid, dtype=torch.float64), axis.crop + before + after)
-    window = window[before : before + axis.crop]
+    tile = _resize_rows(torch.eye(axis.grid, dtype=torch.float64), axis.crop + before + after)
+    tile = tile[before : before + axis.crop]
     canvas = torch.zeros(axis.resized, len(axis.starts), axis.grid, dtype=torch.float64)
     cover = torch.zeros(axis.resized, 1, dtype=torch.float64)
     for index, start in enumerate(axis.starts):
-        canvas[start : start + axis.crop, index] = window
+        canvas[start : start + axis.crop, index] = tile
         cover[start : start + axis.crop] += 1
     operator = canvas.flatten(1) / cover
     if axis.original != axis.resized:
@@ -123,14 +123,14 @@ class OutputTile:
 
 
 class Stitcher:
-    """Merges the maps of all windows of one image.
+    """Merges the maps of all tiles of one image.
 
     Operators depend on the geometry and the grid only; they are shared between images of equal size
     through a bounded cache of a pure function.
 
     Args:
-        geometry: the plan the windows were cut by.
-        grid_hw: patch grid ``(h, w)`` of every window.
+        geometry: the plan the tiles were cut by.
+        grid_hw: patch grid ``(h, w)`` of every tile.
         device: where the operators live.
     """
 
@@ -160,7 +160,7 @@ class Stitcher:
         return _axis_operator(self._x, self.device)
 
     def block(self, maps: Tensor) -> Tensor:
-        """Arranges window grids as one block matrix, ``(T, K, h, w) -> (Ty * h, K, Tx * w)``, contiguous."""
+        """Arranges tile grids as one block matrix, ``(T, K, h, w) -> (Ty * h, K, Tx * w)``, contiguous."""
         tiles_y, tiles_x = len(self.geometry.starts_y), len(self.geometry.starts_x)
         expected = (tiles_y * tiles_x, *self.grid_hw)
         if maps.ndim != 4 or (maps.shape[0], *maps.shape[2:]) != expected:

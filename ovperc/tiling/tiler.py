@@ -1,4 +1,4 @@
-"""From an image to the windows a tower sees."""
+"""From an image to the tiles a tower sees."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ovperc.registry import TILERS
 Padding = Literal["none", "symmetric", "end"]
 
 
-def window_starts(length_px: int, crop_px: int, stride_px: int) -> tuple[int, ...]:
-    """Where windows begin along one axis, by the rule all mmseg-based methods share.
+def tile_starts(length_px: int, crop_px: int, stride_px: int) -> tuple[int, ...]:
+    """Where tiles begin along one axis, by the rule all mmseg-based methods share.
 
-    ``max(N - c + s - 1, 0) // s + 1`` windows; the last one is shifted back so that it ends with the
-    image, and an image shorter than the crop gets one window of its own length.
+    ``max(N - c + s - 1, 0) // s + 1`` tiles; the last one is shifted back so that it ends with the
+    image, and an image shorter than the crop gets one tile of its own length.
     """
     count = max(length_px - crop_px + stride_px - 1, 0) // stride_px + 1
     return tuple(max(min(i * stride_px + crop_px, length_px) - crop_px, 0) for i in range(count))
@@ -27,17 +27,17 @@ def window_starts(length_px: int, crop_px: int, stride_px: int) -> tuple[int, ..
 
 @dataclass(frozen=True)
 class Geometry:
-    """How one image is resized and cut into windows; numbers only, in pixels.
+    """How one image is resized and cut into tiles; numbers only, in pixels.
 
     Attributes:
         original_hw: size of the caller's image, and of every map that comes back.
-        resized_hw: size after the resize; windows are cut from it.
-        crop_hw: size of every window before padding.
-        starts_y: first row of each row of windows, in the resized image.
-        starts_x: first column of each column of windows.
-        pad_tblr: zeros added to every window: top, bottom, left, right.
-        crop_padding: True where the map of a padded window is cropped back; False where the patch grid
-            is stretched over the window as if it had not been padded.
+        resized_hw: size after the resize; tiles are cut from it.
+        crop_hw: size of every tile before padding.
+        starts_y: first row of each row of tiles, in the resized image.
+        starts_x: first column of each column of tiles.
+        pad_tblr: zeros added to every tile: top, bottom, left, right.
+        crop_padding: True where the map of a padded tile is cropped back; False where the patch grid
+            is stretched over the tile as if it had not been padded.
     """
 
     original_hw: tuple[int, int]
@@ -50,33 +50,33 @@ class Geometry:
 
     @property
     def num_tiles(self) -> int:
-        """Windows per image, ordered by rows."""
+        """Tiles per image, ordered by rows."""
         return len(self.starts_y) * len(self.starts_x)
 
     @property
     def tile_hw(self) -> tuple[int, int]:
-        """Size of every window with its padding: what the tower is given."""
+        """Size of every tile with its padding: what the tower is given."""
         top, bottom, left, right = self.pad_tblr
         return self.crop_hw[0] + top + bottom, self.crop_hw[1] + left + right
 
 
 @TILERS.register_module()
 class Tiler:
-    """Resize rule and window rule of a method; holds numbers, no state.
+    """Resize rule and tile rule of a method; holds numbers, no state.
 
     Args:
         short_side_px: the shorter side is resized to it, unless that makes the longer one exceed
             ``max_long_side_px``; ``None`` keeps the image's own size times ``scale``.
         max_long_side_px: limit of the longer side after the resize; ``None`` for no limit.
-        crop_px: side of the square windows; 0 takes the whole image as one window.
-        stride_px: distance between windows; 0 means ``crop_px`` (no overlap).
+        crop_px: side of the square tiles; 0 takes the whole image as one tile.
+        stride_px: distance between tiles; 0 means ``crop_px`` (no overlap).
         pad: ``none`` lets the tower ignore the pixels beyond a whole number of patches, and the grid is
-            stretched over the window (SCLIP, NACLIP); ``symmetric`` pads with zeros on both sides and
+            stretched over the tile (SCLIP, NACLIP); ``symmetric`` pads with zeros on both sides and
             crops the map back (ClearCLIP); ``end`` pads at the bottom and right and stretches the grid
-            over the window without its padding (MaskCLIP).
-        pad_multiple_px: padded windows are a multiple of it; ``None`` for the tower's patch.
+            over the tile without its padding (MaskCLIP).
+        pad_multiple_px: padded tiles are a multiple of it; ``None`` for the tower's patch.
         scale: factor of the resize where ``short_side_px`` is ``None``.
-        whole_patches: round both sides up to whole patches of the tower, by a slight stretch; windows whose features
+        whole_patches: round both sides up to whole patches of the tower, by a slight stretch; tiles whose features
             are spliced need it.
     """
 
@@ -130,7 +130,7 @@ class Tiler:
         return height, width
 
     def plan(self, original_hw: tuple[int, int], patch_px: int) -> Geometry:
-        """Plans the resize and the windows of an image.
+        """Plans the resize and the tiles of an image.
 
         Args:
             original_hw: size of the image in pixels.
@@ -140,7 +140,7 @@ class Tiler:
             raise ValueError(f"crop_px {self.crop_px} is smaller than one patch of {patch_px} pixels")
         resized = self.resized_hw(original_hw, patch_px)
         crop = tuple(min(self.crop_px or side, side) for side in resized)
-        starts = [window_starts(n, c, self.stride_px or c) for n, c in zip(resized, crop, strict=True)]
+        starts = [tile_starts(n, c, self.stride_px or c) for n, c in zip(resized, crop, strict=True)]
         padding = [split for side in crop for split in self._padding(side, patch_px)]
         return Geometry(
             original_hw=(int(original_hw[0]), int(original_hw[1])),
@@ -160,23 +160,23 @@ class Tiler:
         return before, missing - before
 
     def tiles(self, images: Tensor, geometry: Geometry) -> Tensor:
-        """Cuts windows.
+        """Cuts tiles.
 
         Args:
             images: ``(B, 3, H, W)``, resized to ``geometry.resized_hw`` and normalised.
             geometry: the plan.
 
         Returns:
-            ``(B * T, 3, h, w)`` of ``geometry.tile_hw``: all windows of the first image, by rows, then
+            ``(B * T, 3, h, w)`` of ``geometry.tile_hw``: all tiles of the first image, by rows, then
             those of the next. Padding is 0, the mean colour.
         """
         if images.shape[-2:] != geometry.resized_hw:
             raise ValueError(f"images must be resized to {geometry.resized_hw}; got {tuple(images.shape[-2:])}")
         top, bottom, left, right = geometry.pad_tblr
         if geometry.num_tiles == 1:
-            windows = images
+            tiles = images
         else:
             height, width = geometry.crop_hw
             cuts = [images[..., y : y + height, x : x + width] for y in geometry.starts_y for x in geometry.starts_x]
-            windows = torch.stack(cuts, dim=1).flatten(0, 1)
-        return F.pad(windows, (left, right, top, bottom)) if any(geometry.pad_tblr) else windows
+            tiles = torch.stack(cuts, dim=1).flatten(0, 1)
+        return F.pad(tiles, (left, right, top, bottom)) if any(geometry.pad_tblr) else tiles

@@ -140,7 +140,7 @@ def test_residual_and_feed_forward_travel_to_the_new_grid():
     assert result.keys.shape[1] == 60
 
 
-@pytest.mark.parametrize("mean_over", ["window", "image"])
+@pytest.mark.parametrize("mean_over", ["tile", "image"])
 def test_chunks_and_neighbours_do_not_matter(mean_over: str):
     method = load_method("proxyclip")
     images = [np.random.default_rng(seed).integers(0, 256, (60, 90, 3), dtype=np.uint8) for seed in range(2)]
@@ -168,5 +168,5 @@ def test_without_a_second_tower_it_says_so():
         segmenter.encode(np.zeros((48, 48, 3), np.uint8))
     with pytest.raises(ValueError, match="gamma"):
         GuideAffinity(gamma=0)
-    with pytest.raises(ValueError, match="did you mean 'window'"):
-        tiny_guide(mean_over="windows")
+    with pytest.raises(ValueError, match="did you mean 'tile'"):
+        tiny_guide(mean_over="tiles")

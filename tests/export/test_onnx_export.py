@@ -106,7 +106,7 @@ def test_precisions_of_one_size() -> None:
         "fp32": trace,
         "fp16": in_precision(trace, "fp16"),
         "int8": in_precision(trace, "int8"),
-        "int8-static": in_precision(trace, "int8", [{"windows": part} for part in windows]),
+        "int8-static": in_precision(trace, "int8", [{"tiles": part} for part in windows]),
     }
     sizes = {}
     for name, encoder in encoders.items():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ovperc.tiling import Tiler, window_starts
+from ovperc.tiling import Tiler, tile_starts
 
 SIZES = [(375, 500), (500, 375), (17, 900), (900, 17), (3, 5), (1, 3000), (224, 224), (225, 449)]
 
@@ -24,7 +24,7 @@ def reference_windows(length, crop, stride):
 @pytest.mark.parametrize("length", [1, 16, 100, 223, 224, 225, 336, 337, 448, 1000])
 @pytest.mark.parametrize(("crop", "stride"), [(224, 112), (224, 224), (448, 224), (64, 50)])
 def test_windows_follow_the_rule_and_cover_everything(length, crop, stride):
-    starts = window_starts(length, crop, stride)
+    starts = tile_starts(length, crop, stride)
     expected = reference_windows(length, crop, stride)
     assert [(start, start + min(crop, length)) for start in starts] == expected
     covered = np.zeros(length, bool)

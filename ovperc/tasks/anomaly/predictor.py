@@ -47,7 +47,7 @@ class AnomalyPredictor(Predictor):
         info: what predictions say they were made with.
         method: its config.
         calibration: thresholds of the decision.
-        max_tiles: windows per forward pass, which bounds memory.
+        max_tiles: tiles per forward pass, which bounds memory.
         remembered: digests of the images that it was fitted with.
         resolved: the method's settings and where each comes from.
     """
@@ -291,7 +291,7 @@ class AnomalyPredictor(Predictor):
 
 
 def _batches(members: Sequence[int], plans: Sequence[Geometry], max_tiles: int) -> Iterator[list[int]]:
-    """Images that share forward passes: as many as ``max_tiles`` windows hold, at least one."""
+    """Images that share forward passes: as many as ``max_tiles`` tiles hold, at least one."""
     batch: list[int] = []
     tiles = 0
     for index in members:

@@ -12,7 +12,7 @@ class AnomalyScore:
     """Raw scores of one image, comparable between images of one predictor; nothing is stretched per image.
 
     Attributes:
-        grid: ``(h, w)`` float32, one score per patch of the whole image (windows are merged), higher is more
+        grid: ``(h, w)`` float32, one score per patch of the whole image (tiles are merged), higher is more
             anomalous. Methods whose map is no linear function of one grid keep one per layer, ``(K, h, w)``; only
             ``predictor.upsampler.upsample(grid, out_hw)`` needs to know.
         image_score: of the image as a whole, higher is more anomalous.

@@ -32,8 +32,8 @@ class ImageEmbeddings:
     """One image, ready for any words.
 
     Attributes:
-        embeddings: of all ``T`` windows of the image.
-        stitcher: from the windows' patch grids to the original size.
+        embeddings: of all ``T`` tiles of the image.
+        stitcher: from the tiles' patch grids to the original size.
         fingerprint: of the encoder; banks of another one are refused.
         guidance: ``(3, h, w)`` float32, the resized and normalised image; present where a refiner asks for it.
         seen: the second look at the image that a label refiner takes.
@@ -52,7 +52,7 @@ class ImageEmbeddings:
 
 
 @dataclass(frozen=True)
-class _Windows:
+class _TiledImage:
     """An image cut up: ``pixels`` ``(1, 3, h, w)`` resized and normalised, ``tiles`` ``(T, 3, th, tw)``."""
 
     geometry: Geometry
@@ -66,12 +66,12 @@ class DenseSegmenter:
     Args:
         clip: image tower, preprocessing and fingerprint; the text tower is not used here.
         readout: patch embeddings from the tower's taps.
-        tiler: resize and window rule.
+        tiler: resize and tile rule.
         classifier: labels from embeddings and a text bank.
         logit_rule: changes scores by statistics of the image; None for plain cosines.
         refiner: smooths score maps by the image, or redraws the labels; None for none.
         guide: second tower, for affinities that take their weights from one.
-        max_tiles: windows per forward pass, which bounds memory; results agree up to rounding.
+        max_tiles: tiles per forward pass, which bounds memory; results agree up to rounding.
         resize: rule of :data:`ovperc.tiling.preprocess.RESIZE_RULES`.
     """
 
@@ -113,7 +113,7 @@ class DenseSegmenter:
 
     @torch.inference_mode()
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[ImageEmbeddings]:
-        """Encodes images of any sizes; windows of equal size share forward passes of up to ``max_tiles``.
+        """Encodes images of any sizes; tiles of equal size share forward passes of up to ``max_tiles``.
 
         Args:
             images: as for :meth:`encode`.
@@ -121,19 +121,19 @@ class DenseSegmenter:
         Returns:
             One entry per image, in order; each equals :meth:`encode` of that image up to rounding.
         """
-        windows = [self._cut(image) for image in images]
+        tiled = [self._cut(image) for image in images]
         groups: dict[tuple[int, ...], list[int]] = {}
-        for index, entry in enumerate(windows):
+        for index, entry in enumerate(tiled):
             groups.setdefault(tuple(entry.tiles.shape[-2:]), []).append(index)
         encoded: dict[int, ImageEmbeddings] = {}
         for members in groups.values():
-            tiles = torch.cat([windows[index].tiles for index in members])
-            counts = [len(windows[index].tiles) for index in members]
+            tiles = torch.cat([tiled[index].tiles for index in members])
+            counts = [len(tiled[index].tiles) for index in members]
             parts = zip(tiles.split(self.max_tiles), self._describe(tiles, counts), strict=True)
             embeddings = _concatenate([self._embed(part, guide) for part, guide in parts])
             for index, part in zip(members, _split(embeddings, counts), strict=True):
-                encoded[index] = self._pack(windows[index], part, images[index])
-        return [encoded[index] for index in range(len(windows))]
+                encoded[index] = self._pack(tiled[index], part, images[index])
+        return [encoded[index] for index in range(len(tiled))]
 
     @torch.inference_mode()
     def segment(self, encoded: ImageEmbeddings, bank: TextBank, progress: Progress | None = None) -> SegmentationMap:
@@ -197,17 +197,17 @@ class DenseSegmenter:
             ]
         return {"rule": self.logit_rule, "refiner": self.refiner, "guidance": guidance}
 
-    def _cut(self, image: np.ndarray) -> _Windows:
+    def _cut(self, image: np.ndarray) -> _TiledImage:
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[-1] != 3:
             got = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise TypeError(f"image must be an array (H, W, 3) uint8 RGB; got {got}. Use ovperc.io.images.read_image")
         backbone, preprocess = self.clip.backbone, self.clip.preprocess
         geometry = self.tiler.plan(image.shape[:2], backbone.stride_px)
         pixels = preprocess.apply(image, geometry.resized_hw, self.resize, backbone.device)
-        return _Windows(geometry, pixels, self.tiler.tiles(pixels, geometry))
+        return _TiledImage(geometry, pixels, self.tiler.tiles(pixels, geometry))
 
     def _describe(self, tiles: Tensor, counts: Sequence[int]) -> Iterable[GuideFeatures | None]:
-        """What the second tower says, one entry per forward pass; ``counts`` windows of each image, in order."""
+        """What the second tower says, one entry per forward pass; ``counts`` tiles of each image, in order."""
         parts = tiles.split(self.max_tiles)
         if self.guide is None:
             return [None] * len(parts)
@@ -215,23 +215,23 @@ class DenseSegmenter:
         return self.guide.share_means(described, counts)
 
     def _embed(self, tiles: Tensor, guide: GuideFeatures | None = None) -> DenseEmbeddings:
-        """Embeddings of one forward pass of windows ``(T, 3, th, tw)``."""
+        """Embeddings of one forward pass of tiles ``(T, 3, th, tw)``."""
         backbone = self.clip.backbone
         rule = self.logit_rule
         wanted = {} if rule is None else {"with_keys": rule.needs_keys, "with_pooled": rule.needs_pooled}
         features = backbone.forward_dense(tiles, self.readout.taps(backbone, **wanted))
         return self.readout(backbone, features, guide, **wanted)
 
-    def _pack(self, windows: _Windows, embeddings: DenseEmbeddings, image: np.ndarray) -> ImageEmbeddings:
-        stitcher = Stitcher(windows.geometry, embeddings.grid_hw, embeddings.patches.device)
+    def _pack(self, tiled: _TiledImage, embeddings: DenseEmbeddings, image: np.ndarray) -> ImageEmbeddings:
+        stitcher = Stitcher(tiled.geometry, embeddings.grid_hw, embeddings.patches.device)
         if isinstance(self.refiner, LabelRefiner):
             return ImageEmbeddings(embeddings, stitcher, self.clip.fingerprint, seen=self.refiner.embed(image))
-        guidance = None if self.refiner is None else windows.pixels[0]
+        guidance = None if self.refiner is None else tiled.pixels[0]
         return ImageEmbeddings(embeddings, stitcher, self.clip.fingerprint, guidance)
 
 
 def _concatenate(parts: list[DenseEmbeddings]) -> DenseEmbeddings:
-    """Windows of several forward passes as one; all parts hold the same fields."""
+    """Tiles of several forward passes as one; all parts hold the same fields."""
     if len(parts) == 1:
         return parts[0]
     fields = ([getattr(part, name) for part in parts] for name in _TENSORS)
@@ -239,7 +239,7 @@ def _concatenate(parts: list[DenseEmbeddings]) -> DenseEmbeddings:
 
 
 def _split(embeddings: DenseEmbeddings, counts: list[int]) -> list[DenseEmbeddings]:
-    """Windows of several images apart; copies, so that one image kept does not keep its batch."""
+    """Tiles of several images apart; copies, so that one image kept does not keep its batch."""
     if len(counts) == 1:
         return [embeddings]
     fields = (getattr(embeddings, name) for name in _TENSORS)

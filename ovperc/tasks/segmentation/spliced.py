@@ -1,4 +1,4 @@
-"""Segmentation of spliced features: windows are merged before they are classified, not after."""
+"""Segmentation of spliced features: tiles are merged before they are classified, not after."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ovperc.affinity.sam_correlation import SamCorrelation
 from ovperc.core.structures import DenseEmbeddings
 from ovperc.readout.base import Readout, unit_pooled
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
-from ovperc.tiling.splice import as_one_window, splice
+from ovperc.tiling.splice import as_one_tile, splice
 
 
 class SplicedSegmenter(DenseSegmenter):
     """As :class:`DenseSegmenter`, with one canvas of features for the whole image (Shi et al., Trident).
 
-    The last block's output of all windows is spliced, averaged once more over the whole image by an aggregator where
+    The last block's output of all tiles is spliced, averaged once more over the whole image by an aggregator where
     there is one, and then goes through the tower's final norm and projection once.
 
     Args:
@@ -28,39 +28,39 @@ class SplicedSegmenter(DenseSegmenter):
         **parts: as for :class:`DenseSegmenter`.
 
     Raises:
-        ValueError: a readout or score rule that works on windows by themselves.
+        ValueError: a readout or logit rule that works on tiles by themselves.
     """
 
     def __init__(self, *args: Any, aggregator: SamCorrelation | None = None, **parts: Any) -> None:
         super().__init__(*args, **parts)
         self.aggregator = aggregator
         if type(self.readout).embed is not Readout.embed:
-            raise ValueError(f"{type(self.readout).__name__} averages within a window and cannot be spliced")
+            raise ValueError(f"{type(self.readout).__name__} averages within a tile and cannot be spliced")
         rule = self.logit_rule
         if rule is not None and rule.needs_keys:
-            raise ValueError(f"{type(rule).__name__} reads keys of windows, which a splice merges")
+            raise ValueError(f"{type(rule).__name__} reads keys of tiles, which a splice merges")
 
     @torch.inference_mode()
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[ImageEmbeddings]:
-        """Encodes images one after the other; windows of each share forward passes of up to ``max_tiles``."""
+        """Encodes images one after the other; tiles of each share forward passes of up to ``max_tiles``."""
         return [self._encode_one(image) for image in images]
 
     def _encode_one(self, image: np.ndarray) -> ImageEmbeddings:
-        windows, backbone = self._cut(image), self.clip.backbone
+        tiled, backbone = self._cut(image), self.clip.backbone
         with_pooled = self.logit_rule is not None and self.logit_rule.needs_pooled
         taps, tokens, pooled, grid_hw = self.readout.taps(backbone, with_pooled=with_pooled), [], [], (0, 0)
-        described = self._describe(windows.tiles, [len(windows.tiles)])
-        for part, guide in zip(windows.tiles.split(self.max_tiles), described, strict=True):
+        described = self._describe(tiled.tiles, [len(tiled.tiles)])
+        for part, guide in zip(tiled.tiles.split(self.max_tiles), described, strict=True):
             features = backbone.forward_dense(part, taps)
             tokens.append(self.readout.tokens(backbone, features, guide))
             pooled += [unit_pooled(features)] if with_pooled else []
             grid_hw = self.readout.output_grid(features, guide)
-        canvas = splice(torch.cat(tokens), grid_hw, windows.geometry, backbone.stride_px)
+        canvas = splice(torch.cat(tokens), grid_hw, tiled.geometry, backbone.stride_px)
         if self.aggregator is not None:
             canvas = self.aggregator.aggregate(self.aggregator.embed(image), canvas)
         embedded = backbone.project(canvas.flatten(1).T[None].to(backbone.dtype))
         unit = F.normalize(embedded.float(), dim=-1)
         patches = unit.transpose(1, 2).unflatten(2, canvas.shape[1:])
-        whole = dataclasses.replace(windows, geometry=as_one_window(windows.geometry))
+        whole = dataclasses.replace(tiled, geometry=as_one_tile(tiled.geometry))
         embeddings = DenseEmbeddings(patches, pooled=torch.cat(pooled) if with_pooled else None)
         return self._pack(whole, embeddings, image)

@@ -15,7 +15,7 @@ from ovperc.backbones.sam import SamBackbone
 from ovperc.readout import DinoiserHeads, DinoiserReadout
 from ovperc.tasks.methods import load_method
 from ovperc.tasks.segmentation.build import build_segmenter
-from ovperc.tiling import Tiler, as_one_window, splice
+from ovperc.tiling import Tiler, as_one_tile, splice
 from tests.backbones.test_sam import plain_attention
 
 
@@ -41,7 +41,7 @@ def test_splice_is_a_loop_over_cells(ratio: int):
     assert len(sums) == 6 * 9 * ratio**2
     for (row, column), values in sums.items():
         assert torch.allclose(result[:, row, column], torch.stack(values).mean(0), atol=1e-6)
-    assert as_one_window(geometry).num_tiles == 1
+    assert as_one_tile(geometry).num_tiles == 1
 
 
 def test_odd_grids_are_resized_to_the_towers():
