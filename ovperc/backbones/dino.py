@@ -67,7 +67,7 @@ def load_dino(
     arch: str | None = None,
     *,
     num_heads: int | None = None,
-    pos_embed: str = "scale",
+    pos_embed: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> VisionModel:
@@ -79,7 +79,7 @@ def load_dino(
             ``"random"`` (seeded; needs ``arch``).
         arch: timm architecture. May be left out for plain ViTs, whose sizes are read from the shapes.
         num_heads: of such a ViT; left out, heads are 64 wide as in all published ones.
-        pos_embed: how the position table is resized; ``scale`` is DINO's own rule.
+        pos_embed: how the position table is resized; left out, the tower's own rule: DINO's ``scale``, or RADIO's.
         device: where the tower goes.
         dtype: of all weights; position tables are resized in float32.
 
@@ -99,9 +99,10 @@ def load_dino(
         checkpoint = read_weights(source, "vision")
         arch = source.arch or checkpoint.arch
         trunk = _build_for(checkpoint, arch, num_heads, name)
+        pos_embed = pos_embed or (checkpoint.config or {}).get("pos_embed")
         preprocess = {**checkpoint.preprocess, **source.preprocess}
     arch = arch or _describe(trunk)
-    backbone = TimmTransformer(trunk, pos_embed).to(device=device, dtype=dtype).eval()
+    backbone = TimmTransformer(trunk, pos_embed or "scale").to(device=device, dtype=dtype).eval()
     return VisionModel(backbone, _preprocess(trunk, preprocess), arch, name)
 
 
@@ -120,14 +121,15 @@ def build_trunk(arch: str, **settings: Any) -> VisionTransformer | Eva:
 
 def _build_for(checkpoint: Checkpoint, arch: str | None, num_heads: int | None, source: str) -> VisionTransformer | Eva:
     """Builds the trunk that a checkpoint belongs to and fills it."""
-    state, heads = checkpoint.state, num_heads or (checkpoint.config or {}).get("num_heads")
+    state, config = checkpoint.state, checkpoint.config or {}
+    heads = num_heads or config.get("num_heads")
     rotary = "pos_embed" not in state and "blocks.0.gamma_1" in state
     if arch == DINO_ARCH:
         trunk = build_trunk(arch)
     elif rotary:
         trunk = Eva(**eva_settings(state, heads), **_DINOV3).eval()
-    elif arch is None:
-        trunk = _plain_vit(vit_settings(state, heads))
+    elif arch is None or "final_norm" in config:
+        trunk = _plain_vit(vit_settings(state, heads, config.get("final_norm", True)))
     else:
         trunk = build_trunk(arch)
         _check_patch(trunk, state, arch, source)

@@ -116,7 +116,7 @@ def dino_guide(
     mean_over: str = "tile",
     side_px: int | None = None,
     zoom: float = 1.0,
-    pos_embed: str = "scale",
+    pos_embed: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> GuideTower:

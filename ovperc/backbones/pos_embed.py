@@ -1,4 +1,4 @@
-"""Position tables resized to any patch grid, by the four rules that published methods use."""
+"""Position tables resized to any patch grid, by the rules that published methods and towers use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ovperc.core.naming import suggest
 
-MODES: tuple[str, ...] = ("scale", "size", "bilinear_square", "size_aa")
+MODES: tuple[str, ...] = ("scale", "size", "bilinear_square", "size_aa", "square_crop", "square_crop_corners")
 
 
 def resize_pos_embed(
@@ -25,7 +25,9 @@ def resize_pos_embed(
     * ``size``: bicubic to the size ``(h, w)`` (MaskCLIP, CLIP-DINOiser);
     * ``bilinear_square``: bilinear (CLIP Surgery). The reference knows square grids only; other grids are
       resampled to ``(h, w)``, which is the same on squares;
-    * ``size_aa``: antialiased bicubic to the size ``(h, w)`` (timm, GEM).
+    * ``size_aa``: antialiased bicubic to the size ``(h, w)`` (timm, GEM);
+    * ``square_crop``: bilinear to a square of the longer side, of which the top left ``(h, w)`` is taken (RADIO); with
+      ``_corners``, the corners of both squares are aligned, as C-RADIOv3-B and -H were released.
 
     Args:
         table: ``(g_h * g_w, D)`` or ``(1, g_h * g_w, D)``, patches only, row-major.
@@ -71,6 +73,10 @@ def _interpolate(planes: Tensor, grid_hw: tuple[int, int], mode: str) -> Tensor:
     if mode == "scale":
         factors = tuple((wanted + 0.1) / have for wanted, have in zip(grid_hw, planes.shape[-2:], strict=True))
         return F.interpolate(planes, scale_factor=factors, mode="bicubic", align_corners=False)
+    if mode.startswith("square_crop"):
+        side = max(grid_hw)
+        square = F.interpolate(planes, size=(side, side), mode="bilinear", align_corners=mode.endswith("corners"))
+        return square[..., : grid_hw[0], : grid_hw[1]]
     kind = "bilinear" if mode == "bilinear_square" else "bicubic"
     return F.interpolate(planes, size=tuple(grid_hw), mode=kind, align_corners=False, antialias=mode == "size_aa")
 

@@ -44,6 +44,7 @@ _TRANSFORMERS_RULES = (
     (r"^text_model\.final_layer_norm\.", "ln_final."),
     (r"^text_projection\.weight$", "text_projection"),
 )
+_FG_CLIP_PARTS = re.compile(r"position_embedding_(res|ori)|^text_filip_projection|^logit_scale_(finegraind|hardneg)$")
 _EVA_RULES = (
     (r"^visual\.", "visual.trunk."),
     (r"\.mlp\.ffn_ln\.", ".mlp.norm."),
@@ -77,8 +78,12 @@ def from_open_clip(state: State, side: Side) -> Checkpoint:
 
 
 def from_transformers(state: State, side: Side) -> Checkpoint:
-    """``CLIPModel`` or ``MetaClip2Model`` of transformers, of the sizes in ``config.json``."""
+    """``CLIPModel`` or ``MetaClip2Model`` of transformers, of the sizes in ``config.json``.
+
+    FG-CLIP's is the same with parts for long captions and boxes, which prompts of 77 tokens do not pass.
+    """
     fused = fuse(_without_buffers(state), _QKV, "in_proj_{}")
+    fused = {name: value for name, value in fused.items() if not _FG_CLIP_PARTS.search(name)}
     for name in ("visual_projection.weight", "text_projection.weight"):
         fused[name] = fused[name].T
     converted = rename(fused, _TRANSFORMERS_RULES)
@@ -97,6 +102,14 @@ def from_eva(state: State, side: Side) -> Checkpoint:
     rules = [*_EVA_RULES, (r"\.attn\.([qv])_bias$", r".attn.\1_proj.bias")] if split else _EVA_RULES
     rest = {name: value for name, value in state.items() if not name.startswith("visual.")}
     return Checkpoint({**rename(visual, rules), **_without_buffers(rest)}, quick_gelu=False)
+
+
+def from_region_clip(state: State, side: Side) -> Checkpoint:
+    """RegionCLIP's detectron2 modules: the student's image tower and the frozen text tower; OpenAI's activation."""
+    image = {f"visual.{name[9:]}": value for name, value in state.items() if name.startswith("backbone.")}
+    text = {name[13:]: value for name, value in state.items() if name.startswith("lang_encoder.")}
+    scale = {"logit_scale": torch.tensor(math.log(100.0))}
+    return Checkpoint({**scale, **image, **_without_buffers(text)}, quick_gelu=True)
 
 
 def sized_config(

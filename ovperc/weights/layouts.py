@@ -25,6 +25,7 @@ class Layout:
 
     Attributes:
         name: what the weights are, for messages.
+        published: which files and repositories come so, for the documentation.
         family: ``clip``, ``vision`` or ``sam``: which loader runs them; empty for what none runs.
         keys: names that are there in this layout; one that ends with ``*`` stands for any name that begins so.
         convert: from a table, and the JSON files next to it, to a checkpoint; None where there is no class for it.
@@ -33,6 +34,7 @@ class Layout:
     """
 
     name: str
+    published: str
     family: str
     keys: tuple[str, ...]
     convert: Callable[[State, Side], Checkpoint] | None = None
@@ -49,60 +51,115 @@ def _present(key: str, state: State) -> bool:
 
 
 LAYOUTS: tuple[Layout, ...] = (
-    Layout("OpenAI's CLIP archive", "clip", clip_layouts.OPENAI_SCALARS, clip_layouts.from_openai),
-    Layout("Long-CLIP", "clip", ("positional_embedding_res", "visual.conv1.weight"), clip_layouts.from_long_clip),
+    Layout(
+        "OpenAI's CLIP archive",
+        "OpenAI's ViT and ResNet `.pt`",
+        "clip",
+        clip_layouts.OPENAI_SCALARS,
+        clip_layouts.from_openai,
+    ),
+    Layout(
+        "Long-CLIP",
+        "`longclip-B.pt`, `longclip-L.pt`",
+        "clip",
+        ("positional_embedding_res", "visual.conv1.weight"),
+        clip_layouts.from_long_clip,
+    ),
+    Layout(
+        "RegionCLIP",
+        "`regionclip_pretrained-cc_rn50.pth`, `..._rn50x4.pth`",
+        "clip",
+        ("backbone.attnpool.positional_embedding", "lang_encoder.token_embedding.weight"),
+        clip_layouts.from_region_clip,
+    ),
+    Layout(
+        "RegionCLIP's detector",
+        "`regionclip_finetuned-*.pth`",
+        "",
+        ("backbone.attnpool.positional_embedding", "roi_heads.*"),
+        advice="it has no text tower; use regionclip_pretrained-cc_rn50.pth, which has both",
+    ),
     Layout(
         "transformers' CLIPModel",
+        "`openai/clip-*`, `laion/CLIP-*` (`model.safetensors`), TinyCLIP, Long-CLIP, MetaCLIP 2, FG-CLIP",
         "clip",
         ("vision_model.embeddings.class_embedding", "text_model.final_layer_norm.weight", "text_projection.weight"),
         clip_layouts.from_transformers,
     ),
     Layout(
         "transformers' SiglipModel",
+        "`google/siglip-*`, `google/siglip2-*` (fixed and flexible resolution), FG-CLIP 2",
         "clip",
         ("vision_model.head.probe", "text_model.head.weight"),
         siglip_layouts.from_transformers,
     ),
     Layout(
         "big_vision's SigLIP",
+        "`webli_*.npz`",
         "clip",
         ("params/img/embedding/kernel", "params/txt/head/kernel"),
         siglip_layouts.from_big_vision,
     ),
     Layout(
         "big_vision's SigLIP without its outer table",
+        "`webli_*.npz` of older runs",
         "clip",
         ("img/embedding/kernel", "txt/head/kernel"),
         siglip_layouts.from_big_vision,
     ),
     Layout(
         "EVA-CLIP",
+        "`EVA02_CLIP_*.pt`, CLIPSelf, DeCLIP, FineCLIP (EVA towers)",
         "clip",
         ("visual.patch_embed.proj.weight", "visual.blocks.0.norm1.weight"),
         clip_layouts.from_eva,
     ),
-    Layout("OpenCLIP", "clip", ("visual.*",), clip_layouts.from_open_clip),
-    Layout("Apple's MobileCLIP", "clip", ("image_encoder.model.*", "text_encoder.*"), clip_layouts.from_open_clip),
+    Layout(
+        "OpenCLIP",
+        "every tag of open_clip and OpenCLIP's repositories: LAION, DataComp, DFN, MetaCLIP, CLIPA, timm's SigLIP, "
+        "PE-Core, BiomedCLIP, RemoteCLIP, CLIM",
+        "clip",
+        ("visual.*",),
+        clip_layouts.from_open_clip,
+    ),
+    Layout(
+        "Apple's MobileCLIP",
+        "`mobileclip_*.pt` of Apple's repository",
+        "clip",
+        ("image_encoder.model.*", "text_encoder.*"),
+        clip_layouts.from_open_clip,
+    ),
     Layout(
         "DINOv3 as Meta publishes it",
+        "`dinov3_vit*_pretrain_*.pth`",
         "vision",
         ("storage_tokens", "blocks.0.attn.qkv.weight"),
         vision_layouts.from_meta_dinov3,
     ),
     Layout(
         "transformers' DINOv2",
+        "`facebook/dinov2-*`, `facebook/dinov2-with-registers-*`",
         "vision",
         ("embeddings.patch_embeddings.projection.weight", "embeddings.position_embeddings"),
         vision_layouts.from_transformers_dinov2,
     ),
     Layout(
         "transformers' DINOv3",
+        "`facebook/dinov3-vit*`",
         "vision",
         ("embeddings.patch_embeddings.weight", "embeddings.register_tokens"),
         vision_layouts.from_transformers_dinov3,
     ),
     Layout(
+        "C-RADIO",
+        "`nvidia/C-RADIOv3-*`, `nvidia/C-RADIOv4-*`: the image tower",
+        "vision",
+        ("radio_model.model.patch_generator.embedder.weight", "radio_model.model.patch_generator.pos_embed"),
+        vision_layouts.from_radio,
+    ),
+    Layout(
         "timm's DINOv3",
+        "`timm/vit_*_dinov3.*`",
         "vision",
         ("blocks.0.gamma_1", "patch_embed.proj.weight"),
         vision_layouts.from_timm_eva,
@@ -110,12 +167,14 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout(
         "a plain ViT (timm, DINO, DINOv2, MAE)",
+        "`dino_*_pretrain.pth`, `dinov2_*_pretrain.pth`, `mae_pretrain_*.pth`, timm's ViTs",
         "vision",
         ("patch_embed.*", "blocks.0.norm1.weight"),
         vision_layouts.from_plain_vit,
     ),
     Layout(
         "SAM",
+        "`sam_vit_*.pth`",
         "sam",
         ("image_encoder.patch_embed.proj.weight", "mask_decoder.mask_tokens.weight"),
         sam_layouts.from_segment_anything,
@@ -123,12 +182,14 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout(
         "transformers' SamModel",
+        "`facebook/sam-vit-*`",
         "sam",
         ("vision_encoder.patch_embed.projection.weight", "mask_decoder.mask_tokens.weight"),
         sam_layouts.from_transformers,
     ),
     Layout(
         "SAM 2",
+        "`sam2*_hiera_*.pt`",
         "",
         ("image_encoder.trunk.patch_embed.proj.weight",),
         advice="its encoder is another network; use sam-vit-b, sam-vit-l or sam-vit-h",

@@ -16,6 +16,7 @@ _HALF = (0.5, 0.5, 0.5)
 _TOKENIZERS = {32000: "timm/ViT-B-16-SigLIP", 250000: "timm/ViT-B-16-SigLIP-i18n-256", 256000: "timm/ViT-B-16-SigLIP2"}
 """Repositories that hold the tokenizer of each vocabulary; the one next to the weights goes first."""
 _MULTILINGUAL = 256000
+_UNUSED = re.compile(r"position_ids$|position_embedding_(res|ori)|^(dense_feature|longtext|boxtext)_head\.")
 _COMMON_RULES = (
     (r"^vision_model\.embeddings\.patch_embedding\.", "visual.trunk.patch_embed.proj."),
     (r"^vision_model\.encoder\.layers\.", "visual.trunk.blocks."),
@@ -43,9 +44,10 @@ _COMMON_RULES = (
 def from_transformers(state: State, side: Side) -> Checkpoint:
     """``SiglipModel`` or ``Siglip2Model`` of transformers; sizes from the tensors, heads from ``config.json``.
 
-    SigLIP 2's flexible-resolution form flattens its patches as (row, column, channel); the table is square.
+    SigLIP 2's flexible-resolution form flattens its patches as (row, column, channel); the table is square. FG-CLIP 2
+    is the same with heads for long captions and boxes, which prompts of 64 tokens do not pass.
     """
-    kept = {name: value for name, value in state.items() if not name.endswith("position_ids")}
+    kept = {name: value for name, value in state.items() if not _UNUSED.search(name)}
     converted = rename(fuse(kept, _QKV, "qkv.{}"), _COMMON_RULES)
     table = converted.pop("vision_model.embeddings.position_embedding.weight")
     converted["visual.trunk.pos_embed"] = table[None]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ovperc.weights.checkpoint import Checkpoint, Side, State, count_layers, fuse, processor_preprocess, rename
+from ovperc.weights.entry import CLIP_MEAN, CLIP_STD
 from ovperc.weights.errors import CheckpointError
 
 _QKV = ("q_proj", "k_proj", "v_proj")
@@ -116,6 +117,29 @@ def from_transformers_dinov3(state: State, side: Side) -> Checkpoint:
     return Checkpoint(_with_query_value_bias(kept), config, preprocess=processor_preprocess(side))
 
 
+def from_radio(state: State, side: Side) -> Checkpoint:
+    """C-RADIO: one class token for each teacher, then registers; no closing norm; a table of 128 x 128 places.
+
+    Teachers' heads, and with them the way to words, are left out.
+    """
+    kept = {name[18:]: value for name, value in state.items() if name.startswith("radio_model.model.")}
+    linear, tokens = kept["patch_generator.embedder.weight"], kept["patch_generator.cls_token.token"]
+    patch = math.isqrt(linear.shape[1] // 3)
+    converted = {
+        "patch_embed.proj.weight": linear.unflatten(1, (3, patch, patch)),
+        "patch_embed.proj.bias": linear.new_zeros(len(linear)),
+        "pos_embed": kept["patch_generator.pos_embed"],
+        "cls_token": tokens[None, :1],
+        "reg_token": tokens[None, 1:],
+    }
+    blocks = {name: value for name, value in kept.items() if name.startswith("blocks.")}
+    converted |= rename(blocks, ((r"\.grandma$", ".gamma"),))
+    width, third = len(linear), len(tokens) == _RADIO_V3_TOKENS
+    corners = third and (width == _BASE_WIDTH or (width, count_layers(blocks, "blocks.")) == _HUGE)
+    config = {"final_norm": False, "pos_embed": "square_crop_corners" if corners else "square_crop"}
+    return Checkpoint(converted, config, preprocess={"mean": CLIP_MEAN, "std": CLIP_STD})
+
+
 def _dinov2_names(state: State) -> dict[str, Tensor]:
     """timm's names: packed SwiGLU layers, registers apart from the position table, whose first row is the class's."""
     renamed = rename(state, ((r"\.mlp\.w12\.", ".mlp.fc1."), (r"\.mlp\.w3\.", ".mlp.fc2.")))
@@ -143,17 +167,18 @@ def _with_query_value_bias(state: State) -> dict[str, Tensor]:
     return result
 
 
-def vit_settings(state: State, num_heads: int | None = None) -> dict[str, Any]:
+def vit_settings(state: State, num_heads: int | None = None, final_norm: bool = True) -> dict[str, Any]:
     """Keywords of timm's ``VisionTransformer`` whose shapes are those of a table.
 
     Args:
         state: in timm's names.
-        num_heads: left out, heads are 64 wide, as in all published ones but MAE's ViT-H (80).
+        num_heads: left out, see :func:`heads_of`.
+        final_norm: whether the last block is followed by a norm.
 
     Raises:
         CheckpointError: the table is not that of a plain ViT.
     """
-    needed = ("patch_embed.proj.weight", "pos_embed", "blocks.0.attn.qkv.weight", "norm.weight")
+    needed = ("patch_embed.proj.weight", "pos_embed", "blocks.0.attn.qkv.weight", *(["norm.weight"] * final_norm))
     absent = [name for name in needed if name not in state]
     if absent:
         raise CheckpointError(
@@ -178,6 +203,7 @@ def vit_settings(state: State, num_heads: int | None = None) -> dict[str, Any]:
         "class_token": "cls_token" in state,
         "reg_tokens": registers,
         "no_embed_class": registers > 0 or side * side == rows,
+        "final_norm": final_norm,
     }
 
 
@@ -201,9 +227,11 @@ def eva_settings(state: State, num_heads: int | None = None) -> dict[str, Any]:
 
 
 _WIDTH_7B = 4096
-_MAE_HUGE = (1280, 32)
+_BASE_WIDTH = 768
+_RADIO_V3_TOKENS = 8
+_HUGE, _SHAPE_OPTIMISED = (1280, 32), (1152, 27)
 
 
 def heads_of(width: int, depth: int) -> int:
-    """Attention heads by width: 64 wide, but 80 in ViT-H (MAE, OpenCLIP, RADIO)."""
-    return 16 if (width, depth) == _MAE_HUGE else max(width // 64, 1)
+    """Attention heads by size: 64 wide, but 80 in ViT-H (MAE, RADIO) and 72 in SoViT-400M."""
+    return 16 if (width, depth) in (_HUGE, _SHAPE_OPTIMISED) else max(width // 64, 1)

@@ -97,6 +97,7 @@ LAYOUTS = [("dino", "dino"), ("dino", "mae"), ("dino", "timm")]
 LAYOUTS += [("dinov2", "dinov2"), ("dinov2-reg", "dinov2-reg"), ("dinov2-reg", "timm")]
 
 
+@pytest.mark.layout("a plain ViT (timm, DINO, DINOv2, MAE)")
 @pytest.mark.parametrize(("kind", "layout"), LAYOUTS)
 def test_published_layouts_load_unchanged(tmp_path: Path, kind: str, layout: str):
     trunk = tiny_trunk(kind)

@@ -65,6 +65,7 @@ def _assert_same_features(clip, model, tolerance=1e-5):
     torch.testing.assert_close(clip.text.encode_tokens(tokens), model.encode_text(tokens), rtol=0, atol=tolerance)
 
 
+@pytest.mark.layout("OpenAI's CLIP archive")
 @pytest.mark.parametrize("config", [CONFIG, RESNET], ids=["vit", "resnet"])
 def test_openai_archive(tmp_path, config):
     """Always QuickGELU, though the config that is asked for says GELU."""
@@ -77,6 +78,7 @@ def test_openai_archive(tmp_path, config):
     assert clip.backbone.dtype == torch.float32
 
 
+@pytest.mark.layout("OpenCLIP")
 @pytest.mark.parametrize("form", ["plain", "training", "safetensors", "text-prefix"])
 def test_openclip_files(tmp_path, form):
     model = _model()
@@ -94,6 +96,7 @@ def test_openclip_files(tmp_path, form):
     _assert_same_features(load_clip(_arch(tmp_path, CONFIG), path), model)
 
 
+@pytest.mark.layout("OpenCLIP")
 def test_custom_text_model_from_plain_keys(tmp_path):
     model = _model()
     torch.save(model.state_dict(), tmp_path / "weights.pt")
@@ -101,6 +104,7 @@ def test_custom_text_model_from_plain_keys(tmp_path):
     _assert_same_features(load_clip(arch, tmp_path / "weights.pt"), model)
 
 
+@pytest.mark.layout("transformers' CLIPModel")
 @pytest.mark.parametrize("form", ["safetensors", "bin"])
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 def test_hugging_face(tmp_path, form, activation):

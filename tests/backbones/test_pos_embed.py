@@ -17,6 +17,12 @@ def _rows(planes: torch.Tensor) -> torch.Tensor:
     return planes[0].flatten(1).T
 
 
+def _square_crop(planes: torch.Tensor, grid_hw: tuple[int, int], align_corners: bool) -> torch.Tensor:
+    size = (max(grid_hw), max(grid_hw))
+    square = F.interpolate(planes, size=size, mode="bilinear", align_corners=align_corners)
+    return square[:, :, : grid_hw[0], : grid_hw[1]]
+
+
 @pytest.mark.parametrize("grid_hw", [(6, 9), (4, 4), (13, 2), (1, 1)])
 @pytest.mark.parametrize("mode", MODES)
 def test_equals_torch(mode, grid_hw):
@@ -28,6 +34,8 @@ def test_equals_torch(mode, grid_hw):
         "size": lambda: F.interpolate(planes, size=grid_hw, mode="bicubic", align_corners=False),
         "bilinear_square": lambda: F.interpolate(planes, size=grid_hw, mode="bilinear", align_corners=False),
         "size_aa": lambda: F.interpolate(planes, size=grid_hw, mode="bicubic", antialias=True),
+        "square_crop": lambda: _square_crop(planes, grid_hw, align_corners=False),
+        "square_crop_corners": lambda: _square_crop(planes, grid_hw, align_corners=True),
     }[mode]()
     resized = resize_pos_embed(TABLE, grid_hw, mode)
     assert resized.shape == (grid_hw[0] * grid_hw[1], 5)

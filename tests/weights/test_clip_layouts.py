@@ -46,6 +46,7 @@ def padded(tokens: torch.Tensor, end: int) -> torch.Tensor:
     return tokens.masked_fill(tokens == 0, end)
 
 
+@pytest.mark.layout("transformers' CLIPModel")
 @pytest.mark.parametrize("positions", [77, 248])
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 def test_transformers_clip_of_any_size(tmp_path, positions, activation):
@@ -67,6 +68,7 @@ def test_transformers_clip_of_any_size(tmp_path, positions, activation):
     assert clip.log_scale == pytest.approx(float(reference.logit_scale))
 
 
+@pytest.mark.layout("transformers' CLIPModel")
 def test_weights_renamed_beside_their_config(tmp_path):
     reference = _tiny_transformers_clip()
     reference.config.save_pretrained(tmp_path)
@@ -93,6 +95,47 @@ def test_transformers_without_config_is_refused(tmp_path):
         load_clip(None, tmp_path / "clip.bin")
 
 
+@pytest.mark.layout("transformers' CLIPModel")
+def test_fg_clip(tmp_path):
+    """Prompts of 77 tokens pass through CLIP's own parts."""
+    reference = _tiny_transformers_clip()
+    reference.config.save_pretrained(tmp_path)
+    extra = {f"text_model.embeddings.position_embedding_{part}.weight": torch.randn(248, 32) for part in ("res", "ori")}
+    extra |= {"text_filip_projection.weight": torch.randn(24, 32), "logit_scale_hardneg": torch.tensor(3.0)}
+    extra["logit_scale_finegraind"] = torch.tensor(3.0)
+    save_file({**reference.state_dict(), **extra}, tmp_path / "model.safetensors")
+    clip = load_clip(None, tmp_path)
+    tokens = clip.text.tokenize(WORDS)
+    assert_equal(clip.backbone.encode_pooled(IMAGES), reference.get_image_features(pixel_values=IMAGES))
+    assert_equal(clip.text.encode_tokens(tokens), reference.get_text_features(input_ids=padded(tokens, 49407)))
+
+
+@pytest.mark.layout("RegionCLIP")
+def test_region_clip(tmp_path, monkeypatch):
+    """Two copies of the image tower, teacher's and student's, and a text tower, as detectron2 names them."""
+    vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64}
+    config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": TEXT_CFG}
+    write_json(tmp_path / "rn.json", config)
+    monkeypatch.setattr(open_clip, "list_models", lambda: [str(tmp_path / "rn.json")])
+    reference = _model(config, quick_gelu=True)
+    state = {"teacher_backbone.conv1.weight": torch.zeros(4, 3, 3, 3), "roi_heads.box.weight": torch.zeros(2)}
+    for name, value in reference.state_dict().items():
+        if name.startswith("visual."):
+            state[name.replace("visual.", "backbone.")] = value
+        elif name != "logit_scale":
+            state[f"lang_encoder.{name}"] = value
+    torch.save({"model": state}, tmp_path / "regionclip.pth")
+    clip = load_clip(None, tmp_path / "regionclip.pth")
+    images = torch.randn(1, 3, 64, 64)
+    tokens = clip.text.tokenize(WORDS)
+    assert_equal(clip.backbone.encode_pooled(images), reference.encode_image(images))
+    assert_equal(clip.text.encode_tokens(tokens), reference.encode_text(tokens))
+    torch.save({"model": {k: v for k, v in state.items() if "lang" not in k}}, tmp_path / "detector.pth")
+    with pytest.raises(CheckpointError, match="no text tower"):
+        load_clip(None, tmp_path / "detector.pth")
+
+
+@pytest.mark.layout("transformers' CLIPModel")
 def test_metaclip_2(tmp_path):
     config = transformers.MetaClip2Config(
         text_config={**TOWER, "vocab_size": 120, "eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 1},
@@ -110,6 +153,7 @@ def test_metaclip_2(tmp_path):
     assert_equal(clip.text.encode_tokens(tokens), reference.get_text_features(input_ids=tokens))
 
 
+@pytest.mark.layout("transformers' SiglipModel")
 @pytest.mark.parametrize("activation", ["gelu_pytorch_tanh", "gelu"])
 def test_transformers_siglip(tmp_path, activation):
     vision = {**TOWER, "hidden_act": activation, "image_size": 32, "patch_size": 8}
@@ -121,6 +165,7 @@ def test_transformers_siglip(tmp_path, activation):
     _assert_siglip(tmp_path, reference, reference.get_image_features(pixel_values=IMAGES))
 
 
+@pytest.mark.layout("transformers' SiglipModel")
 def test_transformers_siglip_2_of_flexible_resolution(tmp_path):
     config = transformers.Siglip2Config(
         text_config={**TOWER, "vocab_size": 120, "max_position_embeddings": 16, "projection_size": 32},
@@ -130,6 +175,7 @@ def test_transformers_siglip_2_of_flexible_resolution(tmp_path):
     patches = IMAGES.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
     shapes = torch.tensor([[4, 4], [4, 4]])
     mask = torch.ones(2, 16, dtype=torch.long)
+    reference.longtext_head = nn.Linear(32, 32)  # FG-CLIP 2
     expected = reference.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
     _assert_siglip(tmp_path, reference, expected)
 
@@ -146,6 +192,8 @@ def _assert_siglip(folder, reference, expected_image):
     assert clip.preprocess.mean == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.layout("big_vision's SigLIP")
+@pytest.mark.layout("big_vision's SigLIP without its outer table")
 @pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("root", ["params/", ""])
 def test_big_vision_siglip(tmp_path, stacked, root):
@@ -220,6 +268,7 @@ def _model(config, *, quick_gelu=False, custom=False) -> nn.Module:
     return model.eval()
 
 
+@pytest.mark.layout("Long-CLIP")
 def test_long_clip(tmp_path):
     """Two tables of 248 rows, the first for 20 positions, the second for the rest; QuickGELU as OpenAI's."""
     config = {**PLAIN, "text_cfg": {**PLAIN["text_cfg"], "context_length": 248}}
@@ -236,6 +285,7 @@ def test_long_clip(tmp_path):
     assert_equal(clip.backbone.encode_pooled(IMAGES), reference.encode_image(IMAGES))
 
 
+@pytest.mark.layout("OpenCLIP")
 def test_clipa(tmp_path):
     """Average pooling, no causal mask, the last token: a text tower without any mask."""
     vision = {**PLAIN["vision_cfg"], "no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True}
@@ -254,6 +304,7 @@ def test_clipa(tmp_path):
     assert_equal(clip.backbone.encode_pooled(IMAGES), reference.encode_image(IMAGES))
 
 
+@pytest.mark.layout("OpenCLIP")
 def test_biomedclip(tmp_path):
     """A text tower of transformers: its config and tokenizer come from a repository; the context is the config's."""
     bert = transformers.BertConfig(
@@ -287,6 +338,7 @@ def test_biomedclip(tmp_path):
         load_clip(None, weights)
 
 
+@pytest.mark.layout("EVA-CLIP")
 def test_eva_clip_without_arch(tmp_path, monkeypatch):
     """EVA-CLIP's own names (and CLIPSelf's, DeCLIP's); the architecture whose tensors have these shapes."""
     config = {

@@ -1,9 +1,12 @@
 """Image towers and SAMs in every published layout give the tokens of the library they come from."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
 from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import nn
 
 from helpers.hub_folders import cache_repository, write_json
@@ -32,6 +35,7 @@ def assert_tokens(model, expected, images=IMAGES):
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
+@pytest.mark.layout("transformers' DINOv2")
 @pytest.mark.parametrize("form", ["saved", "state_dict"])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("registers", [0, 3])
@@ -46,6 +50,7 @@ def test_transformers_dinov2(tmp_path, registers, gated, form):
     assert_tokens(load_dino(tmp_path), reference(IMAGES).last_hidden_state)
 
 
+@pytest.mark.layout("transformers' DINOv3")
 @pytest.mark.parametrize("form", ["saved", "state_dict"])
 @pytest.mark.parametrize("gated", [False, True])
 def test_transformers_dinov3(tmp_path, gated, form):
@@ -83,6 +88,8 @@ def _tiny_dinov3(qkv_bias: bool, gated: bool) -> Eva:
     )
 
 
+@pytest.mark.layout("timm's DINOv3")
+@pytest.mark.layout("DINOv3 as Meta publishes it")
 @pytest.mark.parametrize("layout", ["timm", "meta"])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
@@ -116,6 +123,7 @@ def _as_meta(state: dict, bias: bool) -> dict:
     return renamed
 
 
+@pytest.mark.layout("a plain ViT (timm, DINO, DINOv2, MAE)")
 def test_heads_of_mae_huge(tmp_path):
     """80 wide at width 1280 and depth 32; where nothing tells, num_heads does."""
     from ovperc.weights.vision_layouts import heads_of
@@ -127,6 +135,7 @@ def test_heads_of_mae_huge(tmp_path):
     assert_tokens(load_dino(tmp_path / "w.pth", num_heads=6), trunk.forward_features(IMAGES))
 
 
+@pytest.mark.layout("a plain ViT (timm, DINO, DINOv2, MAE)")
 def test_timm_repository_by_hub_name_and_from_its_folder(tmp_path):
     files = tmp_path / "files"
     files.mkdir()
@@ -143,6 +152,30 @@ def test_timm_repository_by_hub_name_and_from_its_folder(tmp_path):
         assert_tokens(model, trunk.forward_features(images), images)
         assert model.arch == "vit_tiny_patch16_224"
         assert model.preprocess.mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.layout("C-RADIO")
+@pytest.mark.parametrize("tokens", [8, 10])
+def test_radio(tmp_path, tokens):
+    """The 128 x 128 table is cut as RADIO does, on a grid that is not square; equal to timm's own conversion."""
+    sizes = {"patch_size": 4, "embed_dim": 128, "depth": 2, "num_heads": 2, "init_values": 1e-5, "num_classes": 0}
+    sizes.update(reg_tokens=tokens - 1, no_embed_class=True, final_norm=False)
+    reference = jitter(VisionTransformer(img_size=(12, 20), **sizes).eval())
+    inner = {
+        "patch_generator.embedder.weight": reference.patch_embed.proj.weight.flatten(1).clone(),
+        "patch_generator.pos_embed": torch.randn(1, 128 * 128, 128),
+        "patch_generator.cls_token.token": torch.cat([reference.cls_token, reference.reg_token], dim=1)[0],
+    }
+    blocks = {name: value for name, value in reference.state_dict().items() if name.startswith("blocks.")}
+    inner |= {name.replace(".ls1.gamma", ".ls1.grandma"): value for name, value in blocks.items()}
+    state = {f"radio_model.model.{name}": value for name, value in inner.items()}
+    torch.save({**state, "radio_model.summary_idxs": torch.arange(3)}, tmp_path / "radio.bin")
+    convert = partial(checkpoint_filter_fn, interpolation="bilinear", antialias=False, align_corners=False)
+    reference.load_state_dict(convert(dict(state), reference))
+    images = torch.randn(1, 3, 12, 20)
+    model = load_dino(tmp_path / "radio.bin")
+    assert_tokens(model, reference.forward_features(images), images)
+    assert model.backbone.num_prefix == tokens and model.preprocess.mean[0] == pytest.approx(0.48145466)
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +199,7 @@ def sam():
     return jitter(transformers.SamModel(config).eval(), scale=0.1)
 
 
+@pytest.mark.layout("transformers' SamModel")
 def test_transformers_sam(tmp_path, sam):
     """The encoder's features, and a mask from a point, through segment-anything's own classes."""
     sam.save_pretrained(tmp_path)
@@ -204,6 +238,7 @@ def test_weights_of_another_family_are_named(tmp_path, sam):
         load_sam(tmp_path / "x.pt")
 
 
+@pytest.mark.layout("SAM")
 def test_own_layout_of_sam_is_unchanged(tmp_path, sam):
     sam.save_pretrained(tmp_path / "files")
     inner = load_sam(tmp_path / "files").sam
