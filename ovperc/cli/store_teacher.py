@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Writes what is missing of the store."""
     from ovperc.io.images import list_images, read_image
     from ovperc.tasks.detection.predictor import DetPredictor
-    from ovperc.training.teacher_store import TeacherHeader, names_digest, write_store
+    from ovperc.training.teacher_store import TeacherHeader, order_digest, write_store
 
     paths = list_images(arguments.images, arguments.recursive)
     names = [path.stem for path in paths]
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         crop_px=arguments.crop_px or predictor.detector.clip.preprocess.image_size_px,
         contexts=tuple(arguments.contexts),
         keep=arguments.keep,
-        names=names_digest(names),
+        names=order_digest(names),
         images=len(names),
         shard_size=arguments.shard_size,
     )

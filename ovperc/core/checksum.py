@@ -1,8 +1,9 @@
-"""Checksums of files."""
+"""Checksums of files and of lists of names."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 _PIECE_BYTES = 2**20
@@ -15,3 +16,8 @@ def file_sha256(path: Path) -> str:
         while piece := file.read(_PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def lines_sha256(lines: Iterable[str]) -> str:
+    """SHA-256 of lines in their order, in hexadecimal."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from ovperc.core.checksum import lines_sha256
 from ovperc.core.naming import suggest
 
 ROOT_VARIABLE = "OVPERC_DATA"
@@ -184,8 +184,7 @@ def check_layout(layout: Layout, root: Path) -> LayoutReport:
 
 def names_digest(names: Iterable[str]) -> str:
     """SHA-256 of the sorted last parts of the names, one a line."""
-    stems = sorted(PurePosixPath(name).name for name in names)
-    return hashlib.sha256("\n".join(stems).encode()).hexdigest()
+    return lines_sha256(sorted(PurePosixPath(name).name for name in names))
 
 
 def resolve_root(given: str | Path | None, *folders: str) -> Path:

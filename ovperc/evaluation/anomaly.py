@@ -31,7 +31,6 @@ from ovperc.evaluation.task_evaluation import EvaluationInputs, EvaluationScores
 if TYPE_CHECKING:
     from ovperc.tasks.anomaly.predictor import AnomalyPredictor
     from ovperc.tasks.anomaly.score import AnomalyScore
-    from ovperc.tasks.predictor import PredictorInfo
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,6 @@ class AnomalyEvaluation(TaskEvaluation):
         protocol = AnomalyEvalSettings.split(inputs.overrides)[0]
         protocol = dataclasses.replace(protocol, shots=protocol.shots_for(inputs.predictor))
         return cls(inputs.images, inputs.predictor, protocol, inputs.predictions)
-
-    @property
-    def info(self) -> PredictorInfo:  # type: ignore[override]
-        """Of the predictor."""
-        return self.predictor.info
 
     @property
     def decisive(self) -> dict[str, Any]:  # type: ignore[override]

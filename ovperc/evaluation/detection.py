@@ -24,7 +24,6 @@ from ovperc.evaluation.task_evaluation import EvaluationInputs, EvaluationScores
 
 if TYPE_CHECKING:
     from ovperc.tasks.detection.prediction import DetPrediction
-    from ovperc.tasks.predictor import PredictorInfo
 
 NAMER = "maskclip"
 
@@ -64,11 +63,6 @@ class DetectionEvaluation(TaskEvaluation):
             replace(request, method=NAMER).load() if row.protocol.regions else None,
             request.saved_in(request.folder(row)),
         )
-
-    @property
-    def info(self) -> PredictorInfo:  # type: ignore[override]
-        """Of the detector."""
-        return self.predictor.info
 
     @property
     def decisive(self) -> dict[str, Any]:  # type: ignore[override]

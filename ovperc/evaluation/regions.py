@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,9 +16,6 @@ from ovperc.evaluation.reports.detection_table import write_detection_page
 from ovperc.evaluation.request import EvaluationRequest
 from ovperc.evaluation.store import PartStore, StoredResult
 from ovperc.evaluation.task_evaluation import EvaluationInputs, EvaluationScores, Scorer, TaskEvaluation
-
-if TYPE_CHECKING:
-    from ovperc.tasks.predictor import PredictorInfo
 
 
 @dataclass(frozen=True)
@@ -52,11 +49,6 @@ class RegionEvaluation(TaskEvaluation):
         if not hasattr(predictor, "classify_regions"):
             raise ValueError(f"method {predictor.info.method!r} does not name regions; use one of segmentation")
         return cls(inputs.images, predictor)
-
-    @property
-    def info(self) -> PredictorInfo:  # type: ignore[override]
-        """Of the predictor."""
-        return self.predictor.info
 
     @property
     def decisive(self) -> dict[str, Any]:  # type: ignore[override]

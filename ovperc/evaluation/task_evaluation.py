@@ -69,16 +69,21 @@ class TaskEvaluation(ABC):
     Attributes:
         any_task: whether methods of other tasks than the benchmark's may be scored.
         images: the test set.
-        info: of the predictor.
+        predictor: the method.
         decisive: further settings that decide the results; runs that differ in them do not share results.
         batch_size: images scored together; changes no result.
     """
 
     any_task: ClassVar[bool] = False
     images: Any
-    info: PredictorInfo
+    predictor: Any
     decisive: Mapping[str, Any]
     batch_size: int = 1
+
+    @property
+    def info(self) -> PredictorInfo:
+        """Of the predictor."""
+        return self.predictor.info
 
     @classmethod
     def method_overrides(cls, row: Benchmark, method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:

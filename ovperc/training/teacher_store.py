@@ -6,7 +6,6 @@ killed goes on with the first shard that is missing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ovperc.core.atomic import atomic_write
+from ovperc.core.checksum import lines_sha256
 
 _FORMAT = "ovperc-teacher-1"
 _HEADER = "header.json"
@@ -71,9 +71,9 @@ class TeacherRecord:
     features: Tensor
 
 
-def names_digest(names: Sequence[str]) -> str:
+def order_digest(names: Sequence[str]) -> str:
     """Tells sets of images apart by their names and order."""
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    return lines_sha256(names)[:16]
 
 
 def write_store(

@@ -16,7 +16,7 @@ from ovperc.data.detection.batch import join
 from ovperc.data.detection.sample import DetectionSample
 from ovperc.io.coco import encode_rle
 from ovperc.training.detection_set import DetectionTraining, Jitter
-from ovperc.training.teacher_store import TeacherHeader, TeacherRecord, TeacherStore, names_digest, write_store
+from ovperc.training.teacher_store import TeacherHeader, TeacherRecord, TeacherStore, order_digest, write_store
 
 NAMES = [f"picture {number}" for number in range(5)]
 
@@ -53,7 +53,7 @@ def header(**changes) -> TeacherHeader:
         "crop_px": 48,
         "contexts": (1.0, 1.5),
         "keep": 3,
-        "names": names_digest(NAMES),
+        "names": order_digest(NAMES),
         "images": len(NAMES),
         "shard_size": 2,
     }
@@ -129,7 +129,7 @@ def test_batches_join_and_empty_pictures_stay() -> None:
 def test_teacher_regions_follow_flip_and_crop(tmp_path: Path) -> None:
     names = ["picture 0", "picture 1"]
     table = TeacherRecord(torch.tensor([[0.125, 0.125, 0.375, 0.625]]), torch.ones(1), torch.eye(6)[:1])
-    write_store(tmp_path, header(images=2, names=names_digest(names)), names, lambda row: table)
+    write_store(tmp_path, header(images=2, names=order_digest(names)), names, lambda row: table)
     data = DetectionTraining(Pictures(), [["square"]], size_px=64, scale=(0.8, 0.8), flip=1.0, teacher=tmp_path)
     batch = data[0]
     assert torch.allclose(batch.regions[0], batch.boxes[0], atol=1e-4) and batch.features[0].shape == (1, 6)

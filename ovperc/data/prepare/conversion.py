@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ovperc.core.atomic import atomic_write
+from ovperc.core.checksum import lines_sha256
 
 _FOLDER = ".ovperc"
 
@@ -103,8 +104,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """SHA-256 over the paths and hashes of all files."""
-        lines = sorted(f"{record.sha256}  {record.path}" for record in self.records)
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return lines_sha256(sorted(f"{record.sha256}  {record.path}" for record in self.records))
 
     def changed(self, root: Path) -> tuple[str, ...]:
         """Files that are missing or no longer as they were made; reads all of them."""
@@ -184,7 +184,7 @@ class _Journal:
     def __init__(self, conversion: Conversion, jobs: tuple[Job, ...]) -> None:
         self.root = conversion.root
         self.path = journal_path(conversion.root, conversion.name)
-        plan = hashlib.sha256("\n".join(target for job in jobs for target in job.targets).encode()).hexdigest()
+        plan = lines_sha256(target for job in jobs for target in job.targets)
         self._header = {"conversion": conversion.name, "version": conversion.version, "plan": plan}
         self._done: dict[str, tuple[Record, ...]] = dict(self._read())
 
