@@ -6,7 +6,6 @@ import json
 import math
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from importlib import metadata
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from ovperc.core.atomic import atomic_write
+from ovperc.core.command_line import command_line
 
 PACKAGES = (
     "ovperc", "torch", "torchvision", "numpy", "mmengine", "mmsegmentation", "mmcv-lite", "open_clip_torch", "timm"
@@ -92,7 +92,7 @@ class RunSummary:
     settings: Mapping[str, Any]
     seconds: float
     details: Mapping[str, Any] = field(default_factory=dict)
-    command: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
+    command: tuple[str, ...] = field(default_factory=command_line)
     versions: Mapping[str, str] = field(default_factory=versions)
     commit: str | None = field(default_factory=commit)
     device: str = field(default_factory=lambda: torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")

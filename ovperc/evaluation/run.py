@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_rank, get_world_size, init_dist, is_distributed, is_main_process
 from torch.utils.data import DataLoader, Dataset
 
+from ovperc.core.command_line import command_line
 from ovperc.core.config_files import parse_overrides
 from ovperc.core.progress import progress_bar
 from ovperc.core.summary import RunSummary, plain
@@ -68,8 +68,7 @@ def run_evaluation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
     store = PartStore(work_dir / f"progress-{opened.digest[:12]}", options.save_every_s)
     indices = evaluation.select(request.limit)
     resumed = sum(index in store for index in indices)
-    command = " ".join(command_line(sys.argv))
-    _log(work_dir, f"{command}: settings {opened.digest}, {resumed} of {len(indices)} images are done")
+    _log(work_dir, f"{' '.join(command_line())}: settings {opened.digest}, {resumed} of {len(indices)} images are done")
     present = score_images(evaluation, store, indices, options)
     scores = evaluation.summarise(store, present)
     progress = {
@@ -88,7 +87,6 @@ def run_evaluation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
         settings={**opened.settings, **scores.settings, **progress},
         seconds=time.perf_counter() - started,
         details=scores.details,
-        command=command_line(sys.argv),
     )
     if is_main_process():
         _log(work_dir, ", ".join(f"{name} {value:.4f}" for name, value in scores.metrics.items()))
@@ -189,15 +187,6 @@ def join_processes(launcher: str) -> None:
 def settings_digest(settings: Mapping[str, Any]) -> str:
     """SHA-256 of settings; equal settings have equal digests, whatever their order."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def command_line(argv: Sequence[str]) -> tuple[str, ...]:
-    """The command without the folder its script lies in, and with the launcher it was started by."""
-    head = Path(argv[0]).name if argv else ""
-    if not head.endswith(".py"):
-        return (head, *argv[1:])
-    launcher = ("torchrun", "--nproc-per-node", str(get_world_size())) if get_world_size() > 1 else ("python",)
-    return (*launcher, f"tools/{head}", *argv[1:])
 
 
 class _Indexed(Dataset):

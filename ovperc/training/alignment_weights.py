@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ovperc.backbones.mini_archs import ARCH, save_packed
 from ovperc.core.atomic import atomic_write
+from ovperc.core.command_line import command_line
 from ovperc.registry import HOOKS
 from ovperc.training.checkpoint import latest_checkpoint, read_run_checkpoint
 
@@ -59,6 +59,6 @@ def save_aligned(folder: Path, name: str, state: Mapping[str, Tensor], arch: str
         return folder / f"{name}.pt"
     from ovperc.data.world.contrastive import CompactTokenizer
 
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = shlex.join(command_line())
     save_packed(folder / f"{name}.safetensors", dict(state), CompactTokenizer().ids, seed, command)
     return folder / f"{name}.safetensors"

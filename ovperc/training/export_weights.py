@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from ovperc.core.atomic import atomic_write
+from ovperc.core.command_line import command_line
 from ovperc.registry import HOOKS
 from ovperc.training.checkpoint import latest_checkpoint, read_run_checkpoint
 
@@ -57,7 +57,7 @@ class ExportWeightsHook(Hook):
         model = getattr(runner.model, "module", runner.model)
         state = model.export_state(state) if hasattr(model, "export_state") else state
         made = {"seed": str(runner.seed), "steps": str(runner.iter), "licence": "Apache-2.0"}
-        command = shlex.join(["python", "/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]])
+        command = shlex.join(command_line())
         own = model.export_metadata() if hasattr(model, "export_metadata") else {}
         save_weights(
             Path(runner.work_dir) / f"{self.name}.safetensors",
