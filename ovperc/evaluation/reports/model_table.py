@@ -18,7 +18,7 @@ def model_table(results: Sequence[Result], title: str = "Model table") -> str:
     Partial runs are marked with their number of images and are left out of the overview.
     """
     if not results:
-        raise ValueError("no results: run tools/test.py METHOD --benchmark NAME first, and pass its work dir")
+        raise ValueError("no results: run ovperc test METHOD --benchmark NAME first, and pass its work dir")
     complete = [result for result in results if result.complete]
     sections = [f"# {title}", *(_overview(name, complete) for name in _HEADLINES)]
     for benchmark in sorted({result.benchmark for result in results}):

@@ -66,7 +66,7 @@ def backbone_name(arch: str, weights: str) -> str:
 
 
 def read_result(path: Path) -> Result:
-    """The result in a summary of ``tools/test.py``.
+    """The result in a summary of ``ovperc test``.
 
     Raises:
         ResultError: not JSON, or not the summary of a test run.
@@ -137,7 +137,7 @@ def _each(places: Iterable[str | Path]) -> Iterator[Result]:
                 except ResultError:
                     continue
         else:
-            raise ResultError(f"{place}: no such file or folder; pass summaries of tools/test.py, or folders of them")
+            raise ResultError(f"{place}: no such file or folder; pass summaries of ovperc test, or folders of them")
 
 
 def _rank(result: Result) -> tuple[bool, float]:

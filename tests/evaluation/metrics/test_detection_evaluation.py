@@ -1,4 +1,4 @@
-"""Runs of ``tools/test.py`` on detection sets: figures, protocol tags, resuming, shards, processes, files."""
+"""Runs of ``ovperc test`` on detection sets: figures, protocol tags, resuming, shards, processes, files."""
 
 from __future__ import annotations
 
