@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ovperc.registry import AGGREGATORS, GUIDES, LOGIT_RULES, READOUTS, REFINERS, TILERS, PartRegistry
+from ovperc.registry import AGGREGATORS, GUIDES, LOGIT_RULES, READOUTS, REFINERS, TILERS
+from ovperc.tasks.dual_encoder import build_second
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter
 from ovperc.tasks.segmentation.spliced import SplicedSegmenter
 from ovperc.text.classifier import StreamingClassifier
@@ -47,24 +48,17 @@ def build_segmenter(method: SegMethod, clip: ClipModel, *, max_tiles: int = 16, 
         clip = dataclasses.replace(clip, preprocess=dataclasses.replace(clip.preprocess, **method.preprocess))
     built = {name: None if part is None else _build_part(name, part, clip) for name, part in parts.items()}
     built["readout"].to(clip.backbone.device)
-    built["guide"] = guide or _build_second(GUIDES, method.guide, clip)
+    built["guide"] = guide or build_second(GUIDES, method.guide, clip)
     classifier = StreamingClassifier(**method.classifier)
     built |= {"tiler": TILERS.build(tiler), "classifier": classifier, "max_tiles": max_tiles}
     built["resize"] = choose_resize(method.resize, clip.preprocess, built["tiler"])
     if method.splice is None:
         return DenseSegmenter(clip, **built)
-    aggregator = _build_second(AGGREGATORS, method.splice.get("aggregator"), clip)
+    aggregator = build_second(AGGREGATORS, method.splice.get("aggregator"), clip)
     return SplicedSegmenter(clip, aggregator=aggregator, **built)
 
 
 def _build_part(name: str, part: Any, clip: ClipModel) -> Any:
     if name == "refiner" and isinstance(part, Mapping) and "weights" in part:
-        return _build_second(REFINERS, part, clip)
+        return build_second(REFINERS, part, clip)
     return _PART_REGISTRIES[name].build(part)
-
-
-def _build_second(registry: PartRegistry, config: Any, clip: ClipModel) -> Any:
-    """A part with a tower of its own, on the device and in the dtype of the first; built ones pass through."""
-    if not isinstance(config, Mapping):
-        return config
-    return registry.build({**config, "device": clip.backbone.device, "dtype": clip.backbone.dtype})

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ovperc.backbones.loading import load_clip
-from ovperc.tasks.predictor import PredictorInfo
+from ovperc.tasks.dual_encoder import load_dual_encoder
 from ovperc.tasks.segmentation.build import build_segmenter
 from ovperc.tasks.segmentation.predictor import SegPredictor
-from ovperc.text.encoder import TextEncoder
-from ovperc.weights.caches import home
 
 if TYPE_CHECKING:
     from ovperc.tasks.methods import MethodConfig
@@ -18,15 +15,11 @@ if TYPE_CHECKING:
 
 def load_segmentation(config: MethodConfig, options: LoadOptions) -> SegPredictor:
     """Loads a method of segmentation; :func:`ovperc.load` is the way in."""
-    published = config.on(None).method
-    weights = published.weights if options.weights is None and options.arch is None else options.weights
-    clip = load_clip(options.arch, weights, pos_embed=published.pos_embed, device=options.device, dtype=options.dtype)
-    resolved = config.on(None if options.as_published else clip.arch)
-    method = resolved.method
+    loaded = load_dual_encoder(config, options)
     return SegPredictor(
-        segmenter=build_segmenter(method, clip),
-        text_encoder=TextEncoder(clip.text, clip.fingerprint, method.templates, cache_dir=home() / "text"),
-        info=PredictorInfo.of(method.name, clip),
+        segmenter=build_segmenter(loaded.method, loaded.clip),
+        text_encoder=loaded.text_encoder(),
+        info=loaded.info,
         background=options.background,
-        resolved=resolved,
+        resolved=loaded.resolved,
     )
