@@ -19,6 +19,8 @@ _trident = dict(
     splice=dict(aggregator=dict(cos_factor=3.0, keep_negative=False, share=0.5)),
     tiler=dict(_delete_=True, type="Tiler", short_side_px=112, whole_patches=True),
 )
+_scenes = dict(templates="world", native_px=112, tiler=dict(_delete_=True, type="Tiler", short_side_px=112))
+_proposer = dict(points=14, min_quality=0.7, min_stability=0.75)
 _heads = dict(rpn=dict(before=(300, 200), after=(100, 60), rpn_iou=0.7), fusion=dict(scale=23.0))
 
 tower = dict(
@@ -30,7 +32,8 @@ tower = dict(
         "sam-vit-b": "sam-mini",
     },
     tasks=dict(
-        segmentation=dict(templates="world", native_px=112, tiler=dict(_delete_=True, type="Tiler", short_side_px=112)),
+        segmentation=_scenes,
+        panoptic=_scenes,
         detection=dict(templates="world", tiler=dict(_delete_=True, type="Tiler", short_side_px=112)),
         anomaly=dict(tiler=dict(size_px=112)),
     ),
@@ -53,10 +56,11 @@ tower = dict(
         fvlm=_heads,
         vild=dict(_heads, max_detections=100),
         sam_regions=dict(
-            proposer=dict(points=14, min_quality=0.7, min_stability=0.75),
+            proposer=_proposer,
             vlm=dict(crop_px=48),
             fusion=dict(scale=23.0),
         ),
+        panoptic_surgery=dict(proposer=_proposer),
         anomalyclip=dict(head=dict(side_blocks=6), texts=dict(source="anomalyclip-mini")),
         april_gan=dict(head=dict(adapters="april-gan-mini", taps=(1, 3, 4, 5))),
         patch_memory=dict(tiler=dict(_delete_=True, type="Tiler", short_side_px=112, whole_patches=True)),

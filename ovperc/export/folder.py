@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from ovperc.export.task_export import TaskExport
     from ovperc.export.tracing import Traced
 
-TASKS: GraphBuilders[type[TaskExport]] = GraphBuilders("predictor", "export a method of another task")
+TASKS: GraphBuilders[type[TaskExport]] = GraphBuilders(
+    "predictor", "use ovperc.load on machines with torch, or export a method of another task"
+)
 TASKS.register(SegPredictor)(SegmentationExport)
 TASKS.register(AnomalyPredictor)(AnomalyExport)
 TASKS.register(DetPredictor)(DetectionExport)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from ovperc.core.naming import suggest
 from ovperc.tasks.anomaly.task import Anomaly
 from ovperc.tasks.detection.task import Detection
+from ovperc.tasks.panoptic.task import Panoptic
 from ovperc.tasks.segmentation.task import Segmentation
 from ovperc.tasks.task import Task
 
 DEFAULT_TASK = Segmentation.name
-TASKS: Mapping[str, Task] = {task.name: task for task in (Segmentation(), Detection(), Anomaly())}
+TASKS: Mapping[str, Task] = {task.name: task for task in (Segmentation(), Detection(), Panoptic(), Anomaly())}
 
 
 def get_task(name: str) -> Task:
@@ -33,6 +34,6 @@ def task_of(method: object) -> Task:
         TypeError: not a method of any task.
     """
     for task in TASKS.values():
-        if isinstance(method, task.method_class()):
+        if type(method) is task.method_class():
             return task
     raise TypeError(f"a method config is expected, as load_method gives it; got {type(method).__name__}")

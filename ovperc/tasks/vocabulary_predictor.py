@@ -33,19 +33,19 @@ class VocabularyPredictor(Predictor):
         self._banks: RecentCache[Vocabulary, TextBank] = RecentCache(_BANKS_KEPT)
 
     def predict(
-        self, images: Any, words: Words | TextBank, background: BackgroundLike = None, *, source: str | None = None
+        self, images: Any, words: Any, background: BackgroundLike = None, *, source: str | None = None, **options: Any
     ) -> Any:
         """Predicts one image or several; see :meth:`Predictor.predict` and :meth:`query`."""
-        return super().predict(images, words, source=source, background=background)
+        return super().predict(images, words, source=source, background=background, **options)
 
     def predict_each(
-        self, images: Any, words: Words | TextBank, background: BackgroundLike = None
+        self, images: Any, words: Any, background: BackgroundLike = None, **options: Any
     ) -> Iterator[ImageResult]:
         """Predicts images one after the other; see :meth:`Predictor.predict_each` and :meth:`query`."""
-        return super().predict_each(images, words, background=background)
+        return super().predict_each(images, words, background=background, **options)
 
-    def query(self, words: Words | TextBank, background: BackgroundLike = None) -> TextBank:
-        """The embedded vocabulary.
+    def query(self, words: Words | TextBank, background: BackgroundLike = None) -> Any:
+        """The embedded vocabulary: a :class:`TextBank`, or what a task makes of one.
 
         Args:
             words: list, ``"red star, grass|lawn"``, ``{"grass": ["lawn"]}``, a file, a vocabulary, or a text bank.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ovperc.core.naming import suggest
 from ovperc.io.writers.base import OutputSettings, Writer
 from ovperc.io.writers.coco import CocoWriter
+from ovperc.io.writers.coco_panoptic import CocoPanopticWriter
 from ovperc.io.writers.labelme import LabelMeWriter
 from ovperc.io.writers.native import ExactMapWriter, NativeWriter, PictureWriter
 from ovperc.io.writers.scores import ScoresWriter
@@ -44,6 +45,9 @@ FORMATS: Mapping[str, OutputFormat] = {
         OutputFormat("picture", "the prediction drawn on the image", PictureWriter, default=True),
         OutputFormat("scores", "scores.csv, a row per image", ScoresWriter, ("anomaly",), default=True),
         OutputFormat("coco", "coco.json with boxes and run-length masks", CocoWriter),
+        OutputFormat(
+            "coco-panoptic", "panoptic.json with segments, panoptic/STEM.png", CocoPanopticWriter, ("panoptic",)
+        ),
         OutputFormat("labelme", "STEM_labelme.json with outlines", LabelMeWriter),
         OutputFormat("yolo", "labels/STEM.txt with boxes, and data.yaml", YoloWriter),
         OutputFormat("yolo-seg", "labels/STEM.txt with outlines, and data.yaml", YoloOutlineWriter),

@@ -1,0 +1,20 @@
+"""Training-free panoptic segmentation: CLIP Surgery's map, and segment-anything's masks named by its embeddings.
+
+Not a published pair. Masks of a point grid are named by the mean of CLIP Surgery's dense embeddings inside them, scored
+by predicted IoU times probability, and merged with the stuff of the map by the heuristic of Kirillov et al. (Panoptic
+Segmentation, CVPR 2019). ``min_stuff_area`` is panopticapi's 64 x 64 px as a share of a COCO image.
+"""
+
+_base_ = ["./clip_surgery.py"]
+
+method = dict(
+    task="panoptic",
+    proposer=dict(
+        type="SamEverything",
+        weights="sam-vit-b",
+        points=32,
+        min_quality=0.88,
+        min_stability=0.9,
+    ),
+    merge=dict(min_score=0.3, max_overlap=0.5, min_stuff_area=0.013),
+)
