@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from ovperc.tasks.predictor import ImageResult
     from ovperc.tasks.task import PredictRequest, Task
 
-DESCRIPTION = "Run a method on images. The method decides the task: segmentation, detection or anomaly localization."
+DESCRIPTION = "Run a method on images. The method decides the task; ovperc info lists the methods of each."
 EXAMPLES = """examples:
   ovperc predict photo.jpg folder/ --words "red star, grass|lawn" --out out
   ovperc predict photo.jpg --method fvlm --words "red star, car|automobile" --out out --format coco,yolo
+  ovperc predict photo.jpg --method panoptic_surgery --words "red star, car" --stuff "grass, sky" --out out
   ovperc predict parts/ --method anomalyclip --object "metal nut" --normal good/ --fpr 0.05 --out out
 """
 

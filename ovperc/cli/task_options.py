@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ovperc.cli.exits import UsageError
+from ovperc.core.naming import join_names
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class TaskOptions:
         for option in self._options.values():
             owners = tuple(option.defaults)
             if owners not in groups:
-                groups[owners] = parser.add_argument_group(f"{' and '.join(owners)} methods")
+                groups[owners] = parser.add_argument_group(f"{join_names(owners)} methods")
             text = option.settings["help"].replace("%(default)s", str(option.settings.get("default")))
             groups[owners].add_argument(
                 *option.flags, **{**option.settings, "default": argparse.SUPPRESS, "help": text}
@@ -76,9 +77,10 @@ class TaskOptions:
                 if option.dest not in arguments:
                     setattr(arguments, option.dest, option.defaults[task])
             elif option.dest in arguments:
+                article = "an" if task[0] in "aeiou" else "a"
                 raise UsageError(
-                    f"{option.flags[-1]} is an option of {' and '.join(option.defaults)} methods; {method} is a {task} "
-                    "method"
+                    f"{option.flags[-1]} is an option of {join_names(option.defaults)} methods; {method} is {article} "
+                    f"{task} method"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Near matches for names that do not exist; standard library only."""
+"""Names in messages: lists, and near matches for names that do not exist; standard library only."""
 
 from __future__ import annotations
 
@@ -13,3 +13,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(repr(match) for match in near)}?"
     return f"known: {', '.join(names) or 'none'}"
+
+
+def join_names(names: Iterable[str]) -> str:
+    """``"a, b and c"``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

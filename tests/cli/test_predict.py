@@ -67,7 +67,10 @@ def test_the_method_decides_the_task(photos: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("--method", "maskclip", "--words", "a", "--normal", "good"), "--normal is an option of anomaly methods"),
-        (("--method", "anomalyclip", "--words", "a"), "--words is an option of segmentation and detection methods"),
+        (
+            ("--method", "anomalyclip", "--words", "a"),
+            "--words is an option of segmentation, detection and panoptic methods; anomalyclip is an anomaly method",
+        ),
         (("--method", "fvlm", "--words", "a", "--threshold", "0.2"), "fvlm is a detection method"),
         (("--method", "fvlm"), "--words"),
         (("--words", "a", "--task", "segmentation"), "--task is not needed"),
@@ -220,6 +223,7 @@ def test_a_folder_named_like_an_image_is_no_image(photos: Path, tmp_path: Path) 
 def test_help_offers_what_each_task_has(capsys) -> None:
     assert main(["predict", "--help"]) == 0
     shown = capsys.readouterr().out
-    for title in ("segmentation and detection methods:", "detection methods:", "anomaly methods:"):
+    shared = "segmentation, detection and panoptic methods:"
+    for title in (shared, "detection methods:", "panoptic methods:", "anomaly methods:"):
         assert f"\n{title}\n" in shown
     assert "--task" not in shown and "coco" in shown
