@@ -37,7 +37,7 @@ def tower(kind: str, pos_embed: str) -> ClipModel:
 def segmenter_of(name: str, kind: str = "vit", **overrides) -> DenseSegmenter:
     method = load_method(name)
     if method.guide is not None:
-        overrides.setdefault("guide", tiny_guide(mean_over=method.guide.get("mean_over", "window")))
+        overrides.setdefault("guide", tiny_guide(mean_over=method.guide.get("mean_over", "tile")))
     overrides.update(tiny_heads(method, tower(kind, method.pos_embed)))
     overrides.update(tiny_splice(method))
     return build_segmenter(method, tower(kind, method.pos_embed), **overrides)

@@ -25,7 +25,7 @@ def segmenter_of(method: str, tiler: dict):
         parts["readout"] = DinoiserReadout(heads=DinoiserHeads(WIDTH, 8).eval())
     else:
         spliced = method == "trident"
-        parts["guide"] = tiny_guide(8 if spliced else 4, mean_over="image" if spliced else "window")
+        parts["guide"] = tiny_guide(8 if spliced else 4, mean_over="image" if spliced else "tile")
     if method == "trident":
         parts["splice"] = {"aggregator": {"type": "SamCorrelation", "backbone": SamBackbone(tiny_sam())}}
     config = load_method(method)
