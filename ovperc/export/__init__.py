@@ -1,4 +1,4 @@
-"""Export: one folder that a machine without torch can ask any words.
+"""Export of methods as folders that run without torch, with any vocabulary.
 
-``runtime`` needs numpy, onnxruntime and Pillow only; every other module here makes the folder and needs torch.
+The folders are made here, with torch; :mod:`ovperc.runtime` runs them with numpy, ONNX Runtime and Pillow.
 """

@@ -29,7 +29,7 @@ class HeadTower(nn.Module, ABC):
 
     Attributes:
         outputs: names of what it returns; ``grid`` is the first.
-        free_rows: the inputs beside the tiles may have any number of rows.
+        free_rows: the inputs other than the tiles may have any number of rows.
 
     Raises:
         ExportError: the head has a setting without a form in the graph.

@@ -110,7 +110,7 @@ class GraphBuilder:
         return helper.make_graph(self.nodes, name, list(inputs), list(outputs))
 
     def inline(self, model: onnx.ModelProto, prefix: str, *inputs: str) -> tuple[str, ...]:
-        """Copies a whole model in; its inputs become the given values.
+        """Copies a model in; its inputs become the given values.
 
         Returns:
             Names of its outputs.

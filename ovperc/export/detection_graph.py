@@ -1,4 +1,4 @@
-"""A detector as one ONNX graph: pixels of one size to boxes and their embeddings; words are asked behind it."""
+"""A detector as one ONNX graph: pixels of one size to boxes and their embeddings; the vocabulary follows it."""
 
 from __future__ import annotations
 

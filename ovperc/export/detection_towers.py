@@ -39,7 +39,7 @@ def check_detection_exportable(detector: RegionDetector) -> None:
 
 
 class CandidateMaps(nn.Module):
-    """One image to everything that is made of the whole of it.
+    """One image to pyramid levels, the dense map and candidate boxes.
 
     Args:
         detector: with trained heads.

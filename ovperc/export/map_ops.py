@@ -36,14 +36,14 @@ def axis_operator(graph: GraphBuilder, axis: AxisPlan, grid: Value, crop_padding
     share = op("Unsqueeze", share, [1])
     operator = op("Add", op("Mul", one_hot(lower), op("Sub", 1.0, share)), op("Mul", one_hot(upper), share))
     if not whole:
-        operator = _place_windows(graph, axis, operator)
+        operator = _place_tiles(graph, axis, operator)
     lower, upper, share = _linear_taps(graph, axis.resized, axis.original, graph.arange(axis.original))
     share = op("Unsqueeze", share, [1])
     low, high = op("Gather", operator, lower), op("Gather", operator, upper)
     return op("Add", low, op("Mul", op("Sub", high, low), share))
 
 
-def _place_windows(graph: GraphBuilder, axis: AxisPlan, tile: str) -> str:
+def _place_tiles(graph: GraphBuilder, axis: AxisPlan, tile: str) -> str:
     """The operator of one tile ``(crop, grid)`` at all starts, averaged: ``(resized, tiles * grid)``."""
     op = graph.op
     offset = op("Sub", op("Unsqueeze", graph.arange(axis.resized), [1]), axis.starts)

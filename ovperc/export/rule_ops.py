@@ -33,8 +33,8 @@ class PatchMaps:
     Attributes:
         patches: ``(B, Ty * h, E, Tx * w)`` unit over ``E``; grids of tiles lie side by side.
         batch: ``B``.
-        pooled: ``(B * T, E)``, for rules that ask for it.
-        foreground: ``(B, Ty * h, 1, Tx * w)`` logits, for rules that ask for it.
+        pooled: ``(B * T, E)``, for rules that read it.
+        foreground: ``(B, Ty * h, 1, Tx * w)`` logits, for rules that read it.
     """
 
     patches: str

@@ -65,15 +65,15 @@ def _traceable(readout: Readout) -> Readout:
     return copied
 
 
-def second_side(guide: GuideTower, side_px: Any) -> Any:
-    """Side of a tile as the second tower sees it; in whole numbers, so that a side may be free."""
+def guide_side(guide: GuideTower, side_px: Any) -> Any:
+    """Side of a tile as the guide gets it; in whole numbers, so that a side may be free."""
     zoom = Fraction(guide.zoom).limit_denominator(1000)
     cell = zoom.denominator * guide.backbone.stride_px
     return guide.side_px or (side_px * zoom.numerator + cell - 1) // cell * guide.backbone.stride_px
 
 
-class WindowTower(nn.Module):
-    """Tower, readout and second tower of a segmenter, on tiles.
+class TileTower(nn.Module):
+    """Tower, readout and guide of a segmenter, on tiles.
 
     Args:
         segmenter: a method whose parts have an exported form.
@@ -94,13 +94,13 @@ class WindowTower(nn.Module):
         """Taps of the tower, and what the second one says."""
         taps = self.readout.taps(self.backbone, with_pooled=self.with_pooled)
         features = self.backbone.forward_dense(tiles, taps)
-        return features, None if self._guide is None else self._second(tiles)
+        return features, None if self._guide is None else self._guide_features(tiles)
 
-    def _second(self, tiles: Tensor) -> GuideFeatures:
+    def _guide_features(self, tiles: Tensor) -> GuideFeatures:
         """As :meth:`GuideTower.describe`, without asking whether sides that are free need their resize."""
         guide = self._guide
         images = renormalize(tiles, self._preprocess, guide.preprocess)
-        sides = [second_side(guide, side) for side in images.shape[-2:]]
+        sides = [guide_side(guide, side) for side in images.shape[-2:]]
         free = not all(isinstance(side, int) for side in images.shape[-2:])
         if free or sides != list(images.shape[-2:]):
             images = F.interpolate(images.float(), sides, mode="bilinear", align_corners=False)
@@ -113,7 +113,7 @@ class WindowTower(nn.Module):
         return replace(described, mean_similarity=shared)
 
 
-class PatchEncoder(WindowTower):
+class PatchEncoder(TileTower):
     """Tiles to unit patch embeddings: the part of a method that depends on the image only.
 
     Attributes:

@@ -40,7 +40,7 @@ def embed_spliced(
         ratio: cells of the tiles' grid per patch.
 
     Returns:
-        ``(1, E, h, w)`` unit embeddings, and the plans of the whole image as one tile, at its original size.
+        ``(1, E, h, w)`` unit embeddings, and the plans of the image as one tile, at its original size.
     """
     project, step = parts
     cells = [in_cells(graph, axis, segmenter.clip.backbone.stride_px, ratio) for axis in axes]
@@ -54,7 +54,7 @@ def embed_spliced(
 
 
 def as_one_tile(axis: AxisPlan) -> AxisPlan:
-    """:func:`ovperc.tiling.splice.as_one_tile` on one axis: scores are resized once, to the original size."""
+    """:func:`ovperc.tiling.splice.as_one_window` on one axis: scores are resized once, to the original size."""
     return replace(axis, resized=axis.original, crop=axis.original, starts=[0])
 
 
@@ -68,8 +68,8 @@ def _averaged(
     columns = sam.image_size_px // sam.stride_px
     first = op("Unsqueeze", op("Mul", graph.arange(sides[0]), columns), [1])
     valid = graph.reshape(op("Add", first, graph.arange(sides[1])), -1)
-    seen = [replace(axis, original=side) for axis, side in zip(cells, sides, strict=True)]
-    canvas, _ = _canvas(graph, tokens, seen)
+    visible = [replace(axis, original=side) for axis, side in zip(cells, sides, strict=True)]
+    canvas, _ = _canvas(graph, tokens, visible)
     (mixed,) = graph.inline(step, "step/", canvas, pixels, valid)
     if aggregator.share == 1.0:
         return mixed, sides

@@ -1,4 +1,4 @@
-"""The two traced parts of a method that merges tiles as features: tokens of tiles, and the whole image."""
+"""The two traced parts of a method that merges tiles as features: tokens of tiles, and the image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ovperc.core.structures import Tap
 from ovperc.export.parts import ExportError
-from ovperc.export.segmentation_towers import WindowTower, second_side
+from ovperc.export.segmentation_towers import TileTower, guide_side
 from ovperc.readout.base import unit_pooled
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SAM_TAPS = tuple(Tap(-1, point) for point in ("q", "k", "v"))
 
 
-class TokenEncoder(WindowTower):
+class TokenEncoder(TileTower):
     """Tiles to the last block's output, on the grid on which they are spliced.
 
     Args:
@@ -56,16 +56,16 @@ def _grid_ratio(segmenter: SplicedSegmenter, tile_hw: tuple[int, int] | None) ->
         return 1
     finer = guide.backbone.stride_px
     if tile_hw is None:
-        grid = second_side(guide, stride) // finer
+        grid = guide_side(guide, stride) // finer
         if (
             guide.side_px is not None
-            or second_side(guide, 2 * stride) != 2 * grid * finer
+            or guide_side(guide, 2 * stride) != 2 * grid * finer
             or stride * guide.zoom % finer
         ):
-            raise ExportError("this second tower has another grid at every image size; pass --size HxW")
+            raise ExportError("this guide has another grid at every image size; pass --size HxW")
         return grid
     native = [side // stride for side in tile_hw]
-    grid_hw = [second_side(guide, side) // finer for side in tile_hw]
+    grid_hw = [guide_side(guide, side) // finer for side in tile_hw]
     ratio = grid_hw[0] // native[0]
     return ratio if ratio >= 1 and grid_hw == [side * ratio for side in native] else None
 

@@ -84,7 +84,7 @@ class TaskExport(ABC, Generic[PredictorT, TracedT]):
         """
 
     def inputs(self) -> Mapping[str, np.ndarray] | None:
-        """Constants that travel beside the model; ``None`` for tasks that have none."""
+        """Constants that travel with the model; ``None`` for tasks that have none."""
         return None
 
     @property

@@ -1,4 +1,4 @@
-"""The text tower of an export: token ids to unit embeddings, and the tokenizer beside it."""
+"""The text tower of an export: token ids to unit embeddings, and its tokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Torch modules as ONNX models, with free sides that were seen to be free."""
+"""Torch modules as ONNX models, with free sides that were checked to be free."""
 
 from __future__ import annotations
 

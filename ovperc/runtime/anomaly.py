@@ -69,7 +69,7 @@ class ExportedAnomaly(ExportedModel[int, AnomalyPrediction]):
         self.inputs = inputs
 
     def query(self, min_area_px: int = 1) -> int:
-        """What one call asks.
+        """The options of one call.
 
         Args:
             min_area_px: smaller regions are left out.

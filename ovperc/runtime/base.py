@@ -19,7 +19,7 @@ P = TypeVar("P")
 
 
 class ExportedModel(ABC, Generic[Q, P]):
-    """An exported method; a task adds what can be asked of it (:meth:`query`) and how its outputs are read.
+    """An exported method; a task adds its arguments (:meth:`query`) and how its outputs are read.
 
     Safe between threads: a call keeps nothing on the object, and images pass the model one by one, so that no
     prediction depends on its neighbours.
@@ -59,7 +59,7 @@ class ExportedModel(ABC, Generic[Q, P]):
 
     @abstractmethod
     def query(self, *args: Any, **kwargs: Any) -> Q:
-        """What one call asks of the model, from the arguments that follow the image in :meth:`predict`."""
+        """The arguments that follow the image in :meth:`predict`, checked and ready for the model."""
 
     @abstractmethod
     def _answer(self, pixels: np.ndarray, query: Q, source: str | None) -> P:

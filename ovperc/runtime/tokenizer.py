@@ -25,7 +25,7 @@ _LIGATURES = str.maketrans(
 
 
 class PromptTooLongError(ValueError):
-    """A prompt that the text tower cannot read whole."""
+    """A prompt that does not fit the context of the text tower."""
 
 
 class Tokenizer:

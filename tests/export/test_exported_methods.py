@@ -1,4 +1,4 @@
-"""Exported score rules, spliced windows and second towers against the eager segmenter."""
+"""Exported logit rules, spliced tiles and guides against the eager segmenter."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ METHODS = {
 }
 
 
-# Each trace costs seconds: by default a score rule and the spliced windows, which hold every part but pooling.
+# Each trace costs seconds: by default a logit rule and the spliced tiles, which hold every part but pooling.
 @pytest.mark.parametrize(
     "method",
     [

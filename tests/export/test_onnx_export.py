@@ -1,4 +1,4 @@
-"""Exported graphs against the eager segmenter: every rule of windows and padding, any words, any precision."""
+"""Exported graphs against the eager segmenter: every rule of tiles and padding, any words, any precision."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_resize_is_opencv_bit_for_bit(original: tuple[int, int], resized: tuple[
     assert (ours[0] == expected).all()
 
 
-# Whole image padded at the end; overlapping windows; windows padded on both sides. Each trace costs seconds: by
+# Whole image padded at the end; overlapping tiles; tiles padded on both sides. Each trace costs seconds: by
 # default the last two, and the tests of the runtime, which run on the first.
 DYNAMIC = {
     "maskclip": [(37, 50), (130, 70), (48, 48)],
@@ -101,12 +101,12 @@ def test_precisions_of_one_size() -> None:
     trace = trace_towers(segmenter, size_hw)
     bank = random_bank(6, 24, segmenter.clip.fingerprint)
     images = _smooth_images(size_hw, 3)
-    windows = [segmenter._cut(image).tiles.numpy() for image in images]
+    tiles = [segmenter._cut(image).tiles.numpy() for image in images]
     encoders = {
         "fp32": trace,
         "fp16": in_precision(trace, "fp16"),
         "int8": in_precision(trace, "int8"),
-        "int8-static": in_precision(trace, "int8", [{"tiles": part} for part in windows]),
+        "int8-static": in_precision(trace, "int8", [{"tiles": part} for part in tiles]),
     }
     sizes = {}
     for name, encoder in encoders.items():
