@@ -54,7 +54,7 @@ def embed_spliced(
 
 
 def as_one_tile(axis: AxisPlan) -> AxisPlan:
-    """:func:`ovperc.tiling.splice.as_one_window` on one axis: scores are resized once, to the original size."""
+    """:func:`ovperc.tiling.splice.as_one_tile` on one axis: scores are resized once, to the original size."""
     return replace(axis, resized=axis.original, crop=axis.original, starts=[0])
 
 
