@@ -3,8 +3,9 @@
 DINO ViT-B/16 and SAM ViT-B; windows of 336 px with stride 224 at short side 448 (VOC20 336 with stride 112, Context
 576, Cityscapes 688). Cityscapes ``splice.aggregator.cos_factor=3.0`` and ``keep_negative=False`` (also ADE20K); VOC20
 ``cos_factor=0.0``. Background threshold 0.2 on VOC21, 0.15 on Context60, 0.25 on COCO-Object. The refinement by SAM's
-prompts is apart. Departures: a patch always sees itself; the image is resized once, to whole patches; SAM resizes
-the caller's image itself; synonyms of any class count, not those of the background only.
+prompts is apart. Departures: a patch always sees itself; the image is resized once, to the size that the reference
+reaches in two steps; Cityscapes' pictures go to SAM undivided, not as two halves; SAM resizes the caller's image itself;
+synonyms of any class count, not those of the background only.
 
 On clip-mini it reads out as ``proxyclip`` does there, and SAM's average moves the features half of the way only.
 """
@@ -14,7 +15,7 @@ method = dict(
     readout=dict(type="BlockReadout", affinity=dict(type="GuideAffinity"), residual=False, ffn=False),
     guide=dict(type="DinoGuide", weights="dino-vitb16", mean_over="image"),
     splice=dict(aggregator=dict(type="SamCorrelation", weights="sam-vit-b")),
-    tiler=dict(type="Tiler", short_side_px=448, crop_px=336, stride_px=224, whole_patches=True),
+    tiler=dict(type="Tiler", short_side_px=448, crop_px=336, stride_px=224, whole_patches=True, follow_long_side=True),
     templates="openai80",
     classifier=dict(logit_scale=40.0),
 )

@@ -93,6 +93,10 @@ def _resized_sides(graph: GraphBuilder, sides: tuple[str, str], tiler: Tiler, pa
     lengths = [op("Max", graph.cast(side, INT64), patch_px) for side in scaled]
     if not tiler.whole_patches:
         return lengths
+    if tiler.follow_long_side:
+        longest = op("Max", *lengths)
+        target = op("Add", longest, op("Mod", op("Neg", longest), patch_px))
+        lengths = [op("Div", op("Mul", length, target), longest) for length in lengths]
     return [op("Add", length, op("Mod", op("Neg", length), patch_px)) for length in lengths]
 
 

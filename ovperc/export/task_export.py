@@ -103,6 +103,7 @@ def tiled_input_spec(tiler: Tiler, patch_px: int, size_hw: tuple[int, int] | Non
         scale=tiler.scale,
         patch_px=patch_px,
         whole_patches=tiler.whole_patches,
+        follow_long_side=tiler.follow_long_side,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ovperc.core.resize_rule import ResizeRule
 from ovperc.io.images import read_image
 
 
@@ -23,6 +24,7 @@ class InputSpec:
         scale: factor of the resize where ``short_side_px`` is ``None``.
         patch_px: stride of the tower, least length of a side after the resize.
         whole_patches: both sides are rounded up to whole patches after the resize.
+        follow_long_side: the shorter side follows the longer one before it is rounded, see ``Tiler``.
 
     Raises:
         ValueError: a field that is out of its range.
@@ -35,6 +37,7 @@ class InputSpec:
     scale: float = 1.0
     patch_px: int = 1
     whole_patches: bool = False
+    follow_long_side: bool = False
 
     def __post_init__(self) -> None:
         sides = () if self.size_hw is None else tuple(self.size_hw)
@@ -70,13 +73,15 @@ class InputSpec:
 
     def resized_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """Size after the resize, by the rule of the tiler."""
-        factor = self.scale if self.short_side_px is None else self.short_side_px / min(size_hw)
-        if self.max_long_side_px is not None:
-            factor = min(factor, self.max_long_side_px / max(size_hw))
-        height, width = (max(int(side * factor + 0.5), self.patch_px) for side in size_hw)
-        if self.whole_patches:
-            return height + -height % self.patch_px, width + -width % self.patch_px
-        return height, width
+        rule = ResizeRule(
+            self.short_side_px,
+            self.max_long_side_px,
+            self.scale,
+            self.patch_px,
+            self.whole_patches,
+            self.follow_long_side,
+        )
+        return rule.resized_hw(size_hw)
 
     def read(self, image: Any) -> np.ndarray:
         """An image as the array that a graph takes, ``(H, W, 3)`` uint8 RGB.

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovperc.core.naming import suggest
+from ovperc.core.resize_rule import ResizeRule
 from ovperc.registry import TILERS
 
 Padding = Literal["none", "symmetric", "end"]
@@ -78,6 +79,8 @@ class Tiler:
         scale: factor of the resize where ``short_side_px`` is ``None``.
         whole_patches: round both sides up to whole patches of the tower, by a slight stretch; tiles whose features
             are spliced need it.
+        follow_long_side: with ``whole_patches``, the longer side is rounded up and the shorter one follows by the same
+            factor before it is rounded up itself (Trident); else each side is rounded by itself.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Tiler:
         pad_multiple_px: int | None = None,
         scale: float = 1.0,
         whole_patches: bool = False,
+        follow_long_side: bool = False,
     ) -> None:
         if pad not in get_args(Padding):
             raise ValueError(f"unknown pad {pad!r}; {suggest(str(pad), get_args(Padding))}")
@@ -107,6 +111,7 @@ class Tiler:
         self.max_long_side_px = max_long_side_px
         self.crop_px = crop_px
         self.whole_patches = whole_patches
+        self.follow_long_side = follow_long_side
         self.stride_px = stride_px or crop_px
         self.pad = pad
         self.pad_multiple_px = pad_multiple_px
@@ -121,13 +126,10 @@ class Tiler:
         """Size after the resize; each side is at least one patch, whatever the aspect."""
         if min(original_hw) < 1:
             raise ValueError(f"an image needs at least one pixel on each side; got height, width {original_hw}")
-        factor = self.scale if self.short_side_px is None else self.short_side_px / min(original_hw)
-        if self.max_long_side_px is not None:
-            factor = min(factor, self.max_long_side_px / max(original_hw))
-        height, width = (max(int(side * factor + 0.5), patch_px) for side in original_hw)
-        if self.whole_patches:
-            return height + -height % patch_px, width + -width % patch_px
-        return height, width
+        rule = ResizeRule(
+            self.short_side_px, self.max_long_side_px, self.scale, patch_px, self.whole_patches, self.follow_long_side
+        )
+        return rule.resized_hw(original_hw)
 
     def plan(self, original_hw: tuple[int, int], patch_px: int) -> Geometry:
         """Plans the resize and the tiles of an image.

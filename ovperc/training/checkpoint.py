@@ -13,6 +13,7 @@ from mmengine.fileio.backends import LocalBackend
 from mmengine.logging.history_buffer import HistoryBuffer
 
 from ovperc.core.atomic import atomic_write
+from ovperc.weights.errors import READ_ERRORS
 from ovperc.weights.reading import read_checkpoint
 
 STEP_FILE = re.compile(r"^(?:iter|epoch)_(\d+)\.pth$")
@@ -56,7 +57,7 @@ def read_run_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str
     try:
         with torch.serialization.safe_globals(_safe_globals()):
             stored = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError):
+    except (pickle.UnpicklingError, *READ_ERRORS):
         return {"state_dict": read_checkpoint(path)}  # other formats; explains what is wrong with a bad file
     if isinstance(stored, dict) and "state_dict" in stored:
         return stored

@@ -219,6 +219,12 @@ def read_weights(source: WeightsSource, family: str) -> Checkpoint:
     return layout.convert(state, source.side)
 
 
+def family_of(source: WeightsSource) -> str | None:
+    """Which loader runs the weights of a file: ``clip``, ``vision`` or ``sam``; None for an unknown layout."""
+    layout = _recognise(read_checkpoint(source.path))[1]
+    return layout.family if layout else None
+
+
 def _recognise(state: State) -> tuple[State, Layout | None]:
     """The layout of a table, or of the part that a training script keeps under one prefix."""
     for prefix in _WRAPPERS:

@@ -22,6 +22,7 @@ from ovperc.tasks.anomaly.method import AnomalyMethod
 
 SQUARE = {"type": "SquareTiler", "size_px": 48}
 TILED = {"type": "Tiler", "short_side_px": 64, "crop_px": 48, "stride_px": 32, "whole_patches": True}
+TILED["follow_long_side"] = True
 TEXTS = {"type": "ComposedTexts", "prompts": "photo"}
 TEXT_HEAD = {"type": "TextMapHead", "side_blocks": 2, "peak": 0.5}
 MEMORY_HEAD = {"type": "PatchMemoryHead", "taps": (-2, -1), "neighbours": 2, "pool": 3, "peak_share": 0.1}

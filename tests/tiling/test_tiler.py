@@ -48,6 +48,15 @@ def test_image_keeps_its_size_without_a_short_side(size_hw):
     assert Tiler(max_long_side_px=None).resized_hw(size_hw, 16) == expected
 
 
+def test_shorter_side_follows_the_longer_one():
+    """Trident's evaluation: the longer side to the next multiple, the shorter scaled, cut down, and rounded up."""
+    tiler = Tiler(short_side_px=448, whole_patches=True, follow_long_side=True)
+    assert tiler.resized_hw((448, 597), 16) == (464, 608)
+    assert tiler.resized_hw((597, 448), 16) == (608, 464)
+    assert tiler.resized_hw((448, 608), 16) == (448, 608)
+    assert Tiler(short_side_px=448, whole_patches=True).resized_hw((448, 597), 16) == (448, 608)
+
+
 def test_scale_and_long_side_limit():
     assert Tiler(scale=2.0).resized_hw((100, 211), 8) == (200, 422)
     assert Tiler(scale=2.0, max_long_side_px=211).resized_hw((100, 211), 8) == (100, 211)

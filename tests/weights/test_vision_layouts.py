@@ -9,6 +9,7 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import nn
 
+import ovperc
 from helpers.hub_folders import cache_repository, write_json
 from helpers.tiny_models import jitter
 from ovperc.backbones.dino import build_trunk, load_dino
@@ -152,6 +153,7 @@ def test_timm_repository_by_hub_name_and_from_its_folder(tmp_path):
         assert_tokens(model, trunk.forward_features(images), images)
         assert model.arch == "vit_tiny_patch16_224"
         assert model.preprocess.mean == (0.1, 0.2, 0.3)
+    assert ovperc.load("patch_memory", "hf-hub:lab/tiny").info.arch == "vit_tiny_patch16_224"
 
 
 @pytest.mark.layout("C-RADIO")

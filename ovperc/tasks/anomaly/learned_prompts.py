@@ -65,7 +65,8 @@ class LearnedPrompts(nn.Module):
         learned = torch.cat([self.ctx_pos[0], self.ctx_neg[0]]).to(embedded.dtype)
         rows = torch.cat([embedded[:, :1], learned, embedded[:, 1 + contexts :]], dim=1)
         ends = tokens.argmax(dim=-1)
-        return F.normalize(encode_vectors(tower, rows, ends, list(self.compound_prompts_text)).float(), dim=-1)
+        deep = [vectors.half().to(vectors.dtype) for vectors in self.compound_prompts_text]  # as the reference does
+        return F.normalize(encode_vectors(tower, rows, ends, deep).float(), dim=-1)
 
     @classmethod
     def from_table(cls, table: Mapping[str, Tensor], source: str = "the file") -> LearnedPrompts:

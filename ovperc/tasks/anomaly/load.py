@@ -20,7 +20,9 @@ from ovperc.tasks.anomaly.state_texts import ComposedTexts, StateTextSource
 from ovperc.tasks.predictor import PredictorInfo
 from ovperc.tiling.preprocess import choose_resize
 from ovperc.weights.architectures import arch_config
-from ovperc.weights.catalogue import CATALOGUE
+from ovperc.weights.catalogue import CATALOGUE, list_weights
+from ovperc.weights.layouts import family_of
+from ovperc.weights.locate import locate_tower
 
 if TYPE_CHECKING:
     from ovperc.tasks.methods import MethodConfig
@@ -32,7 +34,7 @@ _TEXTS = ("ComposedTexts", "PromptTexts")
 def load_anomaly(config: MethodConfig, options: LoadOptions) -> AnomalyPredictor:
     """Loads a method of anomaly localization; :func:`ovperc.load` is the way in.
 
-    Heads without words also take image towers (``"dino-mini"``, ``"dinov2-vitb14-reg"``).
+    Heads without words also take image towers (``"dino-mini"``, ``"dinov2-vitb14-reg"``, a file, a hub name).
 
     Raises:
         FileNotFoundError: weights or prompts that are not here.
@@ -43,7 +45,7 @@ def load_anomaly(config: MethodConfig, options: LoadOptions) -> AnomalyPredictor
     published, arch = config.on(None).method, options.arch
     weights = published.weights if options.weights is None and arch is None else options.weights
     towers = {"pos_embed": published.pos_embed, "device": options.device, "dtype": options.dtype}
-    if _is_vision(weights, arch):
+    if _is_vision(weights, arch) or (published.texts is None and arch is None and _holds_vision(weights)):
         if published.texts is not None:
             raise ValueError(
                 f"method {published.name!r} compares with words, which {weights or arch} cannot read; use weights of a "
@@ -107,3 +109,14 @@ def _is_vision(weights: str | Path | None, arch: str | None) -> bool:
     except ValueError:
         return True
     return False
+
+
+def _holds_vision(weights: str | Path | None) -> bool:
+    """Whether a file, a folder, a hub repository or a name of timm holds an image tower without a text side."""
+    if weights is None or str(weights) == "random" or str(weights) in list_weights():
+        return False
+    try:
+        source = locate_tower(weights, "vision")
+    except ValueError:  # a name of open_clip's
+        return False
+    return family_of(source) == "vision"

@@ -32,7 +32,8 @@ def _explicit(tower, prompts: LearnedPrompts) -> torch.Tensor:
         for layer, block in enumerate(inner.transformer.resblocks):
             if layer == 1:
                 hidden = hidden.clone()
-                hidden[0, 1 : 1 + len(prompts.compound_prompts_text[0])] = prompts.compound_prompts_text[0]
+                deep = prompts.compound_prompts_text[0].half().float()  # the reference rounds them at every use
+                hidden[0, 1 : 1 + len(deep)] = deep
             hidden = block(hidden, attn_mask=inner.attn_mask)
         row = inner.ln_final(hidden)[0, ids.argmax()] @ inner.text_projection
         answers.append(row / row.norm())
