@@ -4,7 +4,7 @@ DINO ViT-B/16 and SAM ViT-B; windows of 336 px with stride 224 at short side 448
 576, Cityscapes 688). Cityscapes ``splice.aggregator.cos_factor=3.0`` and ``keep_negative=False`` (also ADE20K); VOC20
 ``cos_factor=0.0``. Background threshold 0.2 on VOC21, 0.15 on Context60, 0.25 on COCO-Object. The refinement by SAM's
 prompts is apart. Departures: a patch always sees itself; the image is resized once, to the size that the reference
-reaches in two steps; Cityscapes' pictures go to SAM undivided, not as two halves; SAM resizes the caller's image itself;
+reaches in two steps; Cityscapes' images go to SAM undivided, not as two halves; SAM resizes the caller's image itself;
 synonyms of any class count, not those of the background only.
 
 On clip-mini it reads out as ``proxyclip`` does there, and SAM's average moves the features half of the way only.
