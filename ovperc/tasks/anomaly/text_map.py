@@ -29,7 +29,7 @@ class TextMapHead(AnomalyHead):
         taps: blocks after which patches are read; their probabilities are averaged.
         tau: temperature (0.07 in AnomalyCLIP, 1 in AnoVL, 0.01 in CLIP).
         pooled: which image embedding scores the whole image: ``stock`` the tower's own (the tap ``pooled``), ``bare``
-            without the closing norm (``pooled_bare``).
+            without the closing norm (``pooled_bare``). Views take the tower's own.
         peak: share of the image score that comes from the highest patch instead; 0 in all published methods.
         views: score the image as the mean over 22 turned, shifted and grey copies (AnoVL).
     """
@@ -53,18 +53,20 @@ class TextMapHead(AnomalyHead):
         point = ("dual", side_blocks) if side_blocks else ("out",)
         self.patches = tuple(Tap(layer, *point) for layer in taps)
         self.tau = tau
-        self.pooled = _POOLED_TAPS[pooled]
         self.peak = peak
         self.views = views and peak < 1
+        self.pooled = POOLED if self.views else _POOLED_TAPS[pooled]
 
     def taps(self) -> list[Tap]:
         """Patches, and the image embedding where it is scored."""
-        return [*self.patches, *([self.pooled] if self.peak < 1 and not self.views else [])]
+        return [*self.patches, *([self.pooled] if self.peak < 1 else [])]
 
     def read(self, backbone: DenseBackbone, tiles: Tensor) -> HeadFeatures:
-        """One pass, and one more for each of AnoVL's views, which are images of their own by definition."""
+        """One pass, and one more for each further view of AnoVL, which is an image of its own by definition."""
         features = super().read(backbone, tiles)
-        return replace(features, views=encode_views(backbone, tiles)) if self.views else features
+        if not self.views:
+            return features
+        return replace(features, views=encode_views(backbone, tiles, features.dense[self.pooled]))
 
     def tokens(self, backbone: DenseBackbone, features: HeadFeatures) -> list[Tensor]:
         """Patches of every tap in the joint space, ``(B, n, E)`` each, not normalised."""

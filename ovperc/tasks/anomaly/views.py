@@ -36,9 +36,14 @@ def image_views(images: Tensor) -> Tensor:
     return torch.stack([images, *moved, images.flip(-1), grey])
 
 
-def encode_views(backbone: DenseBackbone, images: Tensor) -> Tensor:
+def encode_views(backbone: DenseBackbone, images: Tensor, pooled: Tensor) -> Tensor:
     """The tower's embedding of every view, ``(B, 22, E)``, not normalised; one view of all images at a time.
 
     Views are images of their own: AnoVL asks for one pass of the tower for each, by definition.
+
+    Args:
+        backbone: the tower.
+        images: ``(B, 3, H, W)`` normalised.
+        pooled: ``(B, E)``, the embedding of the images themselves, which are the first view.
     """
-    return torch.stack([backbone.encode_pooled(view) for view in image_views(images)], dim=1)
+    return torch.stack([pooled, *(backbone.encode_pooled(view) for view in image_views(images)[1:])], dim=1)
