@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,6 +36,10 @@ class SamImage:
     input_hw: tuple[int, int]
     original_hw: tuple[int, int]
     features: DenseFeatures
+
+    def without_features(self) -> SamImage:
+        """What prompts need, without the memory of the other taps."""
+        return replace(self, features=replace(self.features, taps={}))
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,12 @@ def tiny_heads(method: SegMethod, clip: ClipModel) -> dict[str, Readout]:
 def tiny_splice(method: SegMethod) -> dict[str, Any]:
     """A small SAM for methods that average over the whole image by one, or redraw labels with one."""
     parts: dict[str, Any] = {}
+    sam = SamBackbone(tiny_sam())
     if method.splice is not None:
         settings = {key: value for key, value in method.splice["aggregator"].items() if key not in ("weights", "mini")}
-        parts["splice"] = {"aggregator": {**settings, "backbone": SamBackbone(tiny_sam())}}
+        parts["splice"] = {"aggregator": {**settings, "backbone": sam}}
     if method.refiner is not None and method.refiner["type"] == "SamPromptRefiner":
-        parts["refiner"] = SamPromptRefiner(backbone=SamBackbone(tiny_sam()), iou_threshold=-99.0)
+        parts["refiner"] = SamPromptRefiner(backbone=sam, iou_threshold=-99.0)
     return parts
 
 

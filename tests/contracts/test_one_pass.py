@@ -80,7 +80,7 @@ def _assert_one_pass(backbone: DenseBackbone, calls: Counter, batches: int = 1) 
 def test_segmentation(name: str, kind: str):
     if name == "clip_dinoiser" and kind == "resnet":
         pytest.skip("its heads read a block that a ResNet does not have")
-    for max_tiles in (16, 2):
+    for max_tiles in (16, 2) if kind == "vit" else (16,):
         segmenter = segmenter_of(name, kind, max_tiles=max_tiles)
         image = draw((96, 160))
         tiles = len(segmenter._cut(image).tiles)
@@ -99,11 +99,21 @@ def test_sam_beside_segmentation(name: str):
     segmenter = segmenter_of(name)
     parts = (getattr(segmenter, "aggregator", None), getattr(segmenter.refiner, "prompter", None))
     towers = {part.backbone for part in parts if part is not None}
-    assert towers or segmenter.guide is not None
+    assert len(towers) == 1 or segmenter.guide is not None
     for tower in towers:
         with counted(tower) as calls:
             segmenter.encode(draw((96, 160)))
         _assert_one_pass(tower, calls)
+
+
+def test_a_refiner_on_the_aggregators_sam_answers_as_on_its_own():
+    shared, apart = segmenter_of("trident_sam"), segmenter_of("trident_sam")
+    apart._shares_sam = False
+    image = draw((96, 160))
+    one, other = shared.encode(image), apart.encode(image)
+    assert torch.equal(one.seen.embedding, other.seen.embedding) and not one.seen.features.taps
+    loaded = ovperc.load("trident_sam").segmenter
+    assert loaded.refiner.prompter.backbone is loaded.aggregator.backbone
 
 
 def test_value_methods_on_convolutional_towers():

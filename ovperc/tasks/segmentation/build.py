@@ -46,6 +46,9 @@ def build_segmenter(method: SegMethod, clip: ClipModel, *, max_tiles: int = 16, 
         )
     if method.preprocess:
         clip = dataclasses.replace(clip, preprocess=dataclasses.replace(clip.preprocess, **method.preprocess))
+    splice = method.splice or {}
+    aggregator = build_second(AGGREGATORS, splice.get("aggregator"), clip)
+    parts["refiner"] = _on_shared_sam(parts["refiner"], splice.get("aggregator"), aggregator)
     built = {name: None if part is None else _build_part(name, part, clip) for name, part in parts.items()}
     built["readout"].to(clip.backbone.device)
     built["guide"] = guide or build_second(GUIDES, method.guide, clip)
@@ -54,8 +57,17 @@ def build_segmenter(method: SegMethod, clip: ClipModel, *, max_tiles: int = 16, 
     built["resize"] = choose_resize(method.resize, clip.preprocess, built["tiler"])
     if method.splice is None:
         return DenseSegmenter(clip, **built)
-    aggregator = build_second(AGGREGATORS, method.splice.get("aggregator"), clip)
     return SplicedSegmenter(clip, aggregator=aggregator, **built)
+
+
+def _on_shared_sam(refiner: Any, aggregator_config: Any, aggregator: Any) -> Any:
+    """A refiner's config with the aggregator's SAM in place of weights of the same name."""
+    if not isinstance(refiner, Mapping) or not isinstance(aggregator_config, Mapping):
+        return refiner
+    weights = refiner.get("weights")
+    if weights is None or weights != aggregator_config.get("weights"):
+        return refiner
+    return {**{key: value for key, value in refiner.items() if key != "weights"}, "backbone": aggregator.backbone}
 
 
 def _build_part(name: str, part: Any, clip: ClipModel) -> Any:

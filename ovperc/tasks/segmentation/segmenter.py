@@ -222,10 +222,14 @@ class DenseSegmenter:
         features = backbone.forward_dense(tiles, self.readout.taps(backbone, **wanted))
         return self.readout(backbone, features, guide, **wanted)
 
-    def _pack(self, tiled: _TiledImage, embeddings: DenseEmbeddings, image: np.ndarray) -> ImageEmbeddings:
+    def _pack(
+        self, tiled: _TiledImage, embeddings: DenseEmbeddings, image: np.ndarray, look: Any = None
+    ) -> ImageEmbeddings:
+        """``look`` is what a label refiner would make of the image, where it is at hand."""
         stitcher = Stitcher(tiled.geometry, embeddings.grid_hw, embeddings.patches.device)
         if isinstance(self.refiner, LabelRefiner):
-            return ImageEmbeddings(embeddings, stitcher, self.clip.fingerprint, seen=self.refiner.embed(image))
+            look = self.refiner.embed(image) if look is None else look
+            return ImageEmbeddings(embeddings, stitcher, self.clip.fingerprint, seen=look)
         guidance = None if self.refiner is None else tiled.pixels[0]
         return ImageEmbeddings(embeddings, stitcher, self.clip.fingerprint, guidance)
 

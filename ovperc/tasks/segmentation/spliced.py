@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from ovperc.affinity.sam_correlation import SamCorrelation
 from ovperc.core.structures import DenseEmbeddings
 from ovperc.readout.base import Readout, unit_pooled
+from ovperc.refine.sam_prompt import SamPromptRefiner
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
 from ovperc.tiling.splice import as_one_tile, splice
 
@@ -24,7 +25,7 @@ class SplicedSegmenter(DenseSegmenter):
     there is one, and then goes through the tower's final norm and projection once.
 
     Args:
-        aggregator: the global average; None for none.
+        aggregator: the global average; None for none. A refiner on the same SAM shares its pass.
         **parts: as for :class:`DenseSegmenter`.
 
     Raises:
@@ -34,6 +35,8 @@ class SplicedSegmenter(DenseSegmenter):
     def __init__(self, *args: Any, aggregator: SamCorrelation | None = None, **parts: Any) -> None:
         super().__init__(*args, **parts)
         self.aggregator = aggregator
+        sam = aggregator.backbone if aggregator is not None else None
+        self._shares_sam = isinstance(self.refiner, SamPromptRefiner) and self.refiner.prompter.backbone is sam
         if type(self.readout).embed is not Readout.embed:
             raise ValueError(f"{type(self.readout).__name__} averages within a tile and cannot be spliced")
         rule = self.logit_rule
@@ -56,11 +59,12 @@ class SplicedSegmenter(DenseSegmenter):
             pooled += [unit_pooled(features)] if with_pooled else []
             grid_hw = self.readout.output_grid(features, guide)
         canvas = splice(torch.cat(tokens), grid_hw, tiled.geometry, backbone.stride_px)
-        if self.aggregator is not None:
-            canvas = self.aggregator.aggregate(self.aggregator.embed(image), canvas)
+        look = None if self.aggregator is None else self.aggregator.embed(image)
+        if look is not None:
+            canvas = self.aggregator.aggregate(look, canvas)
         embedded = backbone.project(canvas.flatten(1).T[None].to(backbone.dtype))
         unit = F.normalize(embedded.float(), dim=-1)
         patches = unit.transpose(1, 2).unflatten(2, canvas.shape[1:])
         whole = dataclasses.replace(tiled, geometry=as_one_tile(tiled.geometry))
         embeddings = DenseEmbeddings(patches, pooled=torch.cat(pooled) if with_pooled else None)
-        return self._pack(whole, embeddings, image)
+        return self._pack(whole, embeddings, image, look.without_features() if self._shares_sam else None)
