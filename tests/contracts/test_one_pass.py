@@ -13,10 +13,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from contracts.test_method_contracts import FAMILIES, draw, segmenter_of
+from contracts.test_method_contracts import FAMILIES, segmenter_of
 from torch import nn
 
 import ovperc
+from helpers.pictures import blobs
 from helpers.tiny_models import EMBED_DIM, WIDTH, tiny_clip
 from ovperc.backbones.base import DenseBackbone
 from ovperc.backbones.clip_convnext import ClipConvNet
@@ -82,7 +83,7 @@ def test_segmentation(name: str, kind: str):
         pytest.skip("its heads read a block that a ResNet does not have")
     for max_tiles in (16, 2) if kind == "vit" else (16,):
         segmenter = segmenter_of(name, kind, max_tiles=max_tiles)
-        image = draw((96, 160))
+        image = blobs((96, 160))
         tiles = len(segmenter._cut(image).tiles)
         batches = -(-tiles // max_tiles)
         with counted(segmenter.clip.backbone) as calls:
@@ -102,14 +103,14 @@ def test_sam_beside_segmentation(name: str):
     assert len(towers) == 1 or segmenter.guide is not None
     for tower in towers:
         with counted(tower) as calls:
-            segmenter.encode(draw((96, 160)))
+            segmenter.encode(blobs((96, 160)))
         _assert_one_pass(tower, calls)
 
 
 def test_a_refiner_on_the_aggregators_sam_answers_as_on_its_own():
     shared, apart = segmenter_of("trident_sam"), segmenter_of("trident_sam")
     apart._shares_sam = False
-    image = draw((96, 160))
+    image = blobs((96, 160))
     one, other = shared.encode(image), apart.encode(image)
     assert torch.equal(one.seen.embedding, other.seen.embedding) and not one.seen.features.taps
     loaded = ovperc.load("trident_sam").segmenter
@@ -119,7 +120,7 @@ def test_a_refiner_on_the_aggregators_sam_answers_as_on_its_own():
 def test_value_methods_on_convolutional_towers():
     segmenter = segmenter_of("maskclip", "convnext")
     with counted(segmenter.clip.backbone) as calls:
-        segmenter.encode(draw((96, 96)))
+        segmenter.encode(blobs((96, 96)))
     _assert_one_pass(segmenter.clip.backbone, calls)
 
 
@@ -130,7 +131,7 @@ def _anomaly(name: str, kind: str):
     if name == "april_gan":
         method = method.replace(head={**method.head, "adapters": LinearAdapters(WIDTH, EMBED_DIM, 2), "taps": (0, 2)})
     predictor = build_predictor(method, tiny_clip(kind, pos_embed=method.pos_embed))
-    return predictor.fit([draw((48, 48), seed=3)]) if predictor.head.needs_fit else predictor
+    return predictor.fit([blobs((48, 48), seed=3)]) if predictor.head.needs_fit else predictor
 
 
 @pytest.mark.parametrize("kind", ["vit", "vit-avg", "siglip", "timm-token", "timm-stem", "eva"])
@@ -140,7 +141,7 @@ def test_anomaly(name: str, kind: str):
         pytest.skip("windows need a tower with a position table")
     predictor = _anomaly(name, kind)
     with counted(predictor.backbone) as calls:
-        predictor.predict(draw((48, 60)), "star")
+        predictor.predict(blobs((48, 60)), "star")
     if name in MORE_PASSES:
         assert calls["embed"] == 1 and calls[0] == 1 + len(predictor.head.sides), MORE_PASSES[name]
     else:
@@ -157,7 +158,7 @@ def test_views_are_images_of_their_own():
 @pytest.mark.parametrize("name", list_methods("detection"))
 def test_detection(name: str):
     predictor = ovperc.load(name)
-    tower, image = predictor.detector.clip.backbone, draw((112, 112))
+    tower, image = predictor.detector.clip.backbone, blobs((112, 112))
     with counted(tower) as calls:
         predictor.encode(np.ascontiguousarray(image))
     if name in MORE_PASSES:
