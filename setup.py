@@ -21,6 +21,7 @@ CORE = [
     "safetensors",
     "scipy",
     "pycocotools",
+    "filelock>=3.12",
     "ftfy",
     "regex",
     "matplotlib",

@@ -88,10 +88,11 @@ class TextEncoder:
         """Words to unit rows ``(len(words), E)`` float32, on the tower's device."""
         dtype, device = self._precision_and_device()
         keys = [word_key(word, dtype) for word in words]
-        missing = {key: word for key, word in zip(keys, words, strict=True) if key not in self._store}
+        rows = self._store.find(keys)
+        missing = {key: word for key, word in zip(keys, words, strict=True) if key not in rows}
         if missing:
-            self._encode_missing(missing)
-        return torch.stack([self._store[key] for key in keys]).to(device)
+            rows |= self._encode_missing(missing)
+        return torch.stack([rows[key] for key in keys]).to(device)
 
     def _precision_and_device(self) -> tuple[torch.dtype, torch.device]:
         """Those of the tower's weights as it stands now; it may have been moved."""
@@ -99,20 +100,24 @@ class TextEncoder:
         first = next(parameters, None)
         return (torch.float32, torch.device("cpu")) if first is None else (first.dtype, first.device)
 
-    def _encode_missing(self, missing: dict[bytes, str]) -> None:
-        """Embeds words that are not in the store; what is done stays there if a later one fails."""
+    def _encode_missing(self, missing: dict[bytes, str]) -> dict[bytes, Tensor]:
+        """Rows ``(E,)`` of words that are not in the store; what is done stays there if a later one fails."""
         # Longest first: a word that does not fit is refused at once, not after minutes, and sentences of one
         # length share a batch, so that little padding is encoded.
         order = sorted(missing, key=lambda key: (-len(missing[key]), missing[key]))
         step = max(1, self.batch_size // len(self.templates))
+        rows: dict[bytes, Tensor] = {}
         try:
             with self._progress_bar(len(order)) as advance:
                 for begin in range(0, len(order), step):
                     keys = order[begin : begin + step]
-                    self._store.add(keys, self._embed([missing[key] for key in keys]))
+                    embeddings = self._embed([missing[key] for key in keys]).cpu()
+                    self._store.add(keys, embeddings)
+                    rows.update(zip(keys, embeddings, strict=True))
                     advance(len(keys))
         finally:
             self._store.flush()
+        return rows
 
     @torch.no_grad()
     def _embed(self, words: list[str]) -> Tensor:

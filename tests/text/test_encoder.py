@@ -103,7 +103,7 @@ def test_store_on_disk_serves_a_second_process(tmp_path):
     second = TextEncoder(tower, "f", PATTERNS, cache_dir=tmp_path)(WORDS)
     assert tower.sentences == 0
     assert torch.equal(first.embeddings, second.embeddings)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.safetensors")
     assert load_file(path)["embeddings"].shape == (len(WORDS.prompts), WIDTH)
 
 
@@ -131,7 +131,7 @@ def test_two_encoders_that_share_a_folder_keep_each_others_words(tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"not a tensor file", None])
 def test_a_damaged_store_is_ignored_with_a_warning_and_rebuilt(tmp_path, damage):
     expected = TextEncoder(CountingTower(), "f", PATTERNS, cache_dir=tmp_path)(WORDS)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:-40] if damage is None else damage)
     tower = CountingTower()
     with pytest.warns(UserWarning, match="ignored and rebuilt"):
