@@ -9,6 +9,7 @@ from ovperc.core.naming import suggest
 from ovperc.data.anomaly.sets import ANOMALY_SETS
 from ovperc.data.benchmark import Benchmark
 from ovperc.data.detection.sets import DETECTION_SETS
+from ovperc.data.panoptic.sets import PANOPTIC_SETS
 from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 from ovperc.data.segmentation.sets import SEGMENTATION_SETS
 from ovperc.data.world.anomaly import WorldAnomaly
@@ -35,7 +36,7 @@ _WORLD: tuple[Benchmark, ...] = (
     ),
 )
 BENCHMARKS: Mapping[str, Benchmark] = {
-    row.name: row for row in (*_WORLD, *DETECTION_SETS, *SEGMENTATION_SETS, *ANOMALY_SETS)
+    row.name: row for row in (*_WORLD, *DETECTION_SETS, *SEGMENTATION_SETS, *PANOPTIC_SETS, *ANOMALY_SETS)
 }
 
 

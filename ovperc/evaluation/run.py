@@ -24,6 +24,7 @@ from ovperc.data.benchmark import Benchmark
 from ovperc.data.benchmarks import BENCHMARKS, get_benchmark
 from ovperc.evaluation.anomaly import AnomalyEvaluation
 from ovperc.evaluation.detection import DetectionEvaluation
+from ovperc.evaluation.panoptic import PanopticEvaluation
 from ovperc.evaluation.regions import RegionEvaluation
 from ovperc.evaluation.request import EvalOptions, EvaluationRequest, split_overrides
 from ovperc.evaluation.segmentation import SegmentationEvaluation
@@ -37,6 +38,7 @@ EVALUATIONS: Mapping[str, type[TaskEvaluation]] = {
     "segmentation": SegmentationEvaluation,
     "detection": DetectionEvaluation,
     "regions": RegionEvaluation,
+    "panoptic": PanopticEvaluation,
     "anomaly": AnomalyEvaluation,
 }
 

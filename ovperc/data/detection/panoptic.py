@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from ovperc.data.detection.annotations import read_document
 from ovperc.data.detection.sample import DetectionSample
 from ovperc.data.detection.splits import as_words
-from ovperc.data.layout import LayoutError, resolve_root
+from ovperc.data.layout import resolve_root
+from ovperc.data.panoptic.files import PanopticFiles
+from ovperc.data.panoptic.sample import THING
 from ovperc.io.coco import encode_rle
-from ovperc.io.images import read_stored_image
 from ovperc.registry import DATASETS
 
 MOST_SEGMENTS = 100
@@ -33,6 +33,7 @@ class PanopticRegions(Dataset):
     Attributes:
         classes: words by rising category id.
         groups: ``thing`` and ``stuff``.
+        complete: whether all pictures are there.
     """
 
     def __init__(
@@ -43,71 +44,43 @@ class PanopticRegions(Dataset):
         keep_crowds: bool = True,
         partial: bool = False,
     ) -> None:
-        self.root = resolve_root(root, "coco")
-        path = self.root / "annotations" / "panoptic_val2017.json"
-        document = read_document(path)
-        if not document["categories"]:
-            raise LayoutError(f"{path} has 0 categories; it asks for nothing")
-        categories = sorted(document["categories"], key=lambda row: row["id"])
-        self._labels = {row["id"]: label for label, row in enumerate(categories)}
-        self._images = {row["id"]: row for row in document["images"]}
-        self._rows = sorted(document["annotations"], key=lambda row: row["image_id"])
-        there = [row for row in self._rows if self._picture(row).is_file()]
-        self.complete = len(there) == len(self._rows)
-        if not there or not (self.complete or partial):
-            lost = len(self._rows) - len(there)
-            raise LayoutError(
-                f"{lost} of {len(self._rows)} pictures of {path.name} are missing from {self.root / 'val2017'} "
-                "(--allow-partial scores the rest)"
-            )
-        self._rows = there
+        folder = resolve_root(root, "coco")
+        maps = folder / "annotations" / "panoptic_val2017"
+        self._files = PanopticFiles(maps.with_suffix(".json"), maps, folder / "val2017", partial=partial)
         self._areas = (smallest_area, largest_area)
         self._keep_crowds = keep_crowds
-        self.classes = tuple(_words(row["name"]) for row in categories)
-        kinds = [bool(row["isthing"]) for row in categories]
-        self.groups = {
-            "thing": tuple(label for label, thing in enumerate(kinds) if thing),
-            "stuff": tuple(label for label, thing in enumerate(kinds) if not thing),
-        }
+        self.classes = tuple(_words(name) for name in self._files.classes)
+        self.groups = self._files.groups
+        self.complete = self._files.complete
 
     def __len__(self) -> int:
-        return len(self._rows)
-
-    def _picture(self, row: Mapping[str, Any]) -> Path:
-        return self.root / "val2017" / self._images[row["image_id"]]["file_name"]
+        return len(self._files)
 
     def __getitem__(self, index: int) -> DetectionSample:
-        row = self._rows[index]
-        name = self._picture(row).name
-        image = read_stored_image(self._picture(row))
-        code = read_stored_image(self.root / "annotations" / "panoptic_val2017" / row["file_name"]).astype(np.int64)
-        ids = code[..., 0] + 256 * code[..., 1] + 65536 * code[..., 2]
-        if ids.shape != image.shape[:2]:
-            raise LayoutError(f"{row['file_name']} and {name} differ in size: {ids.shape} and {image.shape[:2]}")
-        segments = [(part, self._box(part, ids)) for part in row["segments_info"] if self._wanted(part)]
+        sample = self._files[index]
+        ids = sample.panoptic.ids
         low, high = self._areas
-        kept = [(part, box) for part, box in segments if low <= (box[2] - box[0]) * (box[3] - box[1]) <= high]
+        kept = []
+        for part, segment in zip(self._files.rows[index]["segments_info"], sample.panoptic.segments, strict=True):
+            box = self._box(part, segment.label, ids)
+            if (self._keep_crowds or not segment.crowd) and low <= (box[2] - box[0]) * (box[3] - box[1]) <= high:
+                kept.append((segment, box))
         kept = kept[:MOST_SEGMENTS]
         return DetectionSample(
-            image=image,
+            image=sample.image,
             boxes=np.array([box for _, box in kept], np.float32).reshape(-1, 4),
-            labels=np.array([self._labels[part["category_id"]] for part, _ in kept], np.int64),
-            masks=tuple(encode_rle(ids == part["id"]) for part, _ in kept),
-            crowd=np.array([bool(part.get("iscrowd")) for part, _ in kept], bool),
-            image_id=row["image_id"],
-            name=Path(name).stem,
+            labels=np.array([segment.label for segment, _ in kept], np.int64),
+            masks=tuple(encode_rle(ids == segment.id) for segment, _ in kept),
+            crowd=np.array([segment.crowd for segment, _ in kept], bool),
+            image_id=sample.image_id,
+            name=sample.name,
         )
 
-    def _wanted(self, part: Mapping[str, Any]) -> bool:
-        return self._keep_crowds or not part.get("iscrowd")
-
-    def _box(self, part: Mapping[str, Any], ids: np.ndarray) -> tuple[float, float, float, float]:
-        if self._labels[part["category_id"]] in self.groups["thing"]:
+    def _box(self, part: Mapping[str, Any], label: int, ids: np.ndarray) -> tuple[float, float, float, float]:
+        if label in self.groups[THING]:
             x, y, width, height = part["bbox"]
             return x, y, x + width, y + height
         rows, columns = np.nonzero(ids == part["id"])
-        if not len(rows):
-            return 0.0, 0.0, 0.0, 0.0
         return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 

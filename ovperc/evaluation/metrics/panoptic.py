@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,9 +36,16 @@ class PanopticQuality:
     """Counts of matches, added up over images.
 
     Attributes:
+        titles: class attribute, figure -> its title in tables, in their order.
         num_classes: of the label space.
         counts: ``(C, 4)`` float64: sum of the IoU of matches, matches, unmatched predictions, unmatched annotations.
     """
+
+    titles: ClassVar[Mapping[str, str]] = {
+        "PQ": "PQ", "PQ.thing": "PQ, things", "PQ.stuff": "PQ, stuff",
+        "SQ": "SQ", "SQ.thing": "SQ, things", "SQ.stuff": "SQ, stuff",
+        "RQ": "RQ", "RQ.thing": "RQ, things", "RQ.stuff": "RQ, stuff",
+    }  # fmt: skip
 
     num_classes: int
     counts: np.ndarray = field(init=False)
@@ -108,7 +116,7 @@ class PanopticQuality:
         return ClassQuality(*means, len(present))
 
     def figures(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
-        """PQ, SQ and RQ in percent, of all classes and of each group (``PQ.things``)."""
+        """PQ, SQ and RQ in percent, of all classes and of each group (``PQ.thing``)."""
         figures = {}
         for suffix, labels in (("", None), *((f".{name}", labels) for name, labels in groups.items())):
             quality = self.mean(labels)

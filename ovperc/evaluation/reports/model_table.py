@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ovperc.evaluation.reports.results import Result
 from ovperc.evaluation.reports.titles import TABLE_TITLES
 
-_HEADLINES = ("mIoU", "pixel_AUROC")
+_HEADLINES = ("mIoU", "PQ", "pixel_AUROC")
 """The figure of each task by which methods are sorted and compared over benchmarks."""
 
 

@@ -1,0 +1,1 @@
+"""Images divided into segments of things and stuff, and the benchmarks that are made of them."""
