@@ -165,5 +165,5 @@ def _task_of(path: Path) -> str:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             for keyword in node.value.keywords:
                 if keyword.arg == "task" and isinstance(keyword.value, ast.Constant):
-                    return keyword.value.value
+                    return str(keyword.value.value)
     return DEFAULT_TASK

@@ -6,20 +6,20 @@ from collections.abc import Iterable
 
 import torch
 
-from ovperc.backbones.text_tower import TextTower
+from ovperc.text.encoder import PromptEncoder
 
 
 class UnseenWordsWarning(UserWarning):
     """Words are asked that the weights have never met; their masks are chance."""
 
 
-def unseen_words(text_tower: TextTower, words: Iterable[str]) -> tuple[str, ...]:
+def unseen_words(text_tower: PromptEncoder, words: Iterable[str]) -> tuple[str, ...]:
     """Words with a token whose embedding is all zeros, as those of clip-mini are that no caption held.
 
     Towers whose tokenizer or table is of another kind than CLIP's answer with nothing.
     """
-    table = getattr(getattr(text_tower.tower, "token_embedding", None), "weight", None)
-    tokenizer = text_tower.tokenizer
+    table = getattr(getattr(getattr(text_tower, "tower", None), "token_embedding", None), "weight", None)
+    tokenizer = getattr(text_tower, "tokenizer", None)
     if table is None or not hasattr(tokenizer, "encode") or not hasattr(tokenizer, "clean_fn"):
         return ()
     met = table.detach().any(dim=1).cpu()

@@ -14,6 +14,7 @@ from ovperc.backbones.base import POOLED, DenseBackbone
 from ovperc.core.structures import Tap
 from ovperc.tasks.anomaly.head import HEADS, AnomalyHead, HeadFeatures, HeadScores, margins, to_grid
 from ovperc.tasks.anomaly.head_weights import head_weights_file
+from ovperc.tasks.anomaly.map_upsampler import Combine
 from ovperc.tasks.anomaly.patch_bank import PatchBank, fill_banks
 from ovperc.tasks.anomaly.state_texts import StateTexts
 from ovperc.weights.reading import CheckpointError, read_checkpoint
@@ -84,7 +85,7 @@ class AprilGanHead(AnomalyHead):
         scale: factor of the cosines.
     """
 
-    combine = "sigmoid_mean"
+    combine: Combine = "sigmoid_mean"
 
     def __init__(
         self,

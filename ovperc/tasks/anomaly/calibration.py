@@ -72,8 +72,8 @@ class Calibration:
                 f"threshold, which promises {1 / (count + 1):.3g}; {math.ceil(1 / fpr) - 1} images would do"
             )
         place = min(rank, count) - 1
-        thresholds = [_just_above(_sorted_finite(values)[place]) for values in (image_scores, map_peaks)]
-        return cls("normal", *thresholds, num_images=count, fpr=fpr, note=note)
+        image, pixel = (_just_above(_sorted_finite(values)[place]) for values in (image_scores, map_peaks))
+        return cls("normal", image, pixel, num_images=count, fpr=fpr, note=note)
 
     @classmethod
     def from_labelled(

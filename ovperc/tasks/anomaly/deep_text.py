@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ def encode_vectors(tower: TextTower, rows: Tensor, ends: Tensor, deep: Sequence[
     Raises:
         ValueError: a text tower that is not causal, or more deep tokens than it has blocks or rows.
     """
-    inner = tower.tower
+    inner: Any = tower.tower
     if not tower.causal or not hasattr(inner, "transformer"):
         raise ValueError("learned prompts need CLIP's causal text tower; this model has another")
     blocks = inner.transformer.resblocks

@@ -126,8 +126,14 @@ class AnomalyHead(nn.Module, ABC):
         )
 
 
-def margins(tokens: Tensor, texts: StateTexts, tau: float) -> Tensor:
-    """``f . (t_a - t_n) / tau`` of tokens ``(..., E)`` after normalisation, float32: the logit of "damaged"."""
+def margins(tokens: Tensor, texts: StateTexts | None, tau: float) -> Tensor:
+    """``f . (t_a - t_n) / tau`` of tokens ``(..., E)`` after normalisation, float32: the logit of "anomalous".
+
+    Raises:
+        ValueError: a head that compares with text got none.
+    """
+    if texts is None:
+        raise ValueError("this head compares patches with text; score needs texts, not None")
     unit = torch.nn.functional.normalize(tokens.float(), dim=-1)
     return unit @ texts.direction.to(unit.device) / tau
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,8 @@ class LearnedPrompts(nn.Module):
         Raises:
             ValueError: a text tower of another width, not causal, or with too few blocks or places.
         """
-        inner, contexts = tower.tower, self.ctx_pos.shape[2]
+        inner: Any = tower.tower
+        contexts = self.ctx_pos.shape[2]
         width = inner.token_embedding.weight.shape[1]
         if self.ctx_pos.shape[-1] != width:
             raise ValueError(f"the prompts are {self.ctx_pos.shape[-1]} wide, the text tower {width}: other weights?")
@@ -85,7 +87,7 @@ class LearnedPrompts(nn.Module):
         if absent or unknown:
             problem = f"{min(absent)} is missing" if absent else f"{unknown[0]} is unknown"
             raise CheckpointError(f"{source} holds no prompts of AnomalyCLIP: {problem}")
-        deep = sorted(int(_DEEP.fullmatch(name)[1]) for name in kept if _DEEP.fullmatch(name))
+        deep = sorted(int(match[1]) for match in map(_DEEP.fullmatch, kept) if match)
         shape = kept["ctx_pos"].shape
         if kept["ctx_pos"].ndim != 4 or shape[:2] != (1, 1) or deep != list(range(len(deep))):
             raise CheckpointError(f"{source}: prompts must be (1, 1, contexts, width) with deep tokens 0, 1, ...")

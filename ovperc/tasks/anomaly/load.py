@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ovperc.backbones.dino import VisionModel, load_dino
 from ovperc.backbones.loading import ClipModel, load_clip
@@ -42,9 +41,10 @@ def load_anomaly(config: MethodConfig, options: LoadOptions) -> AnomalyPredictor
     """
     if options.background is not None:
         raise ValueError("background belongs to segmentation and detection; anomaly methods take an object name")
-    published, arch = config.on(None).method, options.arch
+    published, arch = cast("AnomalyMethod", config.on(None).method), options.arch
     weights = published.weights if options.weights is None and arch is None else options.weights
-    towers = {"pos_embed": published.pos_embed, "device": options.device, "dtype": options.dtype}
+    towers: dict[str, Any] = {"pos_embed": published.pos_embed, "device": options.device, "dtype": options.dtype}
+    model: ClipModel | VisionModel
     if _is_vision(weights, arch) or (published.texts is None and arch is None and _holds_vision(weights)):
         if published.texts is not None:
             raise ValueError(
@@ -55,7 +55,7 @@ def load_anomaly(config: MethodConfig, options: LoadOptions) -> AnomalyPredictor
     else:
         model = load_clip(arch, weights, **towers)
     resolved = config.on(None if options.as_published else model.arch)
-    return build_predictor(resolved.method, model, resolved=resolved)
+    return build_predictor(cast("AnomalyMethod", resolved.method), model, resolved=resolved)
 
 
 def build_predictor(method: AnomalyMethod, model: ClipModel | VisionModel, **changes: Any) -> AnomalyPredictor:
@@ -80,7 +80,7 @@ def build_predictor(method: AnomalyMethod, model: ClipModel | VisionModel, **cha
 
 
 def _texts(method: AnomalyMethod, model: ClipModel | VisionModel) -> StateTextSource:
-    settings: Mapping[str, Any] = dict(method.texts)
+    settings = dict(method.texts or {})
     kind = settings.pop("type")
     if kind not in _TEXTS:
         raise ValueError(f"unknown texts {kind!r}; {suggest(str(kind), _TEXTS)}")

@@ -51,7 +51,8 @@ class PatchMemoryHead(AnomalyHead):
                 f"{tuple(taps)}, {pool}, {peak_share} and {keep}"
             )
         self.blocks, self.metric, self.neighbours, self.keep = tuple(taps), metric, neighbours, keep
-        self.pool, self.peak_share, self.half = pool, peak_share, half
+        self.pool, self.peak_share = pool, peak_share
+        self.dtype = torch.float16 if half else torch.float32
         self.banks: tuple[PatchBank, ...] = ()
 
     def taps(self) -> list[Tap]:
@@ -66,7 +67,7 @@ class PatchMemoryHead(AnomalyHead):
             metric=self.metric,
             neighbours=self.neighbours,
             keep=self.keep,
-            dtype=torch.float16 if self.half else torch.float32,
+            dtype=self.dtype,
         )
         return fitted
 

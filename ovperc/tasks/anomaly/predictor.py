@@ -264,7 +264,8 @@ class AnomalyPredictor(Predictor):
     def _merge(self, grid: Tensor, image: Tensor, plan: Geometry) -> AnomalyScore:
         """Tiles of one image on one grid; ``(T, K, h, w)`` and ``(T,)``."""
         if plan.num_tiles > 1:
-            canvas = splice(grid.flatten(2).transpose(1, 2), tuple(grid.shape[-2:]), plan, self.backbone.stride_px)
+            height, width = grid.shape[-2:]
+            canvas = splice(grid.flatten(2).transpose(1, 2), (height, width), plan, self.backbone.stride_px)
         else:
             canvas = grid[0]
         value = image.amax() if self.method.tile_score == "max" else image.mean()

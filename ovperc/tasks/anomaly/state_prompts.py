@@ -92,13 +92,15 @@ def _winclip(object_name: str) -> StatePrompts:
     kept = [template for template in medium_templates("photo") if template != left_out]
     templates = tuple(f"{doubled if template == twin else template}." for template in kept)
     abnormal = ("damaged {}", *_WITH)
-    sides = (compose(states, templates, object_name) for states in (_FLAWLESS, abnormal))
-    return StatePrompts(*sides, "raw_mean")
+    normal = compose(_FLAWLESS, templates, object_name)
+    return StatePrompts(normal, compose(abnormal, templates, object_name), "raw_mean")
 
 
 def _april_gan(object_name: str) -> StatePrompts:
-    shots = ("bad", "low resolution", "cropped", "bright", "dark", "close-up", "black and white")
-    shots += ("jpeg corrupted", "blurry", "good")
+    shots = (
+        "bad", "low resolution", "cropped", "bright", "dark", "close-up", "black and white", "jpeg corrupted", "blurry",
+        "good",
+    )  # fmt: skip
     templates = [f"a {shot} photo of {the} {{}}." for shot in shots for the in _ARTICLES]
     kinds = ("", "cool ", "large ", "small ")
     templates += [f"a photo of {the} {kind}{{}}." for kind in kinds for the in _ARTICLES]
@@ -106,8 +108,8 @@ def _april_gan(object_name: str) -> StatePrompts:
     scenes = ("there is a", "there is the", "this is a", "this is the", "this is one")
     templates += [f"{scene} {{}} in the scene." for scene in scenes]
     abnormal = ("damaged {}", "broken {}", *_WITH)
-    sentences = (compose(states, tuple(templates), object_name) for states in (_FLAWLESS, abnormal))
-    return StatePrompts(*sentences, "unit_mean")
+    normal = compose(_FLAWLESS, tuple(templates), object_name)
+    return StatePrompts(normal, compose(abnormal, tuple(templates), object_name), "unit_mean")
 
 
 def _photo(object_name: str) -> StatePrompts:

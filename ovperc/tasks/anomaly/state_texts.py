@@ -84,8 +84,8 @@ class ComposedTexts(StateTextSource):
         """
         prompts = state_prompts(self.prompts, object_name)
         normal, abnormal = (self._embed(sentences) for sentences in (prompts.normal, prompts.abnormal))
-        mean = [_ensemble(rows, prompts.ensemble) for rows in (normal, abnormal)]
-        return StateTexts(*mean, F.normalize(torch.cat([normal, abnormal]), dim=-1))
+        sentences = F.normalize(torch.cat([normal, abnormal]), dim=-1)
+        return StateTexts(_ensemble(normal, prompts.ensemble), _ensemble(abnormal, prompts.ensemble), sentences)
 
     def _embed(self, sentences: tuple[str, ...]) -> Tensor:
         unique = list(dict.fromkeys(sentences))

@@ -72,7 +72,7 @@ class TextMapHead(AnomalyHead):
         """Patches of every tap in the joint space, ``(B, n, E)`` each, not normalised."""
         return [backbone.project(features.dense.patches(tap)) for tap in self.patches]
 
-    def probabilities(self, tokens: Tensor, texts: StateTexts) -> Tensor:
+    def probabilities(self, tokens: Tensor, texts: StateTexts | None) -> Tensor:
         """Of "damaged", ``(B, n, E) -> (B, n)`` float32."""
         return margins(tokens, texts, self.tau).sigmoid()
 
@@ -80,9 +80,9 @@ class TextMapHead(AnomalyHead):
         """See :class:`AnomalyHead`; all in 0..1."""
         each = [self.probabilities(tokens, texts) for tokens in self.tokens(backbone, features)]
         patches = torch.stack(each).mean(dim=0)
-        image = patches.amax(dim=-1) if self.peak else 0.0
+        image = patches.amax(dim=-1)
         if self.peak < 1:
-            looks = features.views if self.views else features.dense[self.pooled][:, None]
+            looks = features.dense[self.pooled][:, None] if features.views is None else features.views
             whole = margins(looks, texts, self.tau).sigmoid().mean(dim=1)
             image = self.peak * image + (1 - self.peak) * whole
         return HeadScores(to_grid(patches, features.grid_hw), image)

@@ -100,4 +100,5 @@ def harmonic_aggregate(scores: Tensor, grid_hw: tuple[int, int], side: int) -> T
 
 def harmonic_mean(planes: Sequence[Tensor]) -> Tensor:
     """``m / sum(1 / s)`` of ``m`` tensors of one shape."""
-    return len(planes) / sum(1.0 / plane.float().clamp(min=_LEAST) for plane in planes)
+    inverse = [1.0 / plane.float().clamp(min=_LEAST) for plane in planes]
+    return len(planes) / sum(inverse[1:], start=inverse[0])

@@ -114,7 +114,7 @@ class RegionHead(nn.Module):
         )
         self.project = nn.Linear(settings.box_fc[-1], settings.embed_dim)
         self.deltas = nn.Linear(settings.box_fc[-1], 4) if boxes else None
-        if boxes:
+        if self.deltas is not None:
             nn.init.normal_(self.deltas.weight, std=0.001)
             nn.init.zeros_(self.deltas.bias)
 
@@ -156,6 +156,8 @@ class DetectionHeads(nn.Module):
         self.region_head = RegionHead(settings)
         self.image_head = RegionHead(settings, boxes=False) if settings.distill == "separate" else None
         self.classifier = TextClassifier(settings.embed_dim, settings.scale, settings.learn_scale)
+        self.pool_masks: FPNRoIPooler | None = None
+        self.mask_head: nn.Sequential | None = None
         if settings.mask_convs:
             width = settings.channels
             self.pool_masks = FPNRoIPooler(strides, MASK_POOLED, settings.finest_px)
@@ -163,8 +165,6 @@ class DetectionHeads(nn.Module):
                 MaskRCNNHeads(width, [width] * settings.mask_convs, 1, norm_layer=group_norm),
                 MaskRCNNPredictor(width, width, 1),
             )
-        else:
-            self.pool_masks = self.mask_head = None
 
     def propose(
         self, pyramid: Sequence[Tensor], size_hw: tuple[int, int], truth: Sequence[Tensor] | None = None
@@ -175,7 +175,7 @@ class DetectionHeads(nn.Module):
 
     def mask_logits(self, pyramid: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """``(R, 28, 28)`` logits inside each box."""
-        if self.mask_head is None:
+        if self.mask_head is None or self.pool_masks is None:
             raise ValueError("this detector has no mask head; train one with mask_convs of 1 or more")
         return self.mask_head(self.pool_masks(pyramid, boxes))[:, 0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
@@ -63,9 +64,9 @@ def _best(flat: Tensor, count: int, score_threshold: float) -> Tensor:
     return candidates[torch.sort(flat[candidates], descending=True, stable=True).indices]
 
 
-def _walk(candidates: list[int], over, classes: int, max_detections: int) -> list[int]:
+def _walk(candidates: list[int], over: np.ndarray, classes: int, max_detections: int) -> list[int]:
     """Survivors among candidates sorted by falling score, at most ``max_detections``."""
-    covered: dict[int, object] = {}
+    covered: dict[int, np.ndarray] = {}
     found: list[int] = []
     for candidate in candidates:
         row, label = divmod(candidate, classes)

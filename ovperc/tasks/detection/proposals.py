@@ -112,7 +112,8 @@ class SamEverything:
     def _inside(self, embedded: SamImage) -> tuple[int, int]:
         """Rows and columns of mask logits that lie on the image, not on its padding."""
         share = self.prompter.mask_grid / self.prompter.backbone.image_size_px
-        return tuple(max(1, round(side * share)) for side in embedded.input_hw)
+        height, width = (max(1, round(side * share)) for side in embedded.input_hw)
+        return height, width
 
     def _sure(self, logits: Tensor, quality: Tensor, inside: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The answers that are worth keeping, best first."""

@@ -16,6 +16,7 @@ from ovperc.core.naming import suggest
 from ovperc.core.structures import TextBank
 from ovperc.readout.regions import box_weights, encode_crops, mask_weights, pool_regions
 from ovperc.tasks.detection.encoded import HeadMasks, MaskSource, RegionEmbeddings
+from ovperc.tasks.detection.heads import DetectionHeads
 from ovperc.tasks.detection.nms import shared_box_nms
 from ovperc.tasks.detection.pyramid import FrozenClipBackbone, TowerMaps
 from ovperc.tasks.detection.shifted_windows import WindowPlan, every, shifted_window_map
@@ -156,7 +157,7 @@ class RegionDetector:
         size_hw = (image.shape[0], image.shape[1])
         inputs_hw = (pixels.shape[-2], pixels.shape[-1])
         scale = pixels.new_tensor([size_hw[1] / inputs_hw[1], size_hw[0] / inputs_hw[0]]).repeat(2)
-        pyramid = None if self.trained is None else self.trained.heads.neck(maps.levels)
+        pyramid: Sequence[Tensor] = () if self.trained is None else self.trained.heads.neck(maps.levels)
         text = image_branch = None
         if self.proposer is None:
             found, text, image_branch = self._by_heads(pyramid, inputs_hw, scale, size_hw)
@@ -194,7 +195,7 @@ class RegionDetector:
         names = bank.num_classes - int(bank.background.enabled)
         if len(is_base) != names:
             raise ValueError(f"is_base needs one entry for each of {names} names; got {len(is_base)}")
-        text = None if encoded.text is None else self.trained.heads.classifier(encoded.text, bank)
+        text = None if encoded.text is None else self._heads.classifier(encoded.text, bank)
         second = encoded.image if self.fusion.policy == "vild" else encoded.vlm
         scores = self.fusion(text, None if second is None else self._second(second, bank), is_base)
         return scores * encoded.objectness[:, None].pow(self.fusion.objectness)
@@ -221,11 +222,17 @@ class RegionDetector:
         dense = self.tower(pixels).dense if self.vlm.kind == "dense" else None
         return TowerMaps(resnet(pixels).levels, dense)
 
+    @property
+    def _heads(self) -> DetectionHeads:
+        if self.trained is None:
+            raise ValueError("this detector has no trained heads")
+        return self.trained.heads
+
     def _by_heads(
         self, pyramid: Sequence[Tensor], inputs_hw: tuple[int, int], scale: Tensor, size_hw: tuple[int, int]
     ) -> tuple[Proposals, Tensor, Tensor | None]:
         """The heads' own regions: proposals moved by their deltas; and the embeddings of both branches."""
-        heads = self.trained.heads
+        heads = self._heads
         proposals, _ = heads.propose(pyramid, inputs_hw)
         pooled = heads.pool_boxes(pyramid, proposals.boxes)
         text, deltas = heads.region_head(pooled)
@@ -252,6 +259,8 @@ class RegionDetector:
             blocks = every(self.clip.backbone.depth, self.vlm.global_every)
             plan = WindowPlan(self.vlm.splits, blocks, self.vlm.shift)
             dense = shifted_window_map(self.clip.backbone, pixels, plan)
+        if dense is None:
+            raise ValueError(f"vlm.kind {self.vlm.kind!r} needs the dense map of the tower")
         grid_hw = (dense.shape[-2], dense.shape[-1])
         if found.coarse is not None:
             return pool_regions(dense[0], mask_weights(found.coarse, grid_hw))

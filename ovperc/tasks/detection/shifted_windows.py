@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -94,7 +93,7 @@ def shifted_window_map(backbone: DenseBackbone, images: Tensor, plan: WindowPlan
     return F.normalize((tokens @ backbone.tower.proj).float(), dim=-1).permute(0, 3, 1, 2)
 
 
-def every(depth: int, period: int) -> Collection[int]:
+def every(depth: int, period: int) -> frozenset[int]:
     """Blocks ``period - 1, 2 * period - 1, ...``: every ``period``-th is global."""
     return frozenset(range(period - 1, depth, period))
 

@@ -37,7 +37,7 @@ def build_segmenter(method: SegMethod, clip: ClipModel, *, max_tiles: int = 16, 
     guide = None if isinstance(overrides.get("guide"), Mapping) else overrides.pop("guide", None)
     tiler = overrides.pop("tiler", None) or method.tiler_on(clip.preprocess.image_size_px, clip.backbone.stride_px)
     method = method.replace(**{name: value for name, value in overrides.items() if name not in _PART_REGISTRIES})
-    parts = {name: overrides.get(name, getattr(method, name)) for name in _PART_REGISTRIES}
+    configs = {name: overrides.get(name, getattr(method, name)) for name in _PART_REGISTRIES}
     resized = getattr(clip.backbone, "pos_embed", method.pos_embed)
     if resized != method.pos_embed:
         raise ValueError(
@@ -48,8 +48,10 @@ def build_segmenter(method: SegMethod, clip: ClipModel, *, max_tiles: int = 16, 
         clip = dataclasses.replace(clip, preprocess=dataclasses.replace(clip.preprocess, **method.preprocess))
     splice = method.splice or {}
     aggregator = build_second(AGGREGATORS, splice.get("aggregator"), clip)
-    parts["refiner"] = _on_shared_sam(parts["refiner"], splice.get("aggregator"), aggregator)
-    built = {name: None if part is None else _build_part(name, part, clip) for name, part in parts.items()}
+    configs["refiner"] = _on_shared_sam(configs["refiner"], splice.get("aggregator"), aggregator)
+    built: dict[str, Any] = {}
+    for name, config in configs.items():
+        built[name] = None if config is None else _build_part(name, config, clip)
     built["readout"].to(clip.backbone.device)
     built["guide"] = guide or build_second(GUIDES, method.guide, clip)
     classifier = StreamingClassifier(**method.classifier)

@@ -149,7 +149,9 @@ class DenseSegmenter:
         """
         parts = self._classified(encoded, bank)
         coarse = self.classifier(*parts, **self._extras(encoded), progress=progress)
-        return self._redraw(encoded, parts, coarse) if isinstance(self.refiner, LabelRefiner) else coarse
+        if isinstance(self.refiner, LabelRefiner):
+            return self._redraw(self.refiner, encoded, parts, coarse)
+        return coarse
 
     @torch.inference_mode()
     def scores(self, encoded: ImageEmbeddings, bank: TextBank, *, raw: bool = False) -> Tensor:
@@ -166,7 +168,11 @@ class DenseSegmenter:
         return encoded.embeddings, bank, encoded.stitcher
 
     def _redraw(
-        self, encoded: ImageEmbeddings, parts: tuple[DenseEmbeddings, TextBank, Stitcher], coarse: SegmentationMap
+        self,
+        refiner: LabelRefiner,
+        encoded: ImageEmbeddings,
+        parts: tuple[DenseEmbeddings, TextBank, Stitcher],
+        coarse: SegmentationMap,
     ) -> SegmentationMap:
         """The label refiner's answer; scores are made for the classes of the coarse one only."""
         if encoded.seen is None:
@@ -174,7 +180,7 @@ class DenseSegmenter:
         present = torch.unique(coarse.labels).long()
         scores = self.classifier.scores(*parts, **self._extras(encoded), classes=present)
         compact = torch.searchsorted(present, coarse.labels.long()).to(torch.int32)
-        refined = self.refiner.redraw(encoded.seen, compact, scores)
+        refined = refiner.redraw(encoded.seen, compact, scores)
         notes = {"refined_regions": refined.accepted, "asked_regions": refined.regions}
         if refined.accepted == 0:
             return dataclasses.replace(coarse, notes=notes)
@@ -238,17 +244,19 @@ def _concatenate(parts: list[DenseEmbeddings]) -> DenseEmbeddings:
     """Tiles of several forward passes as one; all parts hold the same fields."""
     if len(parts) == 1:
         return parts[0]
-    fields = ([getattr(part, name) for part in parts] for name in _TENSORS)
-    return DenseEmbeddings(*(None if tensors[0] is None else torch.cat(tensors) for tensors in fields))
+    lists = {name: [getattr(part, name) for part in parts] for name in _TENSORS}
+    joined: dict[str, Any] = {name: None if row[0] is None else torch.cat(row) for name, row in lists.items()}
+    return DenseEmbeddings(**joined)
 
 
 def _split(embeddings: DenseEmbeddings, counts: list[int]) -> list[DenseEmbeddings]:
     """Tiles of several images apart; copies, so that one image kept does not keep its batch."""
     if len(counts) == 1:
         return [embeddings]
-    fields = (getattr(embeddings, name) for name in _TENSORS)
-    split = [[None] * len(counts) if tensor is None else tensor.split(counts) for tensor in fields]
-    return [
-        DenseEmbeddings(*(None if tensor is None else tensor.clone() for tensor in row))
-        for row in zip(*split, strict=True)
+    whole: dict[str, Any] = {name: getattr(embeddings, name) for name in _TENSORS}
+    split = {name: None if tensor is None else tensor.split(counts) for name, tensor in whole.items()}
+    rows: list[dict[str, Any]] = [
+        {name: None if parts is None else parts[index].clone() for name, parts in split.items()}
+        for index in range(len(counts))
     ]
+    return [DenseEmbeddings(**row) for row in rows]
