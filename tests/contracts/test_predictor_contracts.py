@@ -32,9 +32,10 @@ NORMAL = [blobs((48, 64), seed) for seed in (3, 4)]
 WORDS = {
     "segmentation": ("brick, red star, grass", "sky, plain blue circle"),
     "detection": ("red star, plain blue circle", "striped green ring"),
+    "panoptic": ("red star, plain blue circle", "striped green ring"),
     "anomaly": ("metal nut", "tile"),
 }
-ANSWER = {"segmentation": "labels", "detection": "boxes", "anomaly": "map"}
+ANSWER = {"segmentation": "labels", "detection": "boxes", "panoptic": "ids", "anomaly": "map"}
 PRECISE = {"segmentation": {"confidence": True}, "anomaly": {"exact": True}}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ovperc.tasks.method import Method, scaled_tiler
 
@@ -26,9 +26,9 @@ class SegMethod(Method):
             towers trained on smaller images.
     """
 
-    parts = ("readout", "tiler")
-    optional_parts = ("logit_rule", "refiner", "guide")
-    settings = ("classifier", "preprocess")
+    parts: ClassVar[tuple[str, ...]] = ("readout", "tiler")
+    optional_parts: ClassVar[tuple[str, ...]] = ("logit_rule", "refiner", "guide")
+    settings: ClassVar[tuple[str, ...]] = ("classifier", "preprocess")
 
     readout: Mapping[str, Any]
     classifier: Mapping[str, Any] = field(default_factory=dict)
