@@ -59,12 +59,14 @@ class SplicedSegmenter(DenseSegmenter):
             pooled += [unit_pooled(features)] if with_pooled else []
             grid_hw = self.readout.output_grid(features, guide)
         canvas = splice(torch.cat(tokens), grid_hw, tiled.geometry, backbone.stride_px)
-        look = None if self.aggregator is None else self.aggregator.embed(image)
-        if look is not None:
+        look = None
+        if self.aggregator is not None:
+            look = self.aggregator.embed(image)
             canvas = self.aggregator.aggregate(look, canvas)
         embedded = backbone.project(canvas.flatten(1).T[None].to(backbone.dtype))
         unit = F.normalize(embedded.float(), dim=-1)
         patches = unit.transpose(1, 2).unflatten(2, canvas.shape[1:])
         whole = dataclasses.replace(tiled, geometry=as_one_tile(tiled.geometry))
         embeddings = DenseEmbeddings(patches, pooled=torch.cat(pooled) if with_pooled else None)
-        return self._pack(whole, embeddings, image, look.without_features() if self._shares_sam else None)
+        shared = look.without_features() if look is not None and self._shares_sam else None
+        return self._pack(whole, embeddings, image, shared)
