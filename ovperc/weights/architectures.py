@@ -197,7 +197,8 @@ def _vision_sizes_of_config(config: ModelConfig) -> tuple[Any, ...] | None:
 
 def _fits_timm_tower(config: ModelConfig, state: State) -> bool:
     """Whether the image tower of a config has the names and shapes of the table; nothing is allocated for it."""
-    if "timm_model_name" not in config["vision_cfg"]:
+    trunk = config["vision_cfg"].get("timm_model_name", "")
+    if trunk.startswith(_TIMM_VITS) != ("visual.trunk.blocks.0.norm1.weight" in state) or not trunk:
         return False
     with torch.device("meta"):
         tower = build_model(config).visual.state_dict()
@@ -206,3 +207,5 @@ def _fits_timm_tower(config: ModelConfig, state: State) -> bool:
 
 
 _COUNTERS = "num_batches_tracked"
+_TIMM_VITS = ("vit_", "eva")
+"""How timm's names of plain transformers begin: the others are not built to be compared with one."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ovperc.weights.caches import hub_cache, offline, repository_folders
 from ovperc.weights.errors import MissingWeightsError
+from ovperc.weights.shards import INDEX_SUFFIX, shard_names
 
 PREFIX = "hf-hub:"
 WEIGHT_FILES = (
@@ -15,6 +16,8 @@ WEIGHT_FILES = (
     "open_clip_pytorch_model.bin",
     "model.safetensors",
     "pytorch_model.bin",
+    "model.safetensors.index.json",
+    "pytorch_model.bin.index.json",
 )
 SIDE_FILES = ("open_clip_config.json", "config.json", "preprocessor_config.json")
 TOKENIZER_FILES = (
@@ -83,7 +86,10 @@ def fetch_repository(repo: str, names: Sequence[str] = (), *, folder: Path | Non
             raise FileNotFoundError(f"the repository holds none of {', '.join(WEIGHT_FILES)}")
         for side in sorted(listed.intersection((*SIDE_FILES, *TOKENIZER_FILES))):
             _fetch_file(repo, side, folder)
-        return _fetch_file(repo, name, folder)
+        path = _fetch_file(repo, name, folder)
+        for shard in shard_names(path) if name.endswith(INDEX_SUFFIX) else ():
+            _fetch_file(repo, shard, folder)
+        return path
     except Exception as error:  # the hub's client raises many types, all meaning: no file
         raise MissingWeightsError(f"{PREFIX}{repo} could not be fetched ({error}); {hint}") from error
 

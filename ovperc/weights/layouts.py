@@ -94,6 +94,13 @@ LAYOUTS: tuple[Layout, ...] = (
         siglip_layouts.from_transformers,
     ),
     Layout(
+        "a dual encoder without its text tower",
+        "`CLIPVisionModel`, `SiglipVisionModel` of transformers",
+        "",
+        ("vision_model.embeddings.patch_embedding.weight",),
+        advice="words cannot be compared with it; take the model with both towers (CLIPModel, SiglipModel)",
+    ),
+    Layout(
         "big_vision's SigLIP",
         "`webli_*.npz`",
         "clip",
@@ -173,12 +180,26 @@ LAYOUTS: tuple[Layout, ...] = (
         vision_layouts.from_plain_vit,
     ),
     Layout(
+        "SAM-HQ",
+        "`sam_hq_vit_*.pth`",
+        "",
+        ("image_encoder.patch_embed.proj.weight", "mask_decoder.hf_token.weight"),
+        advice="its mask token is not run; without it the file equals sam-vit-b, sam-vit-l or sam-vit-h: use that",
+    ),
+    Layout(
+        "EfficientSAM",
+        "`efficient_sam_vit*.pt`",
+        "",
+        ("image_encoder.patch_embed.proj.weight", "mask_decoder.mask_tokens.weight"),
+        absent=("image_encoder.blocks.0.attn.rel_pos_h",),
+        advice="its encoder and prompts are other networks; use sam-vit-b",
+    ),
+    Layout(
         "SAM",
         "`sam_vit_*.pth`",
         "sam",
         ("image_encoder.patch_embed.proj.weight", "mask_decoder.mask_tokens.weight"),
         sam_layouts.from_segment_anything,
-        absent=("mask_decoder.hf_token.weight",),
     ),
     Layout(
         "transformers' SamModel",
@@ -187,6 +208,14 @@ LAYOUTS: tuple[Layout, ...] = (
         ("vision_encoder.patch_embed.projection.weight", "mask_decoder.mask_tokens.weight"),
         sam_layouts.from_transformers,
     ),
+    Layout(
+        "MobileSAM",
+        "`mobile_sam.pt`",
+        "",
+        ("image_encoder.patch_embed.seq.0.c.weight",),
+        advice="its encoder is TinyViT, not segment-anything's; use sam-vit-b",
+    ),
+    Layout("SAM 3", "`sam3.pt`", "", ("detector.*", "tracker.*"), advice="it is another network; use sam-vit-h"),
     Layout(
         "SAM 2",
         "`sam2*_hiera_*.pt`",

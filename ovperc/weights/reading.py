@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ovperc.weights.archives import check_members, read_archive
 from ovperc.weights.errors import READ_ERRORS, CheckpointError
+from ovperc.weights.shards import INDEX_SUFFIX, shard_names
 
 _NESTS = (
     "state_dict",
@@ -34,8 +35,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Reads a checkpoint of any common format, tensors only.
 
     Formats are told by content: safetensors, torch's zip archives, TorchScript such as OpenAI's (its code is not run),
-    torch's older pickles (``weights_only=True``) and ``numpy.savez``. Tables nested under ``state_dict`` are unwrapped
-    and the ``module.`` prefix of distributed training is taken off.
+    torch's older pickles (``weights_only=True``) and ``numpy.savez``; an ``.index.json`` stands for the files it lists.
+    Tables nested under ``state_dict`` are unwrapped and the ``module.`` prefix of distributed training is taken off.
 
     Returns:
         Parameter name -> tensor, on the CPU.
@@ -48,6 +49,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint file {path}")
+    if path.name.endswith(INDEX_SUFFIX):
+        parts = [read_checkpoint(path.with_name(name)) for name in shard_names(path)]
+        return {name: value for part in parts for name, value in part.items()}
     head = _check_head(path)
     if head[8:9] == b"{":
         table = _read_safetensors(path)

@@ -1,5 +1,6 @@
 """Checkpoint files of every format, whole and broken."""
 
+import json
 import pickle
 import zipfile
 
@@ -116,3 +117,18 @@ def test_no_file_and_no_tensors(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="holds a list"):
         read_checkpoint(tmp_path / "list.pt")
+
+
+def test_checkpoint_in_several_files(tmp_path):
+    names = list(TABLE)
+    save_file({names[0]: TABLE[names[0]]}, tmp_path / "model-00001-of-00002.safetensors")
+    save_file({name: TABLE[name] for name in names[1:]}, tmp_path / "model-00002-of-00002.safetensors")
+    parts = dict.fromkeys(names, "model-00002-of-00002.safetensors")
+    parts[names[0]] = "model-00001-of-00002.safetensors"
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": parts}))
+    _assert_same(read_checkpoint(index))
+    for strange in ({"weight_map": {"a": "../other.safetensors"}}, {"weight_map": {"a": 3}}, {"weights": 1}, []):
+        index.write_text(json.dumps(strange))
+        with pytest.raises(CheckpointError, match=r"index\.json (names files|is no index)"):
+            read_checkpoint(index)

@@ -232,12 +232,26 @@ def test_weights_of_another_family_are_named(tmp_path, sam):
         load_dino(tmp_path)
     with pytest.raises(ValueError, match=r"'sam-vit-b' is a SAM, where an image tower without words is needed"):
         load_dino("sam-vit-b")
-    torch.save({"image_encoder.trunk.patch_embed.proj.weight": torch.zeros(1)}, tmp_path / "sam2.pt")
-    with pytest.raises(CheckpointError, match=r"SAM 2, which ovperc does not run: .*use sam-vit-b"):
-        load_sam(tmp_path / "sam2.pt")
     torch.save({"foreign.weight": torch.zeros(1)}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"in no layout .* first tensors are foreign\.weight"):
         load_sam(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["image_encoder.trunk.patch_embed.proj.weight"], "SAM 2, which ovperc does not run: .*use sam-vit-b"),
+        (["detector.backbone.weight", "tracker.memory.weight"], "SAM 3, .*use sam-vit-h"),
+        (["image_encoder.patch_embed.seq.0.c.weight"], "MobileSAM, .*TinyViT.*use sam-vit-b"),
+        (["image_encoder.patch_embed.proj.weight", "mask_decoder.hf_token.weight"], "SAM-HQ, .*equals sam-vit-b"),
+        (["image_encoder.patch_embed.proj.weight", "mask_decoder.mask_tokens.weight"], "EfficientSAM, .*use sam-vit-b"),
+        (["vision_model.embeddings.patch_embedding.weight"], "without its text tower, .*take the model with both"),
+    ],
+)
+def test_networks_that_are_not_run_say_what_to_use(tmp_path, names, message):
+    torch.save({name: torch.zeros(1) for name in names}, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match=message):
+        load_sam(tmp_path / "weights.pt")
 
 
 @pytest.mark.layout("SAM")
