@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ovperc.cli.exits import UsageError
-
-DEFAULT_METHOD = "maskclip"
+from ovperc.tasks.table import DEFAULT_METHOD
 
 
 class Parser(argparse.ArgumentParser):

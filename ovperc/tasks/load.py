@@ -10,7 +10,7 @@ import torch
 
 from ovperc.core.naming import suggest
 from ovperc.tasks.methods import MethodConfig, ResolvedMethod, read_method
-from ovperc.tasks.table import TASKS
+from ovperc.tasks.table import DEFAULT_METHOD, TASKS
 from ovperc.tasks.task import LoadOptions
 from ovperc.text.vocabulary import BackgroundLike
 from ovperc.weights.catalogue import get_entry, list_weights
@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def load(
-    name: str | Path | MethodConfig = "maskclip",
+    name: str | Path | MethodConfig = DEFAULT_METHOD,
     weights: str | Path | None = None,
     arch: str | None = None,
     *,

@@ -12,6 +12,7 @@ from ovperc.tasks.segmentation.task import Segmentation
 from ovperc.tasks.task import Task
 
 DEFAULT_TASK = Segmentation.name
+DEFAULT_METHOD = "maskclip"
 TASKS: Mapping[str, Task] = {task.name: task for task in (Segmentation(), Detection(), Panoptic(), Anomaly())}
 
 

@@ -36,3 +36,10 @@ def test_navigation_holds_every_page_once() -> None:
     written = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
     assert len(listed) == len(set(listed))
     assert set(listed) == written
+
+
+def test_contributing_names_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:ovperc|configs|docs|tests|benchmarks|tools|demo)/[\w/.]*)`", text))
+    assert len(named) > 15
+    assert not [path for path in named if not (ROOT / path).exists()]
