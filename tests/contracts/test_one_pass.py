@@ -167,6 +167,19 @@ def test_detection(name: str):
         _assert_one_pass(tower, calls)
 
 
+@pytest.mark.parametrize("name", list_methods("panoptic"))
+def test_panoptic(name: str):
+    predictor = ovperc.load(name)
+    segmenter = predictor.segmenter
+    for tower in (segmenter.semantic.clip.backbone, segmenter.proposer.prompter.backbone):
+        with counted(tower) as calls:
+            encoded = predictor.encode(blobs((112, 112)))
+        _assert_one_pass(tower, calls)
+        with counted(tower) as calls:
+            predictor.predict_encoded(encoded, "red star", stuff="brick")
+        assert not calls
+
+
 @torch.inference_mode()
 def test_shifted_tiles_are_one_pass_more():
     """Both looks in one batch, after the pass that gives the heads their levels."""

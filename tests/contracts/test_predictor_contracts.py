@@ -35,6 +35,7 @@ WORDS = {
     "panoptic": ("red star, plain blue circle", "striped green ring"),
     "anomaly": ("metal nut", "tile"),
 }
+OPTIONS = {"panoptic": {"stuff": "brick, grass"}}
 ANSWER = {"segmentation": "labels", "detection": "boxes", "panoptic": "ids", "anomaly": "map"}
 PRECISE = {"segmentation": {"confidence": True}, "anomaly": {"exact": True}}
 
@@ -49,7 +50,7 @@ def predictor_of(method: str) -> Predictor:
 @functools.cache
 def answer(method: str, image: int, words: int) -> Prediction:
     """The prediction of one image by itself, before anything else is asked."""
-    return predictor_of(method).predict(IMAGES[image], words_of(method)[words])
+    return predictor_of(method).predict(IMAGES[image], words_of(method)[words], **options_of(method))
 
 
 def needs_normal_images(predictor: Any) -> bool:
@@ -58,6 +59,10 @@ def needs_normal_images(predictor: Any) -> bool:
 
 def words_of(method: str) -> tuple[str, str]:
     return WORDS[TASK_OF[method]]
+
+
+def options_of(method: str) -> dict[str, str]:
+    return OPTIONS.get(TASK_OF[method], {})
 
 
 def assert_same(first: Prediction, second: Prediction, atol: float = 0.0) -> None:
@@ -73,7 +78,22 @@ def assert_same(first: Prediction, second: Prediction, atol: float = 0.0) -> Non
         elif isinstance(left, (np.ndarray, float)):
             np.testing.assert_allclose(left, right, rtol=0, atol=atol, err_msg=field.name)
         else:
-            assert as_json(left) == as_json(right), field.name
+            assert_close(as_json(left), as_json(right), atol, field.name)
+
+
+def assert_close(left: Any, right: Any, atol: float, name: str) -> None:
+    """Equal JSON values, but for numbers that differ by ``atol``."""
+    if isinstance(left, list) and isinstance(right, list):
+        assert len(left) == len(right), name
+        for one, other in zip(left, right, strict=True):
+            assert_close(one, other, atol, name)
+    elif isinstance(left, dict) and isinstance(right, dict):
+        assert_close(sorted(left), sorted(right), atol, name)
+        assert_close([left[key] for key in sorted(left)], [right[key] for key in sorted(right)], atol, name)
+    elif isinstance(left, float) and isinstance(right, float):
+        assert abs(left - right) <= atol, name
+    else:
+        assert left == right, name
 
 
 def as_json(value: Any) -> Any:
@@ -111,20 +131,21 @@ def load_after_save(prediction: Prediction, stem: Path, task: str) -> Prediction
 
 @pytest.mark.parametrize("method", METHODS)
 def test_neighbours_order_and_earlier_calls_do_not_matter(method: str) -> None:
-    predictor, words = predictor_of(method), words_of(method)[0]
+    predictor, words, options = predictor_of(method), words_of(method)[0], options_of(method)
     first, second = answer(method, 0, 0), answer(method, 1, 0)
-    again = predictor.predict([IMAGES[1], IMAGES[0]], words)
+    again = predictor.predict([IMAGES[1], IMAGES[0]], words, **options)
     assert_same(second, again[0])
     assert_same(first, again[1])
-    assert_same(first, predictor.predict_batch([IMAGES[0], IMAGES[2]], words)[0], atol=1e-3)
-    assert_same(second, predictor.predict_batch(IMAGES[1:], words)[0], atol=1e-3)
-    assert_same(first, predictor.predict_encoded(predictor.encode(IMAGES[0]), words))
+    assert_same(first, predictor.predict_batch([IMAGES[0], IMAGES[2]], words, **options)[0], atol=1e-3)
+    assert_same(second, predictor.predict_batch(IMAGES[1:], words, **options)[0], atol=1e-3)
+    assert_same(first, predictor.predict_encoded(predictor.encode(IMAGES[0]), words, **options))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_unreadable_image_does_not_stop_the_others(method: str, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
-    broken, good = predictor_of(method).predict_each([tmp_path / "broken.png", IMAGES[1]], words_of(method)[0])
+    images = [tmp_path / "broken.png", IMAGES[1]]
+    broken, good = predictor_of(method).predict_each(images, words_of(method)[0], **options_of(method))
     assert broken.prediction is None
     assert "broken.png" in str(broken.error)
     assert_same(answer(method, 1, 0), good.prediction)
@@ -136,7 +157,9 @@ def test_two_threads_answer_as_one(method: str) -> None:
     jobs = [(0, 0), (1, 1)]
     serial = [answer(method, *job) for job in jobs]
     with ThreadPoolExecutor(2) as pool:
-        threaded = pool.map(lambda job: predictor.predict(IMAGES[job[0]], words_of(method)[job[1]]), jobs * 2)
+        threaded = pool.map(
+            lambda job: predictor.predict(IMAGES[job[0]], words_of(method)[job[1]], **options_of(method)), jobs * 2
+        )
         for expected, found in zip(serial * 2, threaded, strict=True):
             assert_same(expected, found)
 
@@ -148,6 +171,8 @@ def test_command_line_writes_what_python_predicts(method: str, tmp_path: Path) -
     Image.fromarray(IMAGES[0]).save(photo)
     command = ["predict", str(photo), "--method", method, "--out", str(tmp_path / "out")]
     command += ["--object" if task == "anomaly" else "--words", words_of(method)[0]]
+    for name, value in options_of(method).items():
+        command += [f"--{name}", value]
     if needs_normal_images(predictor_of(method)):
         command += ["--normal", str(write_normal_images(tmp_path / "normal"))]
     assert main(command) == 0
