@@ -29,20 +29,27 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return read_run_checkpoint(path)["state_dict"]
 
 
-def test_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
-    for name in ("whole", "broken"):
-        train("fvlm_mini", work_dir=tmp_path / name, overrides=SMALL)
-    (tmp_path / "broken" / "iter_4.pth").unlink()
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work dir of an unbroken run in one process; not to be written to."""
+    work_dir = tmp_path_factory.mktemp("fvlm") / "whole"
+    train("fvlm_mini", work_dir=work_dir, overrides=SMALL)
+    return work_dir
+
+
+def test_resumed_training_ends_with_the_same_weights(whole: Path, tmp_path: Path) -> None:
+    train("fvlm_mini", work_dir=tmp_path, overrides=SMALL)
+    (tmp_path / "iter_4.pth").unlink()
     torch.rand(5)
-    train("fvlm_mini", work_dir=tmp_path / "broken", overrides=SMALL, resume=True)
-    first, second = (weights(tmp_path / name / "iter_4.pth") for name in ("whole", "broken"))
+    train("fvlm_mini", work_dir=tmp_path, overrides=SMALL, resume=True)
+    first, second = (weights(work_dir / "iter_4.pth") for work_dir in (whole, tmp_path))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    heads = read_heads(tmp_path / "whole" / "fvlm-mini.safetensors")
+    heads = read_heads(whole / "fvlm-mini.safetensors")
     assert heads.compose and "star" in heads.base_words
 
 
 @pytest.mark.slow
-def test_two_processes_keep_equal_weights_that_both_have_shaped(tmp_path: Path) -> None:
+def test_two_processes_keep_equal_weights_that_both_have_shaped(whole: Path, tmp_path: Path) -> None:
     options = [f"{name}={value}" for name, value in SMALL.items()]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29631"]
     command += [str(ROOT / "tools" / "train.py"), "fvlm_mini", "--launcher", "pytorch", "--work-dir", str(tmp_path)]
@@ -51,6 +58,5 @@ def test_two_processes_keep_equal_weights_that_both_have_shaped(tmp_path: Path) 
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    train("fvlm_mini", work_dir=tmp_path / "alone", overrides=SMALL)
-    together, alone = weights(tmp_path / "iter_4.pth"), weights(tmp_path / "alone" / "iter_4.pth")
+    together, alone = weights(tmp_path / "iter_4.pth"), weights(whole / "iter_4.pth")
     assert any(not torch.equal(together[name], alone[name]) for name in together)
