@@ -11,7 +11,8 @@ from ovperc.weights.errors import CheckpointError
 from ovperc.weights.locate import WeightsSource
 from ovperc.weights.reading import read_checkpoint
 
-_WRAPPERS = ("", "backbone.", "model.", "clip_model.", "clip.")
+_WRAPPERS = ("", "backbone.", "model.", "clip_model.", "clip.", "vit.", "dinov2.", "dinov2_with_registers.")
+"""Prefixes under which training scripts and models with a head keep the tower."""
 _NEEDED = {
     "clip": "a dual encoder (image and text tower)",
     "vision": "an image tower without words, such as DINO",
@@ -144,11 +145,11 @@ LAYOUTS: tuple[Layout, ...] = (
         vision_layouts.from_meta_dinov3,
     ),
     Layout(
-        "transformers' DINOv2",
-        "`facebook/dinov2-*`, `facebook/dinov2-with-registers-*`",
+        "transformers' ViT and DINOv2",
+        "`facebook/dino-vit*`, `facebook/vit-mae-*`, `facebook/dinov2-*`, `facebook/dinov2-with-registers-*`",
         "vision",
         ("embeddings.patch_embeddings.projection.weight", "embeddings.position_embeddings"),
-        vision_layouts.from_transformers_dinov2,
+        vision_layouts.from_transformers_vit,
     ),
     Layout(
         "transformers' DINOv3",

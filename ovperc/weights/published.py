@@ -141,7 +141,8 @@ def _dinov3(
 
 def _mae(name: str, arch: str, size: str, size_mb: int) -> WeightsEntry:
     url = f"{_META}/mae/pretrain/mae_pretrain_vit_{size}.pth"
-    return _vision(name, arch, url, (f"timm/{arch}",), "MAE, ImageNet-1k", size_mb, "2111.06377", "CC-BY-NC-4.0")
+    hubs = (f"timm/{arch}", f"facebook/vit-mae-{size}")
+    return _vision(name, arch, url, hubs, "MAE, ImageNet-1k", size_mb, "2111.06377", "CC-BY-NC-4.0")
 
 
 def _radio(name: str, arch: str, hub: str, size_mb: int) -> WeightsEntry:

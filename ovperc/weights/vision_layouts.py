@@ -24,13 +24,14 @@ _TRAINING_PARTS = (
     "rope_embed",
     "projectors.",
 )
-_DINOV2_RULES = (
-    (r"^(?:dinov2|dinov2_with_registers)\.", ""),
+_VIT_RULES = (
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
     (r"^embeddings\.register_tokens$", "register_tokens"),
     (r"^embeddings\.(cls_token|mask_token)$", r"\1"),
-    (r"^encoder\.layer\.", "blocks."),
+    (r"^(?:encoder\.layer|layers)\.", "blocks."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
     (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
     (r"\.attention\.output\.dense\.", ".attn.proj."),
     (r"\.attn\.query\.", ".attn.q_proj."),
@@ -42,6 +43,8 @@ _DINOV2_RULES = (
     (r"\.mlp\.weights_in\.", ".mlp.w12."),
     (r"\.mlp\.weights_out\.", ".mlp.w3."),
     (r"\.mlp\.down_proj\.", ".mlp.w3."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
     (r"^layernorm\.", "norm."),
 )
 _DINOV3_RULES = (
@@ -96,11 +99,15 @@ def from_meta_dinov3(state: State, side: Side) -> Checkpoint:
     return Checkpoint(_with_query_value_bias(rename(kept, _META_DINOV3_RULES)))
 
 
-def from_transformers_dinov2(state: State, side: Side) -> Checkpoint:
-    """``Dinov2Model`` or ``Dinov2WithRegistersModel`` of transformers."""
-    renamed = rename(state, _DINOV2_RULES)
+def from_transformers_vit(state: State, side: Side) -> Checkpoint:
+    """``ViTModel`` (DINO), ``ViTMAEModel``, ``Dinov2Model`` or ``Dinov2WithRegistersModel`` of transformers."""
+    renamed = rename(state, _VIT_RULES)
     renamed = fuse(fuse(renamed, _QKV, "qkv.{}"), ("gate_proj", "up_proj"), "w12.{}")
-    kept = {name: value for name, value in renamed.items() if not name.startswith(("classifier", *_TRAINING_PARTS))}
+    kept = {
+        name: value
+        for name, value in renamed.items()
+        if not name.startswith(("classifier", "pooler", *_TRAINING_PARTS))
+    }
     heads = side.get("config.json", {}).get("num_attention_heads")
     config = {"num_heads": heads} if heads else None
     return Checkpoint(_dinov2_names(kept), config, preprocess=processor_preprocess(side))

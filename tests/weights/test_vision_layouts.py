@@ -36,7 +36,7 @@ def assert_tokens(model, expected, images=IMAGES):
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-@pytest.mark.layout("transformers' DINOv2")
+@pytest.mark.layout("transformers' ViT and DINOv2")
 @pytest.mark.parametrize("form", ["saved", "state_dict"])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("registers", [0, 3])
@@ -49,6 +49,29 @@ def test_transformers_dinov2(tmp_path, registers, gated, form):
     reference = jitter(build(config).eval())
     _save(reference, tmp_path, form)
     assert_tokens(load_dino(tmp_path), reference(IMAGES).last_hidden_state)
+
+
+@pytest.mark.layout("transformers' ViT and DINOv2")
+@pytest.mark.parametrize("form", ["saved", "state_dict"])
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ("ViTConfig", "ViTModel"),
+        ("ViTMAEConfig", "ViTMAEForPreTraining"),
+        ("Dinov2Config", "Dinov2ForImageClassification"),
+    ],
+)
+def test_transformers_vit(tmp_path, config, kind, form):
+    """DINO and MAE on the hub, and towers under a head."""
+    decoder = {f"decoder_{name}": 32 for name in ("hidden_size", "intermediate_size")}
+    decoder.update(decoder_num_hidden_layers=1, decoder_num_attention_heads=2, mask_ratio=0.0)
+    sizes = {**SIZES, "image_size": 32, **(decoder if "MAE" in kind else {})}
+    sizes.update({} if "Dinov2" in kind else {"intermediate_size": 96})
+    reference = jitter(getattr(transformers, kind)(getattr(transformers, config)(**sizes)).eval())
+    _save(reference, tmp_path, form)
+    inner = getattr(reference, "vit", None) or getattr(reference, "dinov2", None) or reference
+    noise = {"noise": torch.arange(16.0).expand(2, 16)} if "MAE" in kind else {}
+    assert_tokens(load_dino(tmp_path), inner(IMAGES, **noise).last_hidden_state)
 
 
 @pytest.mark.layout("transformers' DINOv3")
