@@ -67,7 +67,7 @@ class Benchmark:
         options: its defaults; ``data.NAME=VALUE`` on the command line replaces them.
         source: its files; None for generated images.
         task: of the methods that it compares.
-        evaluation: what is measured (a key of ``ovperc.evaluation.run.EVALUATIONS``), where that is not the task.
+        evaluation: what is measured (a key of ``ovperc.evaluation.table.EVALUATIONS``), where that is not the task.
     """
 
     name: str

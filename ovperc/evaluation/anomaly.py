@@ -24,7 +24,7 @@ from ovperc.data.benchmark import Benchmark
 from ovperc.evaluation.anomaly_settings import AnomalyEvalSettings
 from ovperc.evaluation.metrics.anomaly_counts import ScoredMap
 from ovperc.evaluation.metrics.anomaly_report import CategoryScores, mean_scores, score_category
-from ovperc.evaluation.reports.anomaly_table import category_table
+from ovperc.evaluation.reports.anomaly_table import COLUMNS, category_table
 from ovperc.evaluation.store import PartStore, StoredResult
 from ovperc.evaluation.task_evaluation import EvaluationInputs, EvaluationScores, Scorer, TaskEvaluation
 
@@ -43,6 +43,9 @@ class AnomalyEvaluation(TaskEvaluation):
         protocol: how maps are scored.
         predictions: folder for rendered maps, ``NAME.npy`` float32; None for none.
     """
+
+    titles = COLUMNS
+    headline = "pixel_AUROC"
 
     images: AnomalyImages
     predictor: AnomalyPredictor

@@ -12,8 +12,8 @@ from ovperc.core.structures import TextBank
 from ovperc.core.summary import RunSummary
 from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 from ovperc.data.segmentation.dataset import LabelledImages
+from ovperc.evaluation.metrics import SEGMENTATION_TITLES
 from ovperc.evaluation.metrics.segmentation_counts import SegmentationCounts
-from ovperc.evaluation.reports.titles import SEGMENTATION_TITLES
 from ovperc.viz.gallery import WorstImage, largest_confusion, write_gallery
 from ovperc.viz.panels import evaluation_panel
 

@@ -31,6 +31,9 @@ class PanopticEvaluation(TaskEvaluation):
             reads them; None for none.
     """
 
+    titles = PanopticQuality.titles
+    headline = "PQ"
+
     images: PanopticImages
     predictor: Any
     predictions: Path | None = None

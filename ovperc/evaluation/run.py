@@ -22,25 +22,13 @@ from ovperc.core.progress import progress_bar
 from ovperc.core.summary import RunSummary, plain
 from ovperc.data.benchmark import Benchmark
 from ovperc.data.benchmarks import BENCHMARKS, get_benchmark
-from ovperc.evaluation.anomaly import AnomalyEvaluation
-from ovperc.evaluation.detection import DetectionEvaluation
-from ovperc.evaluation.panoptic import PanopticEvaluation
-from ovperc.evaluation.regions import RegionEvaluation
 from ovperc.evaluation.request import EvalOptions, EvaluationRequest, split_overrides
-from ovperc.evaluation.segmentation import SegmentationEvaluation
 from ovperc.evaluation.store import PartStore
+from ovperc.evaluation.table import EVALUATIONS
 from ovperc.evaluation.task_evaluation import EvaluationInputs, TaskEvaluation
 from ovperc.tasks.methods import read_method
 from ovperc.training.compat import prepare_mmengine, tune_allocator
 from ovperc.training.train import prepare_launcher
-
-EVALUATIONS: Mapping[str, type[TaskEvaluation]] = {
-    "segmentation": SegmentationEvaluation,
-    "detection": DetectionEvaluation,
-    "regions": RegionEvaluation,
-    "panoptic": PanopticEvaluation,
-    "anomaly": AnomalyEvaluation,
-}
 
 
 def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:

@@ -16,7 +16,7 @@ from ovperc.data.annotations import encode_annotation
 from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 from ovperc.data.segmentation.dataset import LabelledImage, LabelledImages, check_sample
 from ovperc.evaluation.gallery import write_report
-from ovperc.evaluation.metrics import SEGMENTATION_METRICS, ConfusionMatrix, LabelMapMetric
+from ovperc.evaluation.metrics import SEGMENTATION_METRICS, SEGMENTATION_TITLES, ConfusionMatrix, LabelMapMetric
 from ovperc.evaluation.metrics.miou import iou_of_counts
 from ovperc.evaluation.metrics.presence import PresenceMeter
 from ovperc.evaluation.metrics.segmentation_counts import SegmentationCounts
@@ -48,6 +48,9 @@ class SegmentationEvaluation(TaskEvaluation):
     Raises:
         ValueError: the bank's names are not the benchmark's classes, or there is no image.
     """
+
+    titles = SEGMENTATION_TITLES
+    headline = "mIoU"
 
     segmenter: DenseSegmenter
     bank: TextBank

@@ -68,6 +68,8 @@ class TaskEvaluation(ABC):
 
     Attributes:
         any_task: whether methods of other tasks than the benchmark's may be scored.
+        titles: figure -> its title in the model table, in their order.
+        headline: the figure by which methods are sorted and compared over benchmarks; empty for none.
         images: the test set.
         predictor: the method.
         decisive: further settings that decide the results; runs that differ in them do not share results.
@@ -75,6 +77,8 @@ class TaskEvaluation(ABC):
     """
 
     any_task: ClassVar[bool] = False
+    titles: ClassVar[Mapping[str, str]] = {}
+    headline: ClassVar[str] = ""
     images: Any
     predictor: Any
     decisive: Mapping[str, Any]

@@ -6,10 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ovperc.evaluation.reports.results import Result
-from ovperc.evaluation.reports.titles import TABLE_TITLES
-
-_HEADLINES = ("mIoU", "PQ", "pixel_AUROC")
-"""The figure of each task by which methods are sorted and compared over benchmarks."""
+from ovperc.evaluation.reports.titles import HEADLINES, TABLE_TITLES
 
 
 def model_table(results: Sequence[Result], title: str = "Model table") -> str:
@@ -20,7 +17,7 @@ def model_table(results: Sequence[Result], title: str = "Model table") -> str:
     if not results:
         raise ValueError("no results: run ovperc test METHOD --benchmark NAME first, and pass its work dir")
     complete = [result for result in results if result.complete]
-    sections = [f"# {title}", *(_overview(name, complete) for name in _HEADLINES)]
+    sections = [f"# {title}", *(_overview(name, complete) for name in HEADLINES)]
     for benchmark in sorted({result.benchmark for result in results}):
         sections.append(_benchmark(benchmark, [result for result in results if result.benchmark == benchmark]))
     sections += [_environments(results), _commands(results)]
@@ -60,7 +57,7 @@ def _method(result: Result) -> str:
 
 
 def _headline(result: Result) -> float:
-    return next((value for value in map(result.metrics.get, _HEADLINES) if value is not None), 0.0)
+    return next((value for value in map(result.metrics.get, HEADLINES) if value is not None), 0.0)
 
 
 def _environments(results: Sequence[Result]) -> str:

@@ -1,18 +1,16 @@
-"""Titles of figures in tables and on the terminal, gathered from the metrics that give them."""
+"""Titles of figures in tables and on the terminal, gathered from the adapters that give them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ovperc.evaluation.metrics import SEGMENTATION_METRICS
 from ovperc.evaluation.metrics.miou import CONVENTION_TITLES
-from ovperc.evaluation.metrics.panoptic import PanopticQuality
-from ovperc.evaluation.metrics.presence import PresenceMeter
-from ovperc.evaluation.reports.anomaly_table import COLUMNS
+from ovperc.evaluation.table import EVALUATIONS
 
-SEGMENTATION_TITLES: Mapping[str, str] = {
-    name: title for metric in (*SEGMENTATION_METRICS, PresenceMeter) for name, title in metric.titles.items()
+TABLE_TITLES: Mapping[str, str] = {
+    name: title for evaluation in EVALUATIONS.values() for name, title in evaluation.titles.items()
 }
-TABLE_TITLES: Mapping[str, str] = {**SEGMENTATION_TITLES, **PanopticQuality.titles, **COLUMNS}
 """Figures with a column in the model table, in their order."""
 TITLES: Mapping[str, str] = {**CONVENTION_TITLES, **TABLE_TITLES}
+HEADLINES: tuple[str, ...] = tuple(entry.headline for entry in EVALUATIONS.values() if entry.headline)
+"""The figures by which methods are sorted and compared over benchmarks."""
