@@ -61,6 +61,7 @@ tower = dict(
             fusion=dict(scale=23.0),
         ),
         panoptic_surgery=dict(proposer=_proposer),
+        panoptic_maskclip=dict(proposer=_proposer),
         anomalyclip=dict(head=dict(side_blocks=6), texts=dict(source="anomalyclip-mini")),
         april_gan=dict(head=dict(adapters="april-gan-mini", taps=(1, 3, 4, 5))),
         patch_memory=dict(tiler=dict(_delete_=True, type="Tiler", short_side_px=112, whole_patches=True)),

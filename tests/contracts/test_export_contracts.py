@@ -20,6 +20,7 @@ REFUSED = {
     "clip_surgery_sam": "SamPromptRefiner",
     "maskclip_ks_pd": "RuleChain",
     "naclip_pamr": "PAMR",
+    "panoptic_maskclip": r"PanopticPredictor has no exported form",
     "panoptic_surgery": r"PanopticPredictor has no exported form \(exported: .*; use ovperc\.load",
     "patch_memory": r"--normal FOLDER",
     "sam_regions": "regions from elsewhere",
