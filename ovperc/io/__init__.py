@@ -1,1 +1,1 @@
-"""Reading and writing files: atomically, masks, COCO."""
+"""File input and output: images, masks, COCO annotations, output writers."""

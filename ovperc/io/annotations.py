@@ -1,6 +1,6 @@
-"""Labelled objects of an image: what every annotation format is written from.
+"""Labelled objects of an image, from which every annotation format is written.
 
-OpenCV and pycocotools are imported where masks are coded or traced, as objects that are boxes need neither.
+OpenCV and pycocotools are imported only where masks are encoded or traced; objects with only a box need neither.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _MIN_POINTS = 3
 
 @dataclass(frozen=True)
 class Annotation:
-    """One object.
+    """A labelled object.
 
     Attributes:
         label: index into the names of its :class:`ImageAnnotations`.
-        score: of the method that found it.
-        box_xyxy: left, top, right, bottom in pixels; right and bottom edges excluded.
-        mask: COCO run-length code of the image's size; None for an object that is only a box.
-        area_px: of the mask, or of the box.
+        score: confidence of the detection.
+        box_xyxy: left, top, right, bottom in pixels; right and bottom are exclusive.
+        mask: COCO RLE at image size; None for an object with only a box.
+        area_px: area of the mask, or of the box if there is none.
     """
 
     label: int
@@ -33,9 +33,9 @@ class Annotation:
     area_px: float
 
     def outlines(self) -> list[np.ndarray]:
-        """Outer borders of the pieces of the mask, ``(k, 2)`` integer x, y each; holes are left out.
+        """Outer contours of the mask's components, each ``(k, 2)`` integer x, y; holes are dropped.
 
-        Empty where there is no mask, or none of its pieces has an outline of three points.
+        Empty if there is no mask, or if no component has a contour of at least three points.
         """
         from ovperc.io.coco import decode_rle
 
@@ -60,11 +60,11 @@ class ImageAnnotations:
 
 
 def mask_annotation(label: int, score: float, mask: np.ndarray) -> Annotation:
-    """An object from its mask.
+    """Makes an object from its mask.
 
     Args:
         label: index into names.
-        score: of the method that found it.
+        score: confidence of the detection.
         mask: ``(H, W)`` bool, not empty.
     """
     from ovperc.io.coco import encode_rle
@@ -77,14 +77,14 @@ def mask_annotation(label: int, score: float, mask: np.ndarray) -> Annotation:
 def annotate_labels(
     labels: np.ndarray, confidence: np.ndarray, names: Sequence[str], source: str, skip: Collection[int] = ()
 ) -> ImageAnnotations:
-    """One object per class that a label map shows.
+    """One object per class in a label map.
 
     Args:
         labels: ``(H, W)`` integers.
         confidence: ``(H, W)`` float; the score of an object is its mean over the mask.
         names: label -> name.
         source: path or name of the image.
-        skip: labels that get no object, such as background.
+        skip: labels to leave out, such as background.
     """
     objects = []
     for label in np.flatnonzero(np.bincount(labels.ravel(), minlength=len(names))).tolist():
@@ -96,7 +96,7 @@ def annotate_labels(
 
 
 def mask_outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """Outer borders of the pieces of a mask ``(H, W)`` bool, ``(k, 2)`` integer x, y each; holes are left out."""
+    """Outer contours of the components of a mask ``(H, W)`` bool, each ``(k, 2)`` integer x, y; holes are dropped."""
     import cv2
 
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)

@@ -1,4 +1,4 @@
-"""Names of all files of a run, checked before the first image."""
+"""The output files of a run, checked for conflicts before the first image."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ _LISTED = 3
 
 @dataclass(frozen=True)
 class _Owner:
-    """What a file belongs to: a format, and an image or the run."""
+    """Owner of a file: a format, and an image or the run."""
 
     format: str
     image: str
 
     def conflict(self, other: _Owner, file: Path) -> str:
-        """Why both cannot have a file."""
+        """Explains why two owners cannot share a file."""
         if self.image != other.image:
-            return f"{file} is needed for {self.image} and for {other.image}; rename one of them or run them apart"
+            return f"{file} is needed for {self.image} and for {other.image}; rename one of them, or use separate runs"
         return f"{file} is written by the formats {self.format} and {other.format}; choose one of them"
 
 
 class OutputNameError(ValueError):
-    """Files that a run would write equal others; the message names them."""
+    """Output files of a run collide with existing files or with each other; the message lists them."""
 
 
 def check_output_names(
     folder: Path, sources: Sequence[ImageSource], writers: Mapping[str, Writer], overwrite: bool = False
 ) -> None:
-    """Refuses a run that would replace an input, a file of the user, or a file of its own.
+    """Raises if a run would overwrite an input, a user's file or one of its own files.
 
     Args:
-        folder: that receives the files; need not exist.
-        sources: images of the run.
-        writers: of the run, by format.
-        overwrite: allow files of the user that are no inputs to be replaced.
+        folder: output folder; need not exist.
+        sources: input images.
+        writers: output writers by format.
+        overwrite: allow a user's files, except inputs, to be replaced.
 
     Raises:
-        OutputNameError: there is such a file.
+        OutputNameError: a file would be overwritten.
     """
     inputs = {identity: source.name for source in sources if (identity := _identity(Path(source.name).expanduser()))}
     planned: dict[str, _Owner] = {}
@@ -64,13 +64,13 @@ def check_output_names(
 
 
 def own_outputs(folder: Path, paths: Sequence[Path]) -> set[Path]:
-    """The paths inside ``folder`` that ovperc wrote: results of earlier runs, not images of this one."""
+    """Paths in ``folder`` written by ovperc: results of earlier runs, not inputs of this one."""
     root = folder.expanduser().resolve()
     return {path for path in paths if root in path.resolve().parents and is_own(path)}
 
 
 def _names(sources: Sequence[ImageSource], writers: Mapping[str, Writer]) -> Iterator[tuple[str, _Owner]]:
-    """Every file of the run and what it belongs to."""
+    """Maps every output file of the run to its owner."""
     for label, writer in writers.items():
         for name in writer.run_files:
             yield name, _Owner(label, "the run")
@@ -80,7 +80,7 @@ def _names(sources: Sequence[ImageSource], writers: Mapping[str, Writer]) -> Ite
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and number of an existing file, the same for all of its names."""
+    """Device and inode of an existing file, the same for all of its links."""
     try:
         status = path.stat()
     except (OSError, ValueError):

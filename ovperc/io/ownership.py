@@ -1,4 +1,4 @@
-"""Telling files that ovperc wrote from those of the user, so that only the former are replaced."""
+"""Distinguishes ovperc's output files from the user's, so that only the former are overwritten."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ FORMAT_PREFIX = "ovperc-"
 _SOFTWARE = "ovperc"
 _HEAD_BYTES = 4096
 _JSON_MARK = f'"format": "{FORMAT_PREFIX}'.encode()
-_TEXT_MARKS = (f"# {FORMAT_PREFIX}".encode(), b"image,score,anomalous,threshold,")  # the second starts scores.csv
+_TEXT_MARKS = (
+    f"# {FORMAT_PREFIX}".encode(),
+    b"image,score,anomalous,threshold,",
+)  # second: scores.csv
 
 
 def png_mark() -> PngImagePlugin.PngInfo:
-    """Metadata that says who wrote a PNG, for Pillow's ``save(..., pnginfo=...)``."""
+    """PNG metadata that marks a file as ovperc's, for Pillow's ``save(..., pnginfo=...)``."""
     mark = PngImagePlugin.PngInfo()
     mark.add_text("Software", _SOFTWARE)
     return mark
 
 
 def is_own(path: Path) -> bool:
-    """Whether ovperc wrote an existing file.
+    """Returns whether an existing file was written by ovperc.
 
-    A PNG says so in its metadata, a JSON document or a text file in its first lines; YOLO's label files are known by
-    the ``data.yaml`` of their folder, and any other file must be named by the record ``STEM.json`` beside it. Links
-    are the user's.
+    PNG files are marked in their metadata, JSON and text files in their first lines; YOLO label files are identified by
+    the ``data.yaml`` of their folder, and any other file must be listed in its ``STEM.json``. Symbolic links
+    belong to the user.
     """
     if path.is_symlink() or not path.is_file():
         return False
@@ -43,7 +46,7 @@ def is_own(path: Path) -> bool:
 
 
 def same_file(path: Path, other: str | Path) -> bool:
-    """Whether two paths lead to one existing file; False where either does not exist."""
+    """Whether two paths point to the same existing file."""
     try:
         return os.path.samefile(path, other)
     except (OSError, ValueError):
@@ -51,10 +54,10 @@ def same_file(path: Path, other: str | Path) -> bool:
 
 
 def check_not_source(files: Iterable[Path], source: str | None) -> None:
-    """Refuses to write over the image that a prediction was made from.
+    """Raises if a file would overwrite the image a prediction was made from.
 
     Raises:
-        FileExistsError: one of the files is that image.
+        FileExistsError: one of the files is the image.
     """
     for file in files:
         if source is not None and same_file(file, source):
@@ -62,10 +65,10 @@ def check_not_source(files: Iterable[Path], source: str | None) -> None:
 
 
 def check_replaceable(files: Iterable[Path]) -> None:
-    """Refuses to write over files that ovperc did not write.
+    """Raises if a file not written by ovperc would be overwritten.
 
     Raises:
-        FileExistsError: one of the files is such a file.
+        FileExistsError: one of the files was not written by ovperc.
     """
     for file in files:
         if os.path.lexists(file) and not is_own(file):
@@ -73,7 +76,7 @@ def check_replaceable(files: Iterable[Path]) -> None:
 
 
 def _files_of(record: Path) -> list[str]:
-    """Names of the files beside a record that belong to it; its ``image`` is the user's."""
+    """Names of the files that belong to a JSON record; its ``image`` belongs to the user."""
     try:
         entries = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):

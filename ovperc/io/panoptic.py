@@ -1,4 +1,4 @@
-"""COCO's panoptic format: segment ids as colours of a PNG, and rows that say what the segments are."""
+"""COCO panoptic format: segment ids encoded as PNG colours, and ``segments_info``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_ids(path: str | Path, ids: np.ndarray) -> None:
     """Writes segment ids ``(H, W)`` in 0..`MAX_ID` as an RGB PNG: ``id = R + 256 G + 65536 B``.
 
     Raises:
-        ValueError: an id that does not fit.
+        ValueError: an id is out of range.
     """
     if ids.min() < 0 or ids.max() > MAX_ID:
         raise ValueError(f"segment ids to write must lie in 0..{MAX_ID}; got {ids.min()}..{ids.max()}")
@@ -29,10 +29,10 @@ def write_ids(path: str | Path, ids: np.ndarray) -> None:
 
 
 def read_ids(path: str | Path) -> np.ndarray:
-    """Segment ids ``(H, W)`` int32 of an RGB PNG.
+    """Reads segment ids ``(H, W)`` int32 from an RGB PNG.
 
     Raises:
-        ValueError: the file is missing, damaged, or not an RGB PNG.
+        ValueError: the file is missing, corrupt, or not an RGB PNG.
     """
     try:
         with Image.open(path, formats=["PNG"]) as image:
@@ -45,11 +45,11 @@ def read_ids(path: str | Path) -> np.ndarray:
 
 
 def segments_info(panoptic: PanopticMap, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
-    """COCO's ``segments_info`` of a map, and the score of each segment.
+    """COCO's ``segments_info`` of a panoptic map, with a score per segment.
 
     Args:
-        panoptic: of an image.
-        category_ids: label -> category id; left out, the labels themselves.
+        panoptic: panoptic map of an image.
+        category_ids: label -> category id; by default the labels themselves.
     """
     return [_segment_info(panoptic, segment, category_ids) for segment in panoptic.segments]
 
@@ -62,7 +62,7 @@ def panoptic_categories(
     Args:
         names: label -> name.
         things: labels of thing classes.
-        category_ids: label -> category id; left out, the labels themselves.
+        category_ids: label -> category id; by default the labels themselves.
     """
     ids = range(len(names)) if category_ids is None else category_ids
     return [

@@ -1,1 +1,1 @@
-"""Pictures of results, drawn with Pillow alone."""
+"""Visualisation of results, with Pillow as the only dependency."""

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture: what each class is taken for."""
+"""The confusion matrix as an image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _OTHERS = "others"
 def confusion_heat_map(
     counts: np.ndarray, names: Sequence[str], max_classes: int = 24, cell_px: int = 34
 ) -> Image.Image:
-    """Rows are true classes, columns predictions; a row sums to 100 % of the class's pixels.
+    """Draws a confusion matrix: rows are true classes, columns predictions, and each row sums to 100 %.
 
     Args:
         counts: ``(C, C)`` integers, true by predicted class.
         names: class -> name.
-        max_classes: the classes with most true pixels are shown, the rest is summed up in a last row and column.
-        cell_px: side of a cell; shares of at least 1 % are written into it.
+        max_classes: number of largest classes shown; the rest are merged into a last row and column.
+        cell_px: side of a cell; values of at least 1 % are printed.
     """
     counts, names = _largest(np.asarray(counts, dtype=np.float64), list(names), max_classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -58,7 +58,7 @@ def _largest(counts: np.ndarray, names: list[str], limit: int) -> tuple[np.ndarr
 
 
 def _draw_cell(draw: ImageDraw.ImageDraw, share: float, left: int, top: int, side: int) -> None:
-    # The square root lifts small confusions out of the dark.
+    # The square root makes small confusions visible.
     rgb = heat_colours(np.sqrt(np.array(share)))
     draw.rectangle((left, top, left + side - 2, top + side - 2), fill=channels(rgb))
     if share >= 0.01:
@@ -68,7 +68,7 @@ def _draw_cell(draw: ImageDraw.ImageDraw, share: float, left: int, top: int, sid
 
 
 def _write_upright(paper: Image.Image, text: str, middle_px: int, bottom_px: int) -> None:
-    """Text that reads upwards, its end at the top."""
+    """Text rotated to read upwards."""
     width, height = text_width_px(text, _FONT_PX) + 2, _FONT_PX + 6
     line = Image.new("RGB", (width, height), PAPER_RGB)
     ImageDraw.Draw(line).text((1, height / 2), text, fill=_INK_RGB, font=font_for(text, _FONT_PX), anchor="lm")

@@ -1,4 +1,4 @@
-"""Pictures of detections: tinted masks, boxes, and names with scores."""
+"""Drawing of detections: masks, boxes, and class names with scores."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _MIN_LONG_SIDE_PX = 448
 def draw_detections(
     image: np.ndarray, prediction: DetPrediction, min_score: float = 0.0, alpha: float = 0.45, max_objects: int = 50
 ) -> Image.Image:
-    """Draws the best objects on an image; small images are enlarged.
+    """Draws the highest-scoring objects on an image; small images are enlarged.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        prediction: made from it.
-        min_score: objects below it are left out.
-        alpha: strength of the tint of masks, 0 to 1.
-        max_objects: most objects drawn.
+        prediction: prediction for the image.
+        min_score: objects with a lower score are not drawn.
+        alpha: opacity of masks, 0 to 1.
+        max_objects: maximum number of objects drawn.
 
     Raises:
-        ValueError: an image of another size.
+        ValueError: the image has another size than the prediction.
     """
     if image.shape != (*prediction.size_hw, 3):
         raise ValueError(f"the prediction was made from an image of {prediction.size_hw}; got {image.shape}")

@@ -1,4 +1,4 @@
-"""Pictures of results: tinted overlays with a legend, heat maps with a scale, images side by side."""
+"""Drawing of results: overlays with a legend, heat maps with a scale, and panels of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ovperc.viz.legend import PAPER_RGB, LegendEntry, colour_bar, legend_below, 
 from ovperc.viz.palette import channels, heat_colours
 from ovperc.viz.text import font_for
 
-# Smaller images are enlarged by a whole factor to about this, so that a legend beside them can be read.
+# Smaller images are enlarged by an integer factor to about this size, so that the legend is readable.
 _MIN_LONG_SIDE_PX = 448
 _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _DESATURATION = 0.5
@@ -20,23 +20,23 @@ _DESATURATION = 0.5
 def overlay(
     image: np.ndarray, labels: np.ndarray, colours: np.ndarray, alpha: float = 0.55, border_px: int = 1
 ) -> np.ndarray:
-    """Tints an image by its labels, with thin borders in the full colour of each side.
+    """Overlays a label map on an image, with thin borders in full colour.
 
-    The image loses half its own colour first, so that a tint is not taken for the colour of the thing.
+    The image is desaturated by half first, so that tints are not mistaken for object colours.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
         labels: ``(H, W)`` integers.
         colours: label -> RGB, ``(C, 3)`` uint8.
-        alpha: strength of the tint, 0 (image) to 1 (colours alone).
-        border_px: width of the line on each side of a border; 0 for none.
+        alpha: opacity of the overlay, 0 (image) to 1 (colours alone).
+        border_px: line width on each side of a border; 0 for none.
 
     Returns:
         ``(H, W, 3)`` uint8.
     """
     if image.shape != (*labels.shape, 3):
         raise ValueError(
-            f"image and labels must have one size; got image {image.shape} and labels {labels.shape} "
+            f"image and labels must have the same size; got image {image.shape} and labels {labels.shape} "
             "(draw on the image the prediction was made from)"
         )
     if not 0 <= alpha <= 1:
@@ -61,18 +61,18 @@ def draw_segmentation(
     side_by_side: bool = False,
     max_classes: int = 16,
 ) -> Image.Image:
-    """An overlay with its legend, ready to look at; small images are enlarged.
+    """Draws an overlay with a legend; small images are enlarged.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
         labels: ``(H, W)`` integers.
         names: label -> name.
         colours: label -> RGB, ``(C, 3)`` uint8.
-        alpha: strength of the tint.
-        legend: whether the classes are listed with their share of the pixels, beside the picture or, if it
+        alpha: opacity of the overlay.
+        legend: whether to list the classes with their share of the pixels, to the right of the image or, if it
             is wide, below it.
-        side_by_side: whether the plain image stands to the left.
-        max_classes: lines of the legend; smaller classes are summed up in the last one.
+        side_by_side: whether to add the original image on the left.
+        max_classes: maximum number of legend entries; smaller classes are merged into the last one.
     """
     if max_classes < 1:
         raise ValueError(f"max_classes must be at least 1; got {max_classes}")
@@ -104,24 +104,24 @@ def heat_map(
     image: np.ndarray | None = None,
     alpha: float = 0.6,
 ) -> Image.Image:
-    """A map on a fixed scale, dark to bright, with the scale beside it.
+    """Draws a heat map on a fixed scale, dark to bright, with a colour bar.
 
     Args:
-        values: ``(H, W)`` float; outside ``low..high`` the end colours are used.
+        values: ``(H, W)`` float, clipped to ``low..high``.
         low: value of the darkest colour.
         high: value of the brightest colour.
-        label: written above the scale.
-        image: ``(H, W, 3)`` uint8 RGB to lie in grey under the colours.
-        alpha: strength of the colours over the image.
+        label: label of the colour bar.
+        image: ``(H, W, 3)`` uint8 RGB, drawn in grey under the colours.
+        alpha: opacity of the colours.
     """
     if values.ndim != 2 or not np.isfinite(values).all():
         raise ValueError(f"a heat map needs finite values (H, W); got shape {values.shape}")
     if not low < high:
-        raise ValueError(f"the scale must rise; got low {low} and high {high}")
+        raise ValueError(f"low must be less than high; got low {low} and high {high}")
     colours = heat_colours(np.clip((values - low) / (high - low), 0, 1))
     if image is not None:
         if image.shape != colours.shape:
-            raise ValueError(f"image and values must have one size; got {image.shape} and {values.shape}")
+            raise ValueError(f"image and values must have the same size; got {image.shape} and {values.shape}")
         grey = (image.astype(np.float32) @ _GREY_WEIGHTS)[:, :, None]
         colours = (grey + alpha * (colours - grey) + 0.5).astype(np.uint8)
     picture = _enlarge(colours, _enlargement(values.shape), Image.Resampling.NEAREST)
@@ -131,12 +131,12 @@ def heat_map(
 def panel(
     images: Sequence[np.ndarray | Image.Image], titles: Sequence[str] | None = None, gap_px: int = 6
 ) -> Image.Image:
-    """Images side by side, tops aligned, each under its title if titles are given.
+    """Places images side by side, aligned at the top, each under its title if given.
 
     Args:
         images: ``(H, W, 3)`` uint8 arrays or PIL images.
         titles: one per image.
-        gap_px: space between images.
+        gap_px: gap between images.
     """
     pictures = [image if isinstance(image, Image.Image) else Image.fromarray(image) for image in images]
     if not pictures:
@@ -167,7 +167,7 @@ def _stack(top: Image.Image, bottom: Image.Image) -> Image.Image:
 
 
 def _edges(labels: np.ndarray, width_px: int) -> np.ndarray:
-    """``(H, W)`` bool: pixels less than ``width_px`` away from another label, on both sides of a border."""
+    """``(H, W)`` bool: pixels within ``width_px`` of another label, on both sides of a border."""
     edge = np.zeros(labels.shape, dtype=bool)
     vertical = labels[1:] != labels[:-1]
     horizontal = labels[:, 1:] != labels[:, :-1]
@@ -181,7 +181,7 @@ def _edges(labels: np.ndarray, width_px: int) -> np.ndarray:
 
 
 def _enlargement(shape_hw: tuple[int, ...]) -> int:
-    """Whole factor that brings the long side near the smallest size that is comfortable to look at."""
+    """Integer factor that enlarges a small image to about the minimum display size."""
     return max(1, round(_MIN_LONG_SIDE_PX / max(shape_hw)))
 
 
@@ -191,5 +191,5 @@ def _enlarge(image: np.ndarray, factor: int, resampling: Image.Resampling) -> Im
 
 
 def _font_px(size_wh: tuple[int, int]) -> int:
-    """Size of letters that suits a picture."""
+    """Font size that suits an image."""
     return int(min(max(max(size_wh) / 36, 14), 64))

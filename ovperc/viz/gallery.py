@@ -1,4 +1,4 @@
-"""A report page of one evaluation: figures, classes, confusions and the worst images, in a single HTML file."""
+"""HTML report of an evaluation: metrics, per-class IoU, confusion matrix and the worst images, in a single file."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ img { max-width: 100%; height: auto; border-radius: 4px; } figure { margin: 1.4r
 
 @dataclass(frozen=True)
 class WorstImage:
-    """One image of the gallery.
+    """An image of the gallery.
 
     Attributes:
-        name: of the image.
-        score: its own mIoU in percent.
-        picture: panel of it.
-        note: its largest confusion, in words.
+        name: name of the image.
+        score: mIoU of the image in percent.
+        picture: panel of the image.
+        note: description of its largest confusion.
     """
 
     name: str
@@ -66,17 +66,17 @@ def write_gallery(
     worst: Sequence[WorstImage] = (),
     settings: Mapping[str, object] | None = None,
 ) -> None:
-    """Writes the page; it needs no other file and no network.
+    """Writes the self-contained report page.
 
     Args:
         path: ``.html`` file.
-        title: method and benchmark.
-        figures: name -> value, shown large.
+        title: page title, such as method and benchmark.
+        figures: headline metrics, name -> value.
         names: label -> name.
-        iou: ``(C,)`` in ``[0, 1]``; NaN for classes that do not occur.
-        counts: ``(C, C)`` true by predicted class.
+        iou: ``(C,)`` in ``[0, 1]``; NaN for absent classes.
+        counts: ``(C, C)`` confusion matrix, true by predicted class.
         worst: images with the lowest scores.
-        settings: what was run, shown small.
+        settings: settings of the run.
     """
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -84,8 +84,8 @@ def write_gallery(
         _figures(figures),
         "<h2>Classes by IoU</h2>",
         _classes(names, iou),
-        "<h2>What each class is taken for</h2>",
-        '<p class="faint">Percent of the true pixels of the row; the diagonal is recall.</p>',
+        "<h2>Confusion matrix</h2>",
+        '<p class="faint">Rows are true classes, in percent of their pixels; the diagonal is recall.</p>',
         f"<p>{_image(confusion_heat_map(counts, names), 'confusion matrix')}</p>",
     ]
     if worst:
@@ -100,7 +100,7 @@ def write_gallery(
 
 
 def largest_confusion(target: np.ndarray, prediction: np.ndarray, names: Sequence[str], ignore_index: int) -> str:
-    """The wrong pair of labels with most pixels, as ``"grass taken for tree: 12% of the pixels"``; empty if none."""
+    """The most frequent confusion, as ``"grass predicted as tree: 12% of the pixels"``; empty if there is none."""
     wrong = (target != ignore_index) & (target != prediction)
     if not wrong.any():
         return ""
@@ -108,7 +108,7 @@ def largest_confusion(target: np.ndarray, prediction: np.ndarray, names: Sequenc
     values, sizes = np.unique(codes, return_counts=True)
     true, taken = divmod(int(values[sizes.argmax()]), len(names))
     share = 100 * sizes.max() / max(1, (target != ignore_index).sum())
-    return f"{names[true]} taken for {names[taken]}: {share:.0f}% of the pixels"
+    return f"{names[true]} predicted as {names[taken]}: {share:.0f}% of the pixels"
 
 
 def _settings(settings: Mapping[str, object]) -> str:
@@ -122,7 +122,7 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 
 def _classes(names: Sequence[str], iou: np.ndarray) -> str:
-    """Worst first; classes that do not occur last."""
+    """Sorted worst first; absent classes last."""
     order = sorted(range(len(names)), key=lambda label: (math.isnan(iou[label]), iou[label]))
     rows = []
     for label in order:

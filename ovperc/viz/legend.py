@@ -1,4 +1,4 @@
-"""Legends and colour bars, on paper of their own so that they read well whatever the image is."""
+"""Legends and colour bars, on a background of their own so that they are readable next to any image."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MAX_NAME_EM = 12
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """One line of a legend.
+    """An entry of a legend.
 
     Attributes:
-        name: of the class.
-        fraction: share of the image's pixels, in ``[0, 1]``.
-        rgb: colour of the swatch; ``None`` for a line about several classes.
+        name: class name.
+        fraction: fraction of the image's pixels, in ``[0, 1]``.
+        rgb: colour of the swatch; ``None`` for an entry of several classes.
     """
 
     name: str
@@ -36,7 +36,7 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Measures of a legend, px."""
+    """Layout of a legend, in px."""
 
     font_px: int
     row_px: int
@@ -61,7 +61,7 @@ class _Layout:
 
 
 def largest_entries(entries: Sequence[LegendEntry], limit: int) -> list[LegendEntry]:
-    """The largest classes first, at most ``limit`` lines; the rest is one line, "+n more"."""
+    """Entries sorted by size, at most ``limit``; the rest become one entry, "+n more"."""
     ordered = sorted((entry for entry in entries if entry.fraction > 0), key=lambda entry: -entry.fraction)
     if len(ordered) <= limit:
         return ordered
@@ -70,7 +70,7 @@ def largest_entries(entries: Sequence[LegendEntry], limit: int) -> list[LegendEn
 
 
 def legend_beside(entries: Sequence[LegendEntry], height_px: int, font_px: int, max_lines: int = 16) -> Image.Image:
-    """One column, at least as high as the image; more lines than fit beside it are gathered in the last one."""
+    """One column, at least as high as the image; entries that do not fit are merged into the last one."""
     lines = max(4, min(max_lines, (height_px - font_px) // math.ceil(1.5 * font_px)))
     shown = largest_entries(entries, lines)
     layout = _Layout.of(shown, font_px, max_width_px=30 * font_px)
@@ -82,7 +82,7 @@ def legend_beside(entries: Sequence[LegendEntry], height_px: int, font_px: int, 
 
 
 def legend_below(entries: Sequence[LegendEntry], width_px: int, font_px: int, max_lines: int = 16) -> Image.Image:
-    """Columns under an image of a width, filled from left to right, the largest class first."""
+    """Columns below an image of a given width, filled from left to right, largest class first."""
     shown = largest_entries(entries, max_lines)
     layout = _Layout.of(shown, font_px, max_width_px=width_px)
     step_px = layout.column_px + 3 * layout.margin_px

@@ -1,4 +1,4 @@
-"""Colours of classes: the same class number has the same colour in every vocabulary."""
+"""Class colours: a class index has the same colour in every vocabulary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 BACKGROUND_RGB = (128, 128, 128)
-# Chosen by eye: bright enough to tint a photograph, nameable, and apart under the common colour deficiencies.
+# Hand-picked: bright enough to overlay on a photograph, nameable, and distinct under common colour deficiencies.
 _FIRST_HEX = (
     "e6312d", "2f7fe0", "f7c922", "2fae4e", "9a46d6", "f58a1f",
     "1fc8cf", "f266b0", "8a5a2b", "a4d826", "1b3f9c", "0f7f72",
@@ -17,15 +17,15 @@ _LEVELS = np.arange(0, 256, 15)
 
 
 def palette(num_labels: int, background: bool = False) -> np.ndarray:
-    """Colours ``(num_labels, 3)`` uint8 RGB, far apart from each other to the eye.
+    """Perceptually distinct colours ``(num_labels, 3)`` uint8 RGB.
 
     The first twelve are fixed; each one up to 256 is the one farthest in OKLab (Ottosson 2020) from all
-    before it and from the background's grey. Beyond that, hues turn by the golden angle at changing
-    lightness: no neighbours are alike, but of a thousand some are.
+    before it and from the background's grey. Beyond that, hues advance by the golden angle at varying
+    lightness: consecutive colours differ, but among a thousand some are alike.
 
     Args:
-        num_labels: how many.
-        background: whether label 0 is background, which is grey; classes then start at label 1.
+        num_labels: number of colours.
+        background: whether label 0 is background (grey); classes then start at label 1.
     """
     if num_labels < 0:
         raise ValueError(f"num_labels must not be negative; got {num_labels}")
@@ -36,7 +36,7 @@ def palette(num_labels: int, background: bool = False) -> np.ndarray:
 
 
 def channels(rgb: np.ndarray) -> tuple[int, int, int]:
-    """One colour ``(3,)`` uint8 as Pillow takes it."""
+    """A colour ``(3,)`` uint8 as Pillow's tuple."""
     red, green, blue = rgb.tolist()
     return red, green, blue
 
@@ -47,7 +47,7 @@ def hex_colour(rgb: np.ndarray) -> str:
 
 
 def heat_colours(values: np.ndarray) -> np.ndarray:
-    """Colours ``(..., 3)`` uint8 of values in ``[0, 1]``: dark violet to bright yellow, lightness rising evenly."""
+    """Maps values in ``[0, 1]`` to colours ``(..., 3)`` uint8, dark violet to bright yellow, lightness linear."""
     positions = np.linspace(0, 1, len(_HEAT_STOPS))
     channels = [np.interp(values, positions, stops) for stops in _HEAT_STOPS.T]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
@@ -65,7 +65,7 @@ _HEAT_STOPS = np.array(
 
 @lru_cache(maxsize=1)
 def _greedy_colours() -> np.ndarray:
-    """``(256, 3)`` uint8: the fixed colours, then repeatedly the farthest one that is left."""
+    """``(256, 3)`` uint8: the fixed colours, then greedily the farthest remaining one."""
     first = np.array([[int(code[i : i + 2], 16) for i in (0, 2, 4)] for code in _FIRST_HEX], dtype=np.uint8)
     candidates = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS), axis=-1).reshape(-1, 3).astype(np.uint8)
     lab = _oklab(candidates)
@@ -84,7 +84,7 @@ def _greedy_colours() -> np.ndarray:
 
 
 def _golden_colours(count: int) -> np.ndarray:
-    """``(count, 3)`` uint8 of hues turned by the golden angle; three chromas, seven lightnesses."""
+    """``(count, 3)`` uint8 with hues advancing by the golden angle, in three chromas and seven lightnesses."""
     index = np.arange(max(count, 0))
     hue = index * np.pi * (3 - np.sqrt(5))
     chroma = 0.10 + 0.05 * (index % 3)
@@ -116,7 +116,7 @@ def _oklab(rgb: np.ndarray) -> np.ndarray:
 
 
 def _from_oklab(lab: np.ndarray) -> np.ndarray:
-    """OKLab ``(N, 3)`` to sRGB uint8, clipped to what a screen shows."""
+    """OKLab ``(N, 3)`` to sRGB uint8, clipped to the gamut."""
     linear = ((lab @ np.linalg.inv(_TO_LAB).T) ** 3) @ np.linalg.inv(_TO_LMS).T
     linear = np.clip(linear, 0, 1)
     value = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)

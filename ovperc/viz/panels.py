@@ -1,4 +1,4 @@
-"""One evaluated image: photograph, truth, prediction, and where they differ."""
+"""Panel of an evaluated image: image, ground truth, prediction and error map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ovperc.viz.legend import PAPER_RGB, LegendEntry, legend_below
 from ovperc.viz.palette import channels, palette
 
 _VOID_RGB = (40, 40, 40)
-# Right, wrong, void: told apart without colour too, as light, middle and dark.
+# Correct, wrong, ignored: also distinguishable in greyscale, as light, medium and dark.
 _ERROR_RGB = np.array([(236, 238, 242), (214, 40, 40), _VOID_RGB], dtype=np.uint8)
 _MAX_LEGEND_LINES = 18
 
@@ -25,14 +25,14 @@ def evaluation_panel(
     ignore_index: int = 255,
     background: bool = False,
 ) -> Image.Image:
-    """Image, truth, prediction and error map side by side, with the classes of both below.
+    """Image, ground truth, prediction and error map side by side, with a legend below.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
         target: ``(H, W)`` integer labels, or ``ignore_index``, which is drawn dark.
         prediction: ``(H, W)`` integer labels.
         names: label -> name.
-        ignore_index: true label of pixels that do not count.
+        ignore_index: label of ignored pixels.
         background: whether label 0 is background.
     """
     void_label = len(names)
@@ -58,7 +58,7 @@ def evaluation_panel(
 def _with_legend(
     row: Image.Image, true: np.ndarray, predicted: np.ndarray, names: Sequence[str], colours: np.ndarray
 ) -> Image.Image:
-    """The classes of truth and prediction, by their larger share of the pixels."""
+    """Classes of ground truth and prediction, sorted by the larger of their two areas."""
     shares = [np.bincount(labels.ravel(), minlength=len(names)) / labels.size for labels in (true, predicted)]
     share = np.maximum(*shares)
     entries = [

@@ -1,4 +1,4 @@
-"""Writing on pictures: a font that has the letters, and text cut to a width."""
+"""Text on images: fonts and truncation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @lru_cache(maxsize=64)
 def load_font(size_px: int, latin: bool = True) -> Font:
-    """A font of a size: Pillow's own, or for more than ASCII the DejaVu that matplotlib ships."""
+    """Font of a given size: Pillow's default, or matplotlib's DejaVu for non-ASCII text."""
     spec = None if latin else find_spec("matplotlib")
     if spec is not None and spec.origin is not None:
         path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
@@ -23,7 +23,7 @@ def load_font(size_px: int, latin: bool = True) -> Font:
 
 
 def font_for(text: str, size_px: int) -> Font:
-    """The font that has the letters of a text."""
+    """The font that covers the characters of a text."""
     return load_font(size_px, text.isascii())
 
 
@@ -33,7 +33,7 @@ def text_width_px(text: str, size_px: int) -> int:
 
 
 def shorten(text: str, width_px: int, size_px: int) -> str:
-    """The text, cut with dots in the middle if it is wider; the ends of a long name tell most."""
+    """The text, truncated in the middle if it is too wide; the ends of a long name are the most informative."""
     if text_width_px(text, size_px) <= width_px:
         return text
     for kept in range(len(text) - 1, 1, -1):

@@ -75,7 +75,7 @@ def test_the_method_decides_the_task(photos: Path, tmp_path: Path) -> None:
         (("--method", "fvlm"), "--words"),
         (("--words", "a", "--task", "segmentation"), "--task is not needed"),
         (("--words", "a", "--format", "cocoo"), "did you mean 'coco'"),
-        (("--words", "a", "--format", "npy"), "segmentation methods have no output format 'npy'"),
+        (("--words", "a", "--format", "npy"), "segmentation methods do not support format 'npy'"),
         (("--words", "a", "--set", "tiler.crop"), "key=value"),
     ],
 )

@@ -128,7 +128,7 @@ def test_errors():
         overlay(image, labels, palette(2), alpha=2)
     with pytest.raises(ValueError, match="max_classes"):
         draw_segmentation(image, labels, ["a", "b"], palette(2), max_classes=0)
-    with pytest.raises(ValueError, match="must rise"):
+    with pytest.raises(ValueError, match="low must be less than high"):
         heat_map(np.zeros((4, 4)), 1.0, 1.0)
     with pytest.raises(ValueError, match="finite"):
         heat_map(np.full((4, 4), np.nan))

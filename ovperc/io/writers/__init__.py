@@ -1,1 +1,1 @@
-"""Output formats: one file each, and the table that ``ovperc predict --format`` chooses from."""
+"""Output formats: one module each, and the table behind ``ovperc predict --format``."""

@@ -1,4 +1,4 @@
-"""The contract of an output format."""
+"""Base class of output writers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Draw = Callable[[], "Image"]
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """What a task says about its files.
+    """File naming of a task.
 
     Attributes:
-        saved: endings of what ``prediction.save`` writes, such as ``(".png", ".json")``.
-        picture: ending of the stem of pictures, such as ``"overlay"`` for ``STEM_overlay.png``.
+        saved: suffixes of the files that ``prediction.save`` writes, such as ``(".png", ".json")``.
+        picture: stem suffix of rendered images, such as ``"overlay"`` for ``STEM_overlay.png``.
     """
 
     saved: tuple[str, ...]
@@ -27,12 +27,12 @@ class OutputSettings:
 
 
 class Writer:
-    """Writes the predictions of one run in one format; formats replace the methods that they need.
+    """Writes the predictions of a run in one format; subclasses override the methods they need.
 
-    All names are known before the first image, so that a run that would replace a file of the user never starts.
+    All file names are known before the first image, so a run that would overwrite a user's file never starts.
 
     Args:
-        settings: of the task.
+        settings: file naming of the task.
     """
 
     run_files: ClassVar[tuple[str, ...]] = ()
@@ -41,29 +41,29 @@ class Writer:
         self.settings = settings
 
     def image_files(self, stem: str) -> tuple[str, ...]:
-        """Files of one image, relative to the output folder."""
+        """Files of an image, relative to the output folder."""
         return ()
 
     def write(self, folder: Path, stem: str, prediction: Any, draw: Draw) -> None:
-        """Writes the files of one image.
+        """Writes the files of an image.
 
         Args:
-            folder: a temporary folder, whose files are moved to the output folder together.
-            stem: of the image's files.
-            prediction: of the image.
-            draw: makes the picture of the prediction on its image.
+            folder: temporary folder; its files are moved to the output folder together.
+            stem: file stem of the image.
+            prediction: prediction for the image.
+            draw: renders the prediction on its image.
         """
 
     def record(self, source: str, prediction: Any) -> None:
-        """Takes note of an image whose files are in place.
+        """Called after the files of an image are in place.
 
         Args:
-            source: path or address of the image.
-            prediction: made from it.
+            source: path or URL of the image.
+            prediction: prediction for the image.
         """
 
     def record_failure(self, source: str, error: Exception) -> None:
-        """Takes note of an image that has no files."""
+        """Called for an image that failed."""
 
     def finish(self, folder: Path) -> None:
-        """Writes ``run_files`` into a folder; also after Ctrl-C, for the images that are complete."""
+        """Writes ``run_files`` to a folder; also called after Ctrl-C, for the images completed so far."""

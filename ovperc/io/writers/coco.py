@@ -1,4 +1,4 @@
-"""COCO: one document of a run with boxes and run-length masks, which pycocotools and annotation tools read."""
+"""COCO format: one JSON file per run with boxes and RLE masks, readable by pycocotools and annotation tools."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def coco_document(annotations: ImageAnnotations) -> dict[str, Any]:
 
 
 class CocoWriter(Writer):
-    """``coco.json``; annotations wait in a temporary file, so that memory does not grow with the images."""
+    """Writes ``coco.json``; annotations are buffered in a temporary file, so memory does not grow with the run."""
 
     run_files = ("coco.json",)
 
@@ -36,7 +36,7 @@ class CocoWriter(Writer):
         super().__init__(settings)
         self._images: list[dict[str, Any]] = []
         self._names: tuple[str, ...] = ()
-        self._rows = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (closed by finish)
+        self._rows = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (closed in finish)
         self._num_rows = 0
 
     def record(self, source: str, prediction: Any) -> None:

@@ -1,4 +1,4 @@
-"""COCO panoptic: one document of a run and a PNG of segment ids for each image, as panopticapi reads them."""
+"""COCO panoptic format: one JSON file per run and a PNG of segment ids per image, readable by panopticapi."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOLDER = "panoptic"
 
 
 class CocoPanopticWriter(Writer):
-    """``panoptic.json`` and ``panoptic/STEM.png``; category ids are labels."""
+    """Writes ``panoptic.json`` and ``panoptic/STEM.png``; category ids are labels."""
 
     run_files = ("panoptic.json",)
 

@@ -1,4 +1,4 @@
-"""LabelMe: a document for each image, to correct by hand in LabelMe, X-AnyLabeling and the like."""
+"""LabelMe format: one JSON file per image, for manual correction in LabelMe or X-AnyLabeling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VERSION = "5.5.0"
 
 
 def labelme_document(annotations: ImageAnnotations) -> dict[str, Any]:
-    """A LabelMe document of one image; pieces of one object share a ``group_id``, and holes are left out."""
+    """LabelMe document of an image; polygons of one object share a ``group_id``, and holes are dropped."""
     height, width = annotations.size_hw
     return {
         "version": _VERSION,

@@ -1,4 +1,4 @@
-"""What predictions are saved as and loaded from; the picture to look at; the exact anomaly map."""
+"""ovperc's own formats: saved predictions, overlays, and float32 anomaly maps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ovperc.io.writers.base import Draw, Writer
 
 
 class NativeWriter(Writer):
-    """``prediction.save``: what the prediction's ``load`` reads again."""
+    """Writes ``prediction.save``'s files, which the prediction's ``load`` reads."""
 
     def image_files(self, stem: str) -> tuple[str, ...]:
-        """``STEM.json`` and what it names."""
+        """``STEM.json`` and the files it refers to."""
         return tuple(f"{stem}{ending}" for ending in self.settings.saved)
 
     def write(self, folder: Path, stem: str, prediction: Any, draw: Draw) -> None:
@@ -22,22 +22,22 @@ class NativeWriter(Writer):
 
 
 class ExactMapWriter(Writer):
-    """The anomaly map as float32 numpy file, in place of the 16-bit PNG of the native format."""
+    """Saves the anomaly map as a float32 npy file instead of the native 16-bit PNG."""
 
     def image_files(self, stem: str) -> tuple[str, ...]:
-        """``STEM.npy`` and the record that names it."""
+        """``STEM.npy`` and its ``STEM.json``."""
         return f"{stem}.npy", f"{stem}.json"
 
     def write(self, folder: Path, stem: str, prediction: Any, draw: Draw) -> None:
-        """Saves the prediction with its exact map."""
+        """Saves the prediction with its float32 map."""
         prediction.save(folder / f"{stem}.json", exact=True)
 
 
 class PictureWriter(Writer):
-    """A picture of the prediction on its image."""
+    """Draws the prediction on its image."""
 
     def image_files(self, stem: str) -> tuple[str, ...]:
-        """``STEM_overlay.png``, or as the task calls it."""
+        """``STEM_overlay.png``, or the task's own suffix."""
         return (f"{stem}_{self.settings.picture}.png",)
 
     def write(self, folder: Path, stem: str, prediction: Any, draw: Draw) -> None:

@@ -1,4 +1,4 @@
-"""The table of an anomaly run: a row for each image, also for those that failed."""
+"""Score table of an anomaly run: one row per image, including failed ones."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ScoresWriter(Writer):
         )
 
     def record_failure(self, source: str, error: Exception) -> None:
-        """Adds the row of an image that failed."""
+        """Adds the row of a failed image."""
         self._rows.append({"image": source, "error": str(error)})
 
     def finish(self, folder: Path) -> None:
-        """Writes the table; names that are no UTF-8 are escaped."""
+        """Writes the table; file names that are not valid UTF-8 are escaped."""
         file = folder / self.run_files[0]
         with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
             writer = csv.DictWriter(table, COLUMNS, restval="")

@@ -1,4 +1,4 @@
-"""The table of output formats; a new one is a file beside this and a row here."""
+"""The table of output formats; a new format is a module in this package and a row here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ovperc.io.writers.yolo import YoloOutlineWriter, YoloWriter
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """A format of ``ovperc predict --format``.
+    """An output format of ``ovperc predict --format``.
 
     Attributes:
-        name: on the command line.
-        title: what it writes.
-        writer: of it.
-        tasks: that have it; empty for every task.
-        default: whether it is written where the user names no format.
+        name: name on the command line.
+        title: one-line description.
+        writer: writer class.
+        tasks: tasks that support it; empty for all.
+        default: whether it is written when ``--format`` is not given.
     """
 
     name: str
@@ -34,38 +34,38 @@ class OutputFormat:
     default: bool = False
 
     def fits(self, task: str) -> bool:
-        """Whether a task has it."""
+        """Whether a task supports the format."""
         return not self.tasks or task in self.tasks
 
 
 FORMATS: Mapping[str, OutputFormat] = {
     row.name: row
     for row in (
-        OutputFormat("native", "what predictions are loaded from", NativeWriter, default=True),
+        OutputFormat("native", "files that predictions are loaded from", NativeWriter, default=True),
         OutputFormat("picture", "the prediction drawn on the image", PictureWriter, default=True),
-        OutputFormat("scores", "scores.csv, a row per image", ScoresWriter, ("anomaly",), default=True),
-        OutputFormat("coco", "coco.json with boxes and run-length masks", CocoWriter),
+        OutputFormat("scores", "scores.csv, one row per image", ScoresWriter, ("anomaly",), default=True),
+        OutputFormat("coco", "coco.json with boxes and RLE masks", CocoWriter),
         OutputFormat(
             "coco-panoptic", "panoptic.json with segments, panoptic/STEM.png", CocoPanopticWriter, ("panoptic",)
         ),
         OutputFormat("labelme", "STEM_labelme.json with outlines", LabelMeWriter),
         OutputFormat("yolo", "labels/STEM.txt with boxes, and data.yaml", YoloWriter),
-        OutputFormat("yolo-seg", "labels/STEM.txt with outlines, and data.yaml", YoloOutlineWriter),
-        OutputFormat("npy", "native, with the exact map STEM.npy instead of STEM.png", ExactMapWriter, ("anomaly",)),
+        OutputFormat("yolo-seg", "labels/STEM.txt with polygons, and data.yaml", YoloOutlineWriter),
+        OutputFormat("npy", "native, with a float32 map STEM.npy instead of STEM.png", ExactMapWriter, ("anomaly",)),
     )
 }
 
 
 def choose_writers(names: str | None, task: str, settings: OutputSettings) -> dict[str, Writer]:
-    """Writers of a run by format.
+    """Creates the writers of a run, by format.
 
     Args:
-        names: of formats, with commas between; None for the defaults of the task.
-        task: of the method.
-        settings: of the task's files.
+        names: comma-separated format names; None for the defaults of the task.
+        task: the method's task.
+        settings: file naming of the task.
 
     Raises:
-        ValueError: an unknown format, or one that the task does not have.
+        ValueError: a format is unknown or not supported by the task.
     """
     offered = [row for row in FORMATS.values() if row.fits(task)]
     if names is None:
@@ -76,5 +76,7 @@ def choose_writers(names: str | None, task: str, settings: OutputSettings) -> di
         if name not in FORMATS:
             raise ValueError(f"unknown output format {name!r}; {suggest(name, known)}")
         if name not in known:
-            raise ValueError(f"{task} methods have no output format {name!r}; they have {', '.join(known)}")
+            raise ValueError(
+                f"{task} methods do not support format {name!r}; they support {', '.join(known)}"
+            )
     return {name: FORMATS[name].writer(settings) for name in chosen}

@@ -1,4 +1,4 @@
-"""YOLO: ``labels/STEM.txt`` with a line for each object, and ``data.yaml`` with the names."""
+"""YOLO format: ``labels/STEM.txt`` with one line per object, and ``data.yaml`` with the class names."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _DIGITS = 6
 
 
 def yolo_lines(annotations: ImageAnnotations, outlines: bool) -> Iterator[str]:
-    """The lines of an image: the label, then coordinates as shares of width and height.
+    """Lines of an image: the label, then coordinates as fractions of width and height.
 
     Args:
-        annotations: of the image.
-        outlines: ``label x y x y ...``, a line for each piece of a mask, its box where it has no outline; else
+        annotations: objects of the image.
+        outlines: write polygons, ``label x y x y ...`` per mask component (the box if it has no contour); otherwise
             ``label x_centre y_centre width height``.
     """
     height, width = annotations.size_hw
@@ -33,9 +33,9 @@ def yolo_lines(annotations: ImageAnnotations, outlines: bool) -> Iterator[str]:
 
 
 class YoloWriter(Writer):
-    """Boxes, for detectors.
+    """Boxes, for training detectors.
 
-    Every file is the run's own: the label files are recognised by the mark in ``data.yaml``.
+    Label files are recognised as ovperc's by the mark in ``data.yaml``.
     """
 
     outlines = False
@@ -50,7 +50,7 @@ class YoloWriter(Writer):
         return (f"labels/{stem}.txt",)
 
     def write(self, folder: Path, stem: str, prediction: Any, draw: Draw) -> None:
-        """Writes the label file; it is empty for an image without objects, as YOLO has it."""
+        """Writes the label file, empty for an image without objects, as is YOLO's convention."""
         file = folder / self.image_files(stem)[0]
         file.parent.mkdir(exist_ok=True)
         lines = yolo_lines(prediction.annotations(), self.outlines)
@@ -68,7 +68,7 @@ class YoloWriter(Writer):
 
 
 class YoloOutlineWriter(YoloWriter):
-    """Outlines, for segmentation models."""
+    """Polygons, for training segmentation models."""
 
     outlines = True
 
