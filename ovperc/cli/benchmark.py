@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.case import Case, Measurement, Options
 
 ROOT = Path(__file__).resolve().parents[2]
-DESCRIPTION = "Measure ratios of times and peak memory against plain forms of the same computation."
+DESCRIPTION = "Measure run time and peak memory relative to straightforward implementations."
 EXAMPLES = """examples:
   ovperc benchmark --list
   ovperc benchmark tower-ratio second-vocabulary --runs 7 --csv docs/benchmarks/cpu.csv
@@ -29,17 +29,17 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="names of cases (default: all)")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="benchmark cases (default: all)")
     parser.add_argument("--list", action="store_true", help="list the cases")
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="default: %(default)s")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    parser.add_argument("--runs", type=int, default=7, metavar="N", help="pairs that count (default: %(default)s)")
-    parser.add_argument("--threads", type=int, metavar="N", help="torch threads (default: torch's choice)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument("--runs", type=int, default=7, metavar="N", help="timed pairs (default: %(default)s)")
+    parser.add_argument("--threads", type=int, metavar="N", help="torch threads (default: torch's own)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the results to this CSV file")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs cases; 1 if a figure misses its limit."""
+    """Runs the cases; returns 1 if a result misses its limit."""
     cases = find_cases()
     if arguments.list:
         for case in cases.values():
@@ -60,14 +60,14 @@ def find_cases(root: Path = ROOT) -> Mapping[str, Case]:
     """Cases by name.
 
     Args:
-        root: of the checkout.
+        root: root of the checkout.
 
     Raises:
-        UsageError: ovperc does not run from a checkout.
+        UsageError: ovperc is not running from a checkout.
     """
     if not (root / "benchmarks" / "__init__.py").is_file():
         raise UsageError(
-            f"the cases are in the folder benchmarks of a checkout, and {root} has none; clone the repository and run "
+            f"benchmarks need a source checkout, and {root} has no benchmarks folder; clone the repository and run "
             "'pip install -e .' in it"
         )
     if str(root) not in sys.path:
@@ -78,7 +78,7 @@ def find_cases(root: Path = ROOT) -> Mapping[str, Case]:
 
 
 def measure(cases: Sequence[Case], arguments: argparse.Namespace) -> list[Measurement]:
-    """Runs cases and prints each figure as it is known."""
+    """Runs the cases and prints each result as it arrives."""
     import torch
     from rich.console import Console
 
@@ -105,7 +105,7 @@ def _run_case(case: Case, options: Options, console: Console) -> list[Measuremen
 
 
 def write_csv(rows: Sequence[Any], path: Path) -> None:
-    """Writes figures as CSV, one row each."""
+    """Writes the results as CSV, one row each."""
     from ovperc.core.atomic import atomic_write
 
     buffer = io.StringIO()

@@ -1,6 +1,6 @@
-"""The ``doctor`` verb: what is installed, which weights are there, what is missing, and the command that fixes it.
+"""The ``doctor`` verb: checks the installation and the weights, and suggests fixes.
 
-Imports what a check needs only inside it, so that it answers in a broken or empty environment too.
+Each check imports what it needs, so that the command also works in a broken or empty environment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 from ovperc.cli.exits import ExitCode
 from ovperc.cli.requirements import INSTALL_HINT, ROOT, declared_requirements, project_name, satisfies, unmet
 
-DESCRIPTION = "Check the installation: what is installed, which weights are there, what is missing and how to fix it."
+DESCRIPTION = "Check the installation and the available weights, and suggest fixes for what is missing."
 EXAMPLES = "example: ovperc doctor --json - | python -m json.tool"
 Status = Literal["ok", "note", "fault"]
 MINIMUM_PYTHON = (3, 10)
@@ -28,14 +28,14 @@ MINIMUM_PYTHON = (3, 10)
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report.
+    """A line of the report.
 
     Attributes:
-        section: heading it belongs to.
-        name: what was looked at.
-        status: ``ok``; ``note``: absent but optional; ``fault``: ovperc cannot work as it is.
+        section: heading of its block.
+        name: what was checked.
+        status: ``ok``; ``note``: absent but optional; ``fault``: ovperc cannot run.
         detail: what was found.
-        fix: a command or step that changes it; empty where nothing is wrong.
+        fix: command or step that fixes it; empty if nothing is wrong.
     """
 
     section: str
@@ -46,7 +46,7 @@ class Finding:
 
 
 def check_python() -> list[Finding]:
-    """Version of the interpreter, and the platform."""
+    """Python version and platform."""
     recent = sys.version_info[:2] >= MINIMUM_PYTHON
     wanted = ".".join(map(str, MINIMUM_PYTHON))
     return [
@@ -55,13 +55,13 @@ def check_python() -> list[Finding]:
             "python",
             "ok" if recent else "fault",
             f"{platform.python_version()} on {platform.platform()} ({sys.prefix})",
-            "" if recent else f"install Python {wanted} or newer and make the environment again",
+            "" if recent else f"install Python {wanted} or newer and recreate the environment",
         )
     ]
 
 
 def check_requirements() -> list[Finding]:
-    """Installed packages against what ovperc asks for."""
+    """Installed packages against ovperc's requirements."""
     core, _ = declared_requirements()
     reason = unmet("ovperc")
     findings = [
@@ -81,7 +81,7 @@ def check_requirements() -> list[Finding]:
 
 
 def check_extras() -> list[Finding]:
-    """Optional groups of packages: complete, or what each lacks."""
+    """Extras: complete, or what is missing from each."""
     _, extras = declared_requirements()
     here = "-e '.[{}]'" if (ROOT / "setup.py").is_file() else "'ovperc[{}]'"
     findings = []
@@ -98,7 +98,7 @@ def check_extras() -> list[Finding]:
 
 
 def check_torch() -> list[Finding]:
-    """torch and torchvision import, belong together, and which devices they see."""
+    """Whether torch and torchvision import and match, and which devices are available."""
     pair = "pip install --upgrade --force-reinstall torch torchvision"
     try:
         import torch
@@ -112,12 +112,12 @@ def check_torch() -> list[Finding]:
         findings.append(Finding("torch", "cuda", "ok", f"CUDA {torch.version.cuda}: {', '.join(names)}"))
     else:
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is a CPU build"
-        findings.append(Finding("torch", "cuda", "note", f"no GPU is seen ({built}); everything runs on the CPU"))
+        findings.append(Finding("torch", "cuda", "note", f"no GPU found ({built}); everything runs on the CPU"))
     return [*findings, Finding("torch", "threads", "ok", str(torch.get_num_threads()))]
 
 
 def check_opencv() -> list[Finding]:
-    """cv2 imports, encodes and decodes, and comes from one package only."""
+    """Whether cv2 imports, encodes and decodes, and comes from a single package."""
     fix = "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python"
     findings = []
     packages = [name for name in ("opencv-python", "opencv-python-headless") if unmet(name) is None]
@@ -132,7 +132,7 @@ def check_opencv() -> list[Finding]:
         pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
         back = cv2.imdecode(cv2.imencode(".png", pixels)[1], cv2.IMREAD_COLOR)
         if back is None or not np.array_equal(back, pixels):
-            raise RuntimeError("a PNG that cv2 wrote reads back with other pixels")
+            raise RuntimeError("a PNG written by cv2 does not read back unchanged")
     except ImportError as error:
         library = "apt-get install libgl1 libglib2.0-0" if ".so" in str(error) else fix
         return [*findings, Finding("opencv", "cv2", "fault", str(error), library)]
@@ -142,20 +142,18 @@ def check_opencv() -> list[Finding]:
 
 
 def check_weights() -> list[Finding]:
-    """ovperc's folder, the shipped weights, and which of the catalogue are on this machine."""
+    """ovperc's home folder, the bundled weights, and the catalogue weights available locally."""
     from ovperc.weights.caches import home
     from ovperc.weights.catalogue import CATALOGUE, local_file
 
     folder = home()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    named = "OVPERC_HOME is set" if os.environ.get("OVPERC_HOME") else "the default; OVPERC_HOME moves it"
+    named = "OVPERC_HOME is set" if os.environ.get("OVPERC_HOME") else "default; set OVPERC_HOME to change it"
     writable = os.access(nearest, os.W_OK)
     findings = [
         Finding("weights", "folder", "ok", f"{folder} ({named})")
         if writable
-        else Finding(
-            "weights", "folder", "note", f"{folder} cannot be written", "export OVPERC_HOME=/a/folder/of/yours"
-        )
+        else Finding("weights", "folder", "note", f"{folder} is not writable", "export OVPERC_HOME=/a/folder/of/yours")
     ]
     for entry in CATALOGUE:
         file = local_file(entry)
@@ -163,10 +161,10 @@ def check_weights() -> list[Finding]:
             findings.append(Finding("weights", entry.name, "ok", f"{file} ({file.stat().st_size / 1e6:.1f} MB)"))
         elif entry.shipped:
             train = f"ovperc train {entry.name.replace('-', '_')}, or install ovperc again"
-            findings.append(Finding("weights", entry.name, "fault", "should ship with ovperc, but is missing", train))
+            findings.append(Finding("weights", entry.name, "fault", "ships with ovperc, but is missing", train))
         else:
             get = f"ovperc download {entry.name}"
-            findings.append(Finding("weights", entry.name, "note", f"not here ({entry.size_mb} MB)", get))
+            findings.append(Finding("weights", entry.name, "note", f"not downloaded ({entry.size_mb} MB)", get))
     return findings
 
 
@@ -181,7 +179,7 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
 
 
 def examine(checks: Iterable[Callable[[], list[Finding]]] = CHECKS) -> list[Finding]:
-    """Runs the checks; one that fails itself becomes a fault and the rest go on."""
+    """Runs all checks; a check that raises is reported as a fault."""
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -193,7 +191,7 @@ def examine(checks: Iterable[Callable[[], list[Finding]]] = CHECKS) -> list[Find
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """The report as text, a block per section, with the command that fixes it under each fault."""
+    """The report as text, one block per section, with the fix under each fault."""
     marks = {"ok": "  ok   ", "note": "  note ", "fault": "  FAULT"}
     lines: list[str] = []
     for section in dict.fromkeys(finding.section for finding in findings):
@@ -208,7 +206,7 @@ def render(findings: Sequence[Finding]) -> str:
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The report for machines."""
+    """The report as JSON."""
     return {
         "ok": all(finding.status != "fault" for finding in findings),
         "findings": [asdict(finding) for finding in findings],

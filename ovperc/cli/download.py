@@ -1,4 +1,4 @@
-"""The ``download`` verb: fetches published weights, for this machine or for one without a network."""
+"""The ``download`` verb: downloads published weights, for this machine or for an offline one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ovperc.weights.catalogue import CATALOGUE, local_file
 from ovperc.weights.errors import MissingWeightsError
 from ovperc.weights.fetching import fetch_weights, find_fetchable
 
-DESCRIPTION = "Fetch published weights, for this machine or for one without a network."
+DESCRIPTION = "Download published weights, for this machine or for an offline one."
 EXAMPLES = """examples:
   ovperc download --list
   ovperc download ViT-B-16/openai
   ovperc download ViT-B-16/openai hf-hub:google/siglip-base-patch16-224 --to /media/stick/weights
-on the other machine, copy the folder to OVPERC_HOME/weights; the same names then load without a network
+on the offline machine, copy the folder to OVPERC_HOME/weights; the same names then load without a network
 """
 
 
@@ -26,16 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="catalogue name, open_clip's ARCH/TAG, timm's ARCH.TAG, hf-hub:OWNER/NAME",
+        help="catalogue name, open_clip ARCH/TAG, timm ARCH.TAG or hf-hub:OWNER/NAME",
     )
-    parser.add_argument("--list", action="store_true", help="show the catalogue and what is on this machine")
-    parser.add_argument("--to", metavar="DIR", type=Path, help="folder for the files (default: weights in OVPERC_HOME)")
+    parser.add_argument("--list", action="store_true", help="list the catalogue and what is already downloaded")
+    parser.add_argument("--to", metavar="DIR", type=Path, help="target folder (default: OVPERC_HOME/weights)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Shows and fetches what the command line names."""
+    """Lists the catalogue or downloads the named weights."""
     if not arguments.list and not arguments.names:
-        raise UsageError("name the weights to fetch, or pass --list")
+        raise UsageError("name the weights to download, or pass --list")
     entries = [find_fetchable(name) for name in arguments.names]
     if arguments.list:
         show_catalogue()
@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def show_catalogue() -> None:
-    """Prints one line per row: name, size, licence, paper, source, where it is."""
+    """Prints one line per entry: name, size, licence, paper, source, location."""
     width = max(len(entry.name) for entry in CATALOGUE)
     for entry in CATALOGUE:
-        place = local_file(entry) or ("not shipped" if entry.shipped else "not here")
+        place = local_file(entry) or ("not shipped" if entry.shipped else "not downloaded")
         paper = f"arXiv:{entry.paper}" if entry.paper else ""
         details = f"{entry.size_mb:>6} MB  {entry.licence:<25}  {paper:<16}  {entry.source}"
         print(f"{entry.name:<{width}}  {details}  {place}")

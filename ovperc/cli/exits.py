@@ -1,4 +1,4 @@
-"""Exit codes of every verb, and the one place that turns exceptions into them."""
+"""Exit codes of all verbs, and the mapping of exceptions to them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ExitCode(IntEnum):
 MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
     {
         ExitCode.DONE: "done",
-        ExitCode.SOME_FAILED: "some inputs failed, a check did not pass, or something like a full disk stopped the run",
-        ExitCode.USAGE: "usage: an argument is wrong, or something that it names is missing",
+        ExitCode.SOME_FAILED: "some inputs failed, a check failed, or the run stopped on an error such as a full disk",
+        ExitCode.USAGE: "usage error: an argument is invalid, or something it refers to is missing",
         ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
         ExitCode.TERMINATED: "terminated (SIGTERM)",
     }
@@ -40,20 +40,20 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class UsageError(ValueError):
-    """A command line that cannot be run; the message says what to change."""
+    """The command line is invalid; the message says what to change."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; it unwinds like Ctrl-C."""
+    """Raised on SIGTERM; unwinds like Ctrl-C."""
 
 
 def complain(message: object) -> None:
-    """Prints an error on standard error."""
+    """Prints an error to standard error."""
     print(f"error: {message}", file=sys.stderr, flush=True)
 
 
 def say(line: str) -> None:
-    """Prints a result line on standard output; when its reader has closed the pipe, the run goes on without it."""
+    """Prints a result line to standard output; a closed pipe does not stop the run."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
@@ -61,14 +61,14 @@ def say(line: str) -> None:
 
 
 def run_to_exit_code(work: Callable[[], int | None], after_stop: str = "") -> int:
-    """Exit code of ``work``; errors that the user can act on become one line on standard error.
+    """Runs ``work`` and returns its exit code; errors that the user can fix are printed as one line to standard error.
 
     Args:
         work: returns an exit code, or None for :attr:`ExitCode.DONE`.
-        after_stop: what remains after Ctrl-C or SIGTERM, to complete the sentence "interrupted; ...".
+        after_stop: state after Ctrl-C or SIGTERM; completes the sentence "interrupted; ...".
 
     Returns:
-        A value of :class:`ExitCode`. Errors of the program itself keep their traceback.
+        A value of :class:`ExitCode`. Internal errors keep their traceback.
     """
     try:
         with _sigterm_raises(), _plain_warnings(), _any_character():
@@ -84,7 +84,7 @@ def run_to_exit_code(work: Callable[[], int | None], after_stop: str = "") -> in
     except OSError as error:
         complain(error)
         if error.errno in _DISK_ERRORS:
-            _discard(sys.stdout)  # it may be what is full; a second attempt at exit would fail too
+            _discard(sys.stdout)  # the stream itself may be full; another attempt at exit would fail too
             return ExitCode.SOME_FAILED
         return ExitCode.USAGE
     except DataError as error:
@@ -108,7 +108,7 @@ def _sigterm_raises() -> Iterator[None]:
 
     try:
         before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # signals are for the main thread; elsewhere the caller handles them
+    except ValueError:  # signal handlers can only be set in the main thread; elsewhere the caller handles signals
         yield
         return
     try:
@@ -119,7 +119,7 @@ def _sigterm_raises() -> Iterator[None]:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Prints warnings as one line each on standard error, without their place in the code."""
+    """Prints each warning as one line to standard error, without its code location."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         print(f"warning: {message}", file=sys.stderr, flush=True)
@@ -131,7 +131,7 @@ def _plain_warnings() -> Iterator[None]:
 
 @contextmanager
 def _any_character() -> Iterator[None]:
-    """Prints characters that the terminal's encoding lacks as escapes."""
+    """Prints characters outside the terminal's encoding as escapes."""
     stream = sys.stdout
     if not isinstance(stream, io.TextIOWrapper):
         yield
@@ -145,7 +145,7 @@ def _any_character() -> Iterator[None]:
 
 
 def _discard(stream: TextIO) -> None:
-    """Sends a stream that takes nothing any more to the null device, so that its flush at exit succeeds."""
+    """Redirects a broken stream to the null device, so that its flush at exit succeeds."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

@@ -1,4 +1,4 @@
-"""The ``export`` verb: a method in, a folder out that runs without torch."""
+"""The ``export`` verb: exports a method to a folder that runs without torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ovperc.cli.options import add_method_argument, add_model_options, load_pred
 if TYPE_CHECKING:
     from ovperc.runtime.manifest import Manifest
 
-DESCRIPTION = "Export a method as a folder that runs without torch, with any vocabulary."
+DESCRIPTION = "Export a method to a folder that runs without torch, with any vocabulary."
 EXAMPLES = """examples:
   ovperc export maskclip --out exports/maskclip --dynamic --check
   ovperc export sclip --out exports/sclip --size 480x640 --precision int8 --check
@@ -23,30 +23,30 @@ EXAMPLES = """examples:
   ovperc export patch_memory --out exports/nuts --normal photos/nuts/good --check
 
 The folder holds model.onnx, text.onnx, the tokenizer, manifest.json, an example image and its expected prediction.
-Open it with ovperc.runtime.load, which needs numpy, onnxruntime and Pillow only.
+Load it with ovperc.runtime.load, which only needs numpy, onnxruntime and Pillow.
 """
 
 
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
     if not match or not int(match[1]) or not int(match[2]):
-        raise argparse.ArgumentTypeError(f"a size is written HEIGHTxWIDTH in pixels, such as 480x640; got {text!r}")
+        raise argparse.ArgumentTypeError(f"a size must be HEIGHTxWIDTH in pixels, such as 480x640; got {text!r}")
     return int(match[1]), int(match[2])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
     add_method_argument(parser)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make or to replace")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder, created or replaced")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--size", type=_size, metavar="HxW", help="take images of this size only (fastest)")
-    sizes.add_argument("--dynamic", action="store_true", help="take images of any size (default)")
-    parser.add_argument("--fixed-words", metavar="WORDS", help="bake this vocabulary in; no text tower is written")
-    parser.add_argument("--background", metavar="POLICY", help="policy of the fixed vocabulary, as for ovperc predict")
+    sizes.add_argument("--size", type=_size, metavar="HxW", help="accept images of this size only (fastest)")
+    sizes.add_argument("--dynamic", action="store_true", help="accept images of any size (default)")
+    parser.add_argument("--fixed-words", metavar="WORDS", help="bake in this vocabulary; no text tower is written")
+    parser.add_argument("--background", metavar="POLICY", help="background of --fixed-words, as for ovperc predict")
     anomaly = parser.add_argument_group("anomaly methods")
-    anomaly.add_argument("--object", metavar="NAME", help="what the images show, such as 'metal nut'")
-    anomaly.add_argument("--normal", type=Path, metavar="DIR", help="normal images to remember, and for thresholds")
-    anomaly.add_argument("--fpr", type=float, default=0.05, help="share of normal images called anomalous (0.05)")
+    anomaly.add_argument("--object", metavar="NAME", help="name of the inspected object, such as 'metal nut'")
+    anomaly.add_argument("--normal", type=Path, metavar="DIR", help="normal images for few-shot methods and thresholds")
+    anomaly.add_argument("--fpr", type=float, default=0.05, help="accepted false-positive rate on normal images (0.05)")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"), help="of the image tower")
     parser.add_argument(
         "--calibrate",
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=32,
         default=0,
         metavar="N",
-        help="with int8: fix the ranges of activations on N images of the world (default 32)",
+        help="with int8: calibrate activation ranges on N generated images (default 32)",
     )
     parser.add_argument(
         "--check",
@@ -64,19 +64,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=10,
         default=0,
         metavar="N",
-        help="compare with the eager method on N images (default 10); exit status 1 below the stated agreement",
+        help="compare with the PyTorch model on N images (default 10); exit status 1 below the required agreement",
     )
     add_model_options(parser, method=None, compute=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exports; 1 if the check of what was written failed."""
+    """Exports a method; returns 1 if the check of the exported folder failed."""
     if arguments.method is None:
         raise UsageError("name a method; ovperc info lists them")
     try:
         manifest = _export(arguments)
     except ModuleNotFoundError as error:
-        raise UsageError(f"{error}; install what export needs: pip install 'ovperc[export]'") from error
+        raise UsageError(f"{error}; install the export dependencies: pip install 'ovperc[export]'") from error
     return _report(manifest, arguments.out.expanduser())
 
 
@@ -126,5 +126,5 @@ def _report(manifest: Manifest, out: Path) -> int:
     print(f"  {manifest.latency['eager_ms']:.1f} ms eager, {manifest.latency['exported_ms']:.1f} ms exported")
     if parity.held:
         return ExitCode.DONE
-    complain("the exported model agrees less than stated")
+    complain("the exported model does not reach the required agreement")
     return ExitCode.SOME_FAILED

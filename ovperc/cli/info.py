@@ -1,4 +1,4 @@
-"""The ``info`` verb: the methods of each task, or the parts and settings of one method."""
+"""The ``info`` verb: lists the methods of each task, or shows the components and settings of one method."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 
 from ovperc.cli.options import add_method_argument, add_model_options
 
-DESCRIPTION = "List methods by task, or show the parts and settings of one method and where each comes from."
+DESCRIPTION = "List methods by task, or show the components and settings of one method with their origin."
 EXAMPLES = """examples:
   ovperc info
   ovperc info trident
   ovperc info proxyclip --weights ViT-B-16/openai --set tiler.crop_px=448
 
-The origin of a setting is the method's config, the tower's overlay, the user, or the default.
+A setting originates from the method's config, the tower's overlay, the user or the default.
 """
 
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints the list or the settings."""
+    """Prints the list of methods or the settings of one."""
     if arguments.method is None:
         _print_methods()
     else:

@@ -1,4 +1,4 @@
-"""The ``ovperc`` command: one parser tree, whose branches are imported only when their verb is called."""
+"""The ``ovperc`` command: one parser tree; the module of a verb is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ovperc.cli.options import Parser
 from ovperc.core.naming import suggest
 from ovperc.core.version import __version__
 
-RESUME = "run the same command again to go on"
+RESUME = "run the same command again to continue"
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb of the command.
+    """A verb of the ``ovperc`` command.
 
     Attributes:
-        name: also of its module in :mod:`ovperc.cli`, which has ``DESCRIPTION``, ``EXAMPLES``,
+        name: its name, and that of its module in :mod:`ovperc.cli`, which has ``DESCRIPTION``, ``EXAMPLES``,
             ``add_arguments(parser)`` and ``run(arguments)``.
-        help: one line.
-        after_stop: what remains after Ctrl-C or SIGTERM.
+        help: one-line description.
+        after_stop: message about the state after Ctrl-C or SIGTERM.
     """
 
     name: str
@@ -36,28 +36,28 @@ VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
         Verb("predict", "run a method on images", "results of completed images are kept"),
-        Verb("test", "score a method on a benchmark", RESUME),
-        Verb("train", "train a config", "run the same command with --resume to go on from the last checkpoint"),
+        Verb("test", "evaluate a method on a benchmark", RESUME),
+        Verb("train", "train a config", "run the same command with --resume to continue from the last checkpoint"),
         Verb("prepare", "check and convert the data of a benchmark", RESUME),
-        Verb("export", "write a folder that runs without torch", "nothing was written"),
-        Verb("download", "fetch weights, for this machine or one without a network", RESUME),
+        Verb("export", "export a method to a folder that runs without torch", "nothing was written"),
+        Verb("download", "download weights, for this machine or an offline one", RESUME),
         Verb("benchmark", "measure speed and memory"),
-        Verb("info", "list methods, or show the parts and settings of one"),
-        Verb("doctor", "check the installation and say how to fix it"),
+        Verb("info", "list methods, or show the components and settings of one"),
+        Verb("doctor", "check the installation and suggest fixes"),
     )
 }
 
 
 def build_parser(*filled: str) -> Parser:
-    """The parser tree.
+    """Builds the parser tree.
 
     Args:
-        *filled: verbs that get their options, for which their modules are imported; the others are only listed.
+        *filled: verbs whose modules are imported to add their options; the others are only listed.
     """
     codes = "\n".join(f"  {code.value:<5} {meaning}" for code, meaning in MEANINGS.items())
     parser = Parser(
         prog="ovperc",
-        description="Dense open-vocabulary perception: name things in plain words, get masks, boxes or anomaly maps.",
+        description="Dense open-vocabulary perception: segmentation, detection and anomaly localization from text.",
         epilog=f"exit codes:\n{codes}\n\n'ovperc VERB --help' shows the options of a verb.",
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -74,10 +74,10 @@ def build_parser(*filled: str) -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb.
+    """Runs a verb.
 
     Args:
-        argv: verb and options; the process's own by default.
+        argv: verb and options; ``sys.argv`` by default.
 
     Returns:
         A value of :class:`ovperc.cli.exits.ExitCode`.
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(given: Sequence[str]) -> argparse.Namespace | None:
-    """Parsed arguments; None where the parser itself has answered (``--help``, ``--version``)."""
+    """Parsed arguments; None if the parser has already answered (``--help``, ``--version``)."""
     if given and given[0] not in VERBS and not given[0].startswith("-"):
         raise UsageError(f"unknown verb {given[0]!r}; {suggest(given[0], VERBS)}")
     try:

@@ -1,4 +1,4 @@
-"""The ``predict`` verb: images in; what the method's task finds in them out."""
+"""The ``predict`` verb: runs a method on images and writes the results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ovperc.tasks.predictor import ImageResult
     from ovperc.tasks.task import PredictRequest, Task
 
-DESCRIPTION = "Run a method on images. The method decides the task; ovperc info lists the methods of each."
+DESCRIPTION = "Run a method on images. The method determines the task; 'ovperc info' lists the methods of each."
 EXAMPLES = """examples:
   ovperc predict photo.jpg folder/ --words "red star, grass|lawn" --out out
   ovperc predict photo.jpg --method fvlm --words "red star, car|automobile" --out out --format coco,yolo
@@ -36,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
     add_file_options(parser)
     parser.add_argument("--format", metavar="NAMES", help=_format_help())
-    parser.add_argument("--overwrite", action="store_true", help="replace files in --out that ovperc did not write")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite files in --out not written by ovperc")
     add_model_options(parser)
     task_options().add_to(parser)
     parser.add_argument("--task", action=_RefuseTask, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the method on each image; 1 if an image or a folder failed."""
+    """Runs the method on each image; returns 1 if an image or a folder failed."""
     from ovperc.io.output_plan import check_output_names
     from ovperc.tasks.methods import read_method
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run that has been checked: from here on an image that fails is reported, and the others go on."""
+    """A validated run: an image that fails is reported, and the run continues."""
 
     task: Task
     request: PredictRequest
@@ -68,7 +68,7 @@ class _Run:
     arguments: argparse.Namespace
 
     def over(self, sources: Sequence[ImageSource]) -> int:
-        """Predicts and writes image after image."""
+        """Predicts and writes one image after another."""
         request, failed = self.request, 0
         try:
             with progress_bar(self.arguments.quiet) as bar:
@@ -83,7 +83,7 @@ class _Run:
         return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
     def _write(self, result: ImageResult) -> bool:
-        """Writes all files of an image, or none; whether they are written."""
+        """Writes all files of an image, or none; returns whether they were written."""
         source = result.source
         try:
             if result.error is not None:
@@ -110,15 +110,15 @@ class _Run:
 
 
 def find_images(images: Sequence[str], recursive: bool, out: Path) -> tuple[list[ImageSource], list[ImageSource]]:
-    """The images of a command line.
+    """Collects the images of the command line.
 
     Args:
-        images: files, addresses and folders.
+        images: files, URLs and folders.
         recursive: whether subfolders are included.
-        out: folder of the results; results of earlier runs in it are no images of a folder.
+        out: output folder; results of earlier runs in it are skipped.
 
     Returns:
-        Images, with stems that differ; and folders without images, as sources whose load raises ImageError.
+        Images with distinct stems, and folders without images as sources whose load raises ImageError.
     """
     from ovperc.io.images import ImageError, ImageSource, expand_sources, list_images
     from ovperc.io.output_plan import own_outputs
@@ -147,19 +147,19 @@ def _raiser(error: Exception) -> Callable[[], NoReturn]:
 
 
 class _RefuseTask(argparse.Action):
-    """Answers ``--task``, which the method makes superfluous."""
+    """Rejects ``--task``, which the method determines."""
 
     def __call__(self, *_: Any) -> NoReturn:
-        raise UsageError("--task is not needed: --method decides the task; ovperc info lists the methods of each")
+        raise UsageError("--task is not needed: the method determines it; 'ovperc info' lists the methods of each task")
 
 
 def task_options() -> TaskOptions:
-    """The options that belong to some tasks only."""
+    """The task-specific options."""
     return collect((name, task.add_arguments) for name, task in TASKS.items())
 
 
 def _format_help() -> str:
-    """The table of formats in a sentence."""
+    """Help text listing the formats."""
     rows = (f"{row.name} ({row.title}{''.join(f'; {task}' for task in row.tasks)})" for row in FORMATS.values())
     defaults = ", ".join(row.name for row in FORMATS.values() if row.default)
-    return f"output formats with commas between (default: {defaults}): {', '.join(rows)}"
+    return f"comma-separated output formats (default: {defaults}): {', '.join(rows)}"

@@ -1,4 +1,4 @@
-"""The ``prepare`` verb: check a download, convert what needs converting, verify it."""
+"""The ``prepare`` verb: checks, converts and verifies a downloaded benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ovperc.data.benchmark import Benchmark
     from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 
-DESCRIPTION = "Check a benchmark's download, convert what needs converting, verify counts and hashes."
+DESCRIPTION = "Check a downloaded benchmark, convert its annotations where needed, and verify counts and hashes."
 EXAMPLES = """examples:
   ovperc prepare --list
   ovperc prepare coco_object --root data/coco_stuff164k
@@ -27,20 +27,20 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks, such as voc21, coco_object, ade847")
-    parser.add_argument("--list", action="store_true", help="list the benchmarks, what to download and from where")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks with their download URLs")
     parser.add_argument(
-        "--root", metavar="DIR", help="the data set's folder, or the folder of all data sets (default: $OVPERC_DATA)"
+        "--root", metavar="DIR", help="folder of the data set, or of all data sets (default: $OVPERC_DATA)"
     )
-    parser.add_argument("--out", metavar="DIR", help="where world-anomaly is written, in the layout of MVTec AD")
-    parser.add_argument("--check", action="store_true", help="only look; write nothing")
-    parser.add_argument("--read-all", action="store_true", help="also decode every annotation and compare its hash")
-    parser.add_argument("--archives", metavar="DIR", help="also verify the downloaded archives that lie in this folder")
-    parser.add_argument("--workers", type=int, default=4, metavar="N", help="threads to convert with (default: 4)")
+    parser.add_argument("--out", metavar="DIR", help="output folder for world-anomaly, in the layout of MVTec AD")
+    parser.add_argument("--check", action="store_true", help="check only; write nothing")
+    parser.add_argument("--read-all", action="store_true", help="also decode every annotation and verify its hash")
+    parser.add_argument("--archives", metavar="DIR", help="also verify the downloaded archives in this folder")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="conversion threads (default: 4)")
     add_quiet_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepares every named benchmark; the exit status says whether all are ready."""
+    """Prepares the named benchmarks; returns 1 unless all are ready."""
     if arguments.list:
         _print_list()
         return ExitCode.DONE
@@ -72,14 +72,14 @@ def _write_world_anomaly(name: str, out: str | None) -> bool:
     from ovperc.data.world.anomaly_folder import write_world_anomaly
 
     if out is None:
-        complain(f"{name}: it is generated and needs no preparation; pass --out DIR to have it as files")
+        complain(f"{name}: it is generated and needs no preparation; pass --out DIR to write it to files")
         return False
     print(f"{name}: {write_world_anomaly(out)} files ({out})")
     return True
 
 
 def _open(name: str, row: Benchmark, arguments: argparse.Namespace) -> bool:
-    """Sets that are read as they are packed: says what was found."""
+    """Data sets that are read as packed: reports what was found."""
     try:
         found = row.images(root=arguments.root)
     except ValueError as error:
@@ -101,7 +101,7 @@ def _print_categories(name: str, found: AnomalyFiles) -> None:
         kinds = [record.kind for record in found.records if record.category == category]
         anomalous = len(kinds) - kinds.count("good")
         print(f"{name}: {category}: {found.num_normal(category)} training, {len(kinds) - anomalous} normal, "
-              f"{anomalous} anomalous of {len(set(kinds) - {'good'})} kinds")  # fmt: skip
+              f"{anomalous} anomalous of {len(set(kinds) - {'good'})} defect types")  # fmt: skip
 
 
 def _prepare(name: str, row: SegmentationBenchmark, arguments: argparse.Namespace) -> bool:

@@ -16,25 +16,25 @@ DEFAULT_RESULTS = "work_dirs"
 
 
 def model_table_main(argv: Sequence[str] | None = None) -> int:
-    """Gathers summaries into the model table."""
+    """Collects summaries into the model table."""
     return run_to_exit_code(lambda: _model_table(argv))
 
 
 def reproduce_main(argv: Sequence[str] | None = None) -> int:
-    """Prints published figures, ours, the difference and known departures."""
+    """Prints published results, ours, the difference and known departures."""
     return run_to_exit_code(lambda: _reproduce(argv))
 
 
 def _model_table(argv: Sequence[str] | None) -> None:
     parser = Parser(
         prog="model_table.py",
-        description="Gather JSON summaries of ovperc test into a Markdown table.",
+        description="Collect JSON summaries of ovperc test into a Markdown table.",
         epilog="example: python tools/model_table.py work_dirs --out docs/model_zoo.md",
     )
     parser.add_argument("results", nargs="*", default=[DEFAULT_RESULTS], metavar="PATH",
                         help=f"summaries, or folders of them (default: {DEFAULT_RESULTS})")  # fmt: skip
-    parser.add_argument("--out", metavar="FILE", help="write here (default: standard output)")
-    parser.add_argument("--title", default="Model table", help="heading of the page (default: %(default)s)")
+    parser.add_argument("--out", metavar="FILE", help="output file (default: standard output)")
+    parser.add_argument("--title", default="Model table", help="page heading (default: %(default)s)")
     arguments = parser.parse_args(argv)
     from ovperc.evaluation.reports.model_table import model_table
     from ovperc.evaluation.reports.results import read_results
@@ -56,7 +56,7 @@ def _write(path: Path, text: str) -> None:
 def _reproduce(argv: Sequence[str] | None) -> None:
     parser = Parser(
         prog="reproduce.py",
-        description="Compare our results with the published figures of a method.",
+        description="Compare our results with the published results of a method.",
         epilog="example: python tools/reproduce.py sclip/voc21 --results work_dirs",
     )
     parser.add_argument("pairs", nargs="+", metavar="METHOD/BENCHMARK", help="such as sclip/voc21")
@@ -98,4 +98,4 @@ def _print_comparison(method: str, benchmark: str, results: Sequence[Result]) ->
         console.print(f"known departure: {line}", markup=False, highlight=False)
     if missing:
         command = f"ovperc test {method} --benchmark {benchmark} --weights WEIGHTS --data-root DIR"
-        console.print(f"to measure what is missing: {command}", markup=False, highlight=False)
+        console.print(f"to produce missing results: {command}", markup=False, highlight=False)

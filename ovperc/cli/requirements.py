@@ -1,7 +1,6 @@
-"""What ovperc asks of the environment, and whether the environment has it.
+"""Requirements of ovperc, and whether the environment meets them.
 
-Uses the standard library and the ``packaging`` that pip carries, so that it also answers before anything
-is installed.
+Uses only the standard library and the ``packaging`` vendored by pip, so that it works before anything is installed.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ INSTALL_HINT = "in a checkout of ovperc run: pip install -e ."
 
 
 def declared_requirements(root: Path = ROOT) -> tuple[list[str], dict[str, list[str]]]:
-    """Requirements of ovperc, and those of each extra.
+    """Requirements of ovperc and of each extra.
 
     In a checkout they are read from the literals ``CORE`` and ``EXTRAS`` of ``setup.py``, without running
     it; elsewhere from the metadata of the installed package.
 
     Raises:
-        ValueError: neither is there.
+        ValueError: neither is available.
     """
     script = root / "setup.py"
     if script.is_file():
@@ -51,7 +50,7 @@ def declared_requirements(root: Path = ROOT) -> tuple[list[str], dict[str, list[
 
 
 def unmet(requirement: str) -> str | None:
-    """Why the environment does not meet a requirement, or None where it does."""
+    """Why the environment does not meet a requirement, or None if it does."""
     try:
         import packaging.requirements as reader
     except ImportError:
@@ -62,14 +61,14 @@ def unmet(requirement: str) -> str | None:
     except importlib.metadata.PackageNotFoundError:
         return f"{requirement} is not installed"
     if not wanted.specifier.contains(installed, prereleases=True):
-        return f"{requirement} is asked for, {installed} is installed"
+        return f"{requirement} is required, {installed} is installed"
     return None
 
 
 def satisfies(extras: Iterable[str], root: Path = ROOT) -> bool:
-    """Whether ovperc and its requirements, with those of ``extras``, are installed here.
+    """Whether ovperc, its requirements and those of ``extras`` are installed.
 
-    An installation of another checkout does not count.
+    An installation from another checkout does not count.
     """
     core, known = declared_requirements(root)
     wanted = [*core, *(line for extra in extras for line in known[extra])]
@@ -77,8 +76,8 @@ def satisfies(extras: Iterable[str], root: Path = ROOT) -> bool:
 
 
 def installed_from(root: Path) -> bool:
-    """Whether the installed ovperc is this checkout, in editable form."""
-    # A checkout also holds an egg-info folder, which tells nothing about the environment.
+    """Whether the installed ovperc is an editable installation of this checkout."""
+    # A checkout also contains an egg-info folder, which is no evidence of an installation.
     origins = (found.read_text("direct_url.json") for found in importlib.metadata.distributions(name="ovperc"))
     return any(origin is not None and json.loads(origin).get("url") == root.as_uri() for origin in origins)
 

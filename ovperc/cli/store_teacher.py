@@ -1,4 +1,4 @@
-"""The command that stores a teacher's embeddings of proposals; see `ovperc.training.teacher_store`."""
+"""Stores a teacher's embeddings of region proposals; see `ovperc.training.teacher_store`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLE = "example: python tools/store_teacher.py data/coco/train2017 --out data
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Writes what is missing of the store."""
+    """Completes the store."""
     from ovperc.io.images import list_images, read_image
     from ovperc.tasks.detection.predictor import DetPredictor
     from ovperc.training.teacher_store import TeacherHeader, order_digest, write_store
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     names = [path.stem for path in paths]
     predictor = load_predictor(arguments)
     if not isinstance(predictor, DetPredictor):
-        raise UsageError(f"{arguments.method} finds no regions; use a method of detection such as sam_regions")
+        raise UsageError(f"{arguments.method} is not a detection method; use one such as sam_regions")
     header = TeacherHeader(
         teacher=predictor.info.weights,
         fingerprint=predictor.info.fingerprint,
@@ -47,20 +47,20 @@ def run(arguments: argparse.Namespace) -> None:
     with progress_bar(arguments.quiet) as bar:
         task = bar.add_task("describing", total=len(names))
         done = write_store(arguments.out, header, names, describe, lambda images: bar.advance(task, images))
-    print(f"{arguments.out}: {len(names)} images, {done} described now")
+    print(f"{arguments.out}: {len(names)} images, {done} added now")
 
 
 def describe_image(
     predictor: DetPredictor, image, keep: int, crop_px: int, contexts: tuple[float, ...]
 ) -> TeacherRecord:
-    """The best proposals of an image and the dual encoder's embeddings of their crops.
+    """The top proposals of an image, and the dual encoder's embeddings of their crops.
 
     Args:
-        predictor: finds the proposals; its dual encoder is the teacher.
+        predictor: detection predictor; its dual encoder is the teacher.
         image: ``(H, W, 3)`` uint8 RGB.
-        keep: most proposals.
+        keep: maximum number of proposals.
         crop_px: side of the crops.
-        contexts: box sizes whose embeddings are summed.
+        contexts: relative box sizes whose embeddings are summed.
     """
     import torch
 
@@ -81,12 +81,12 @@ def describe_image(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
-    parser.add_argument("images", type=Path, metavar="FOLDER", help="images of the training set")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the store; goes on if it was begun")
+    parser.add_argument("images", type=Path, metavar="FOLDER", help="training images")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder; continued if it exists")
     parser.add_argument("--keep", type=int, default=300, metavar="N", help="boxes per image (default: %(default)s)")
     parser.add_argument("--crop-px", type=int, default=0, metavar="PX", help="side of crops (default: the tower's)")
     parser.add_argument(
-        "--contexts", type=float, nargs="+", default=[1.0, 1.5], metavar="F", help="box sizes (default: 1 1.5)"
+        "--contexts", type=float, nargs="+", default=[1.0, 1.5], metavar="F", help="relative box sizes (default: 1 1.5)"
     )
     parser.add_argument("--shard-size", type=int, default=1000, metavar="N", help="images per file (default: 1000)")
     parser.add_argument("--recursive", action="store_true", help="include subfolders")
@@ -96,6 +96,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
-    parser = Parser(description="Store CLIP's embeddings of proposals.", epilog=EXAMPLE)
+    parser = Parser(description="Store CLIP's embeddings of region proposals.", epilog=EXAMPLE)
     add_arguments(parser)
-    return run_to_exit_code(lambda: run(parser.parse_args(argv)), "run the same command again to go on")
+    return run_to_exit_code(lambda: run(parser.parse_args(argv)), "run the same command again to continue")

@@ -1,4 +1,4 @@
-"""Options of ``ovperc predict`` that belong to some tasks only: declared once, refused for the others."""
+"""Task-specific options of ``ovperc predict``, rejected for other tasks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ovperc.core.naming import join_names
 
 @dataclass(frozen=True)
 class TaskOption:
-    """One option and the tasks that have it.
+    """An option and the tasks that support it.
 
     Attributes:
-        flags: such as ``("--min-score",)``.
-        settings: keywords of argparse's ``add_argument``; the default is that of the task.
+        flags: option strings, such as ``("--min-score",)``.
+        settings: keywords of argparse's ``add_argument``, without the default.
         defaults: task -> default value.
     """
 
@@ -27,30 +27,30 @@ class TaskOption:
 
     @property
     def dest(self) -> str:
-        """Name of the option in parsed arguments."""
+        """Name of the option in the parsed arguments."""
         return self.settings.get("dest", self.flags[-1].lstrip("-").replace("-", "_"))
 
 
 class TaskOptions:
-    """Collects the options of tasks; to a task it is the argument group that it adds its options to."""
+    """Collects the options of all tasks; tasks use it like an argparse argument group."""
 
     def __init__(self) -> None:
         self._options: dict[str, TaskOption] = {}
         self._task = ""
 
     def of_task(self, task: str) -> TaskOptions:
-        """The collection, where what is added next belongs to ``task``."""
+        """Returns the collection for adding options of ``task``."""
         self._task = task
         return self
 
     def add_argument(self, *flags: str, **settings: Any) -> None:
-        """Adds an option of the current task; one that another task already has is shared."""
+        """Adds an option of the current task; identical options of several tasks are shared."""
         option = TaskOption(flags, settings)
         option = self._options.setdefault(option.dest, option)
         option.defaults[self._task] = settings.get("default", False if settings.get("action") == "store_true" else None)
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Adds all options to a parser, a group for the tasks that share them."""
+        """Adds all options to a parser, in one group per set of tasks."""
         groups: dict[tuple[str, ...], Any] = {}
         for option in self._options.values():
             owners = tuple(option.defaults)
@@ -62,15 +62,15 @@ class TaskOptions:
             )
 
     def settle(self, arguments: argparse.Namespace, task: str, method: str) -> None:
-        """Fills in the defaults of a task.
+        """Fills in the defaults of a task and rejects options of others.
 
         Args:
-            arguments: parsed; changed in place.
-            task: of the method.
-            method: its name, for the message.
+            arguments: parsed arguments, modified in place.
+            task: the method's task.
+            method: method name, for the message.
 
         Raises:
-            UsageError: an option of other tasks is given.
+            UsageError: an option of another task was given.
         """
         for option in self._options.values():
             if task in option.defaults:
@@ -85,10 +85,10 @@ class TaskOptions:
 
 
 def collect(tasks: Iterable[tuple[str, Any]]) -> TaskOptions:
-    """The options of tasks.
+    """Collects the options of tasks.
 
     Args:
-        tasks: name and ``add_arguments(group)`` of each.
+        tasks: task name to ``add_arguments(group)``.
     """
     options = TaskOptions()
     for name, add_arguments in tasks:

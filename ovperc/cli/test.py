@@ -1,4 +1,4 @@
-"""The ``test`` verb: a method and a benchmark in, a table of scores and a summary out."""
+"""The ``test`` verb: evaluates a method on a benchmark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ovperc.cli.options import add_method_argument, add_model_options, add_run_o
 if TYPE_CHECKING:
     from ovperc.core.summary import RunSummary
 
-DESCRIPTION = "Score a method on a benchmark."
+DESCRIPTION = "Evaluate a method on a benchmark."
 EXAMPLES = """examples:
   ovperc test sclip --benchmark world-base
   ovperc test naclip --benchmark world-novel --limit 50 --json naclip.json
@@ -21,37 +21,37 @@ EXAMPLES = """examples:
   ovperc test anomalyclip --benchmark mvtec --data-root data --set eval.size_px=518
   ovperc test --list
 
-A run that was killed goes on where it stopped when the same command is given again.
+An interrupted run continues when the same command is given again.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
     add_method_argument(parser)
-    parser.add_argument("--benchmark", metavar="NAME", default="world-base", help="test set (default: %(default)s)")
+    parser.add_argument("--benchmark", metavar="NAME", default="world-base", help="benchmark (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--data-root", metavar="DIR", help="the data set's folder, or the folder of all (default: $OVPERC_DATA)"
+        "--data-root", metavar="DIR", help="folder of the data set, or of all data sets (default: $OVPERC_DATA)"
     )
     data.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    data.add_argument("--shard", metavar="i/n", help="only every n-th image; the last shard to end adds all up")
-    data.add_argument("--allow-partial", action="store_true", help="score what is there of an incomplete copy")
+    data.add_argument("--shard", metavar="i/n", help="evaluate every n-th image; the last shard merges the results")
+    data.add_argument("--allow-partial", action="store_true", help="evaluate an incomplete copy of the data set")
     data.add_argument(
-        "--num-workers", type=int, metavar="N", help="processes that make or read images (default: 2 for files, else 0)"
+        "--num-workers", type=int, metavar="N", help="data loading processes (default: 2 for files, else 0)"
     )
     results = parser.add_argument_group("results")
     results.add_argument(
-        "--presence", type=int, default=0, metavar="K", help="also ask each image for K classes that it does not hold"
+        "--presence", type=int, default=0, metavar="K", help="also evaluate presence, with K absent classes per image"
     )
-    results.add_argument("--threshold", type=float, metavar="P", help="replaces the protocol's background threshold")
+    results.add_argument("--threshold", type=float, metavar="P", help="overrides the benchmark's background threshold")
     results.add_argument(
         "--save-predictions",
         nargs="?",
         const=True,
         default=False,
         metavar="DIR",
-        help="store label maps as PNG (default: predictions in the work dir)",
+        help="save label maps as PNG (default: predictions in the work dir)",
     )
     results.add_argument(
         "--panels", type=int, default=0, metavar="N", help="write report.html with panels of the N worst images"
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Scores the method and prints the table."""
+    """Evaluates the method and prints the scores."""
     if arguments.list:
         print_benchmarks()
         return
@@ -130,4 +130,4 @@ def print_scores(summary: RunSummary) -> None:
     console.print(table)
     if not settings["complete"]:
         part = f"{settings['images']} of {settings['images_in_set']} images"
-        console.print(f"partial: {part}; not to be compared with published figures", markup=False, highlight=False)
+        console.print(f"partial: {part}; not comparable with published results", markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""The ``train`` verb: a config in; checkpoints, log and summary out."""
+"""The ``train`` verb: trains a config, writing checkpoints, a log and a summary."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from ovperc.cli.options import add_overrides, add_run_options
 
-DESCRIPTION = "Train a config on mmengine's Runner."
+DESCRIPTION = "Train a config with mmengine's Runner."
 EXAMPLES = """examples:
   ovperc train clip_mini --work-dir work_dirs/clip_mini
   ovperc train configs/train/clip_mini.py --resume --set train_cfg.max_iters=500
@@ -16,14 +16,14 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
-    parser.add_argument("config", metavar="CONFIG", help="a config file, or a name in configs/train")
+    parser.add_argument("config", metavar="CONFIG", help="config file, or a name in configs/train")
     parser.add_argument(
         "--resume",
         nargs="?",
         const=True,
         default=False,
         metavar="CHECKPOINT",
-        help="go on from the newest checkpoint of the work dir, or from the one named",
+        help="resume from the latest checkpoint in the work dir, or from the given one",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="replaces the config's")
     add_overrides(parser)

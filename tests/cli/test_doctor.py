@@ -35,7 +35,7 @@ def test_requirements_outside_a_checkout_name_the_remedy(tmp_path: Path, monkeyp
     [
         ("pytest", None),
         ("pytest>=1", None),
-        ("pytest>=999", "pytest>=999 is asked for"),
+        ("pytest>=999", "pytest>=999 is required"),
         ("no-such-package-of-ours>=1", "no-such-package-of-ours>=1 is not installed"),
     ],
 )

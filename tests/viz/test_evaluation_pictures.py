@@ -50,7 +50,7 @@ def test_confusion_sums_small_classes_up():
 
 def test_largest_confusion():
     target, prediction = np.array([[0, 1, 1, 255]]), np.array([[0, 2, 2, 1]])
-    assert largest_confusion(target, prediction, NAMES, 255) == "cat taken for dog & co: 67% of the pixels"
+    assert largest_confusion(target, prediction, NAMES, 255) == "cat predicted as dog & co: 67% of the pixels"
     assert largest_confusion(target, target, NAMES, 255) == ""
 
 

@@ -167,7 +167,7 @@ def test_tool_lists_without_torch():
     )
     done = _tool(code=code)
     assert done.returncode == 0, done.stderr
-    assert "ViT-H-14/laion2b_s32b_b79k" in done.stdout and "not here" in done.stdout
+    assert "ViT-H-14/laion2b_s32b_b79k" in done.stdout and "not downloaded" in done.stdout
 
 
 def test_tool_errors(monkeypatch):

@@ -76,7 +76,5 @@ def choose_writers(names: str | None, task: str, settings: OutputSettings) -> di
         if name not in FORMATS:
             raise ValueError(f"unknown output format {name!r}; {suggest(name, known)}")
         if name not in known:
-            raise ValueError(
-                f"{task} methods do not support format {name!r}; they support {', '.join(known)}"
-            )
+            raise ValueError(f"{task} methods do not support format {name!r}; they support {', '.join(known)}")
     return {name: FORMATS[name].writer(settings) for name in chosen}
