@@ -1,4 +1,4 @@
-"""Alignment of published towers by the recipe that CLIM and CLIPSelf share: ``_base_ = "../alignment.py"``."""
+"""Alignment of published towers with the recipe shared by CLIM and CLIPSelf: ``_base_ = "../alignment.py"``."""
 
 _base_ = "./runtime.py"
 model = dict(type="RegionAlignment", keep=0.7)

@@ -1,4 +1,4 @@
-"""Alignment of clip-mini with texts of the world's scenes, by any objective: ``_base_ = "../alignment_mini.py"``."""
+"""Alignment of clip-mini on captioned scenes of the world, with any objective: ``_base_ = "../alignment_mini.py"``."""
 
 _base_ = "./world.py"
 iterations = 600

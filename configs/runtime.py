@@ -1,4 +1,4 @@
-"""Logging, checkpoints and process settings shared by all runs: ``_base_ = "../runtime.py"``."""
+"""Logging, checkpointing and process settings shared by all runs: ``_base_ = "../runtime.py"``."""
 
 default_scope = "ovperc"
 default_hooks = dict(

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
-"""Pictures of several methods side by side: ``python demo/compare_methods.py --out methods.png``.
+"""Results of several methods side by side: ``python demo/compare_methods.py --out methods.png``.
 
-One row a scene of the world, one column a method; the first columns are the picture and the truth. Runs on the shipped
-weights without a network.
+One row per scene and one column per method, after the image and the ground truth. Runs offline on the bundled weights.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ def draw_sheet(methods: Sequence[str], row, images, scenes: Sequence[int]):
 
     Args:
         methods: names of methods, one column each.
-        row: the benchmark, which brings the words.
+        row: the benchmark, which provides the vocabulary.
         images: its labelled images.
-        scenes: which of them, one row each.
+        scenes: indices of the scenes, one row each.
     """
     import numpy as np
     from contact_sheet import stack
@@ -76,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME", help="default: %(default)s")
     parser.add_argument("--benchmark", default="world-base", help="default: %(default)s")
     parser.add_argument("--scenes", nargs="+", type=int, default=(0, 1, 2), metavar="N", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the scenes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the scenes (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("outputs/methods.png"), help="default: %(default)s")
     return run_to_exit_code(lambda: run(parser.parse_args(argv)))
 

@@ -1,4 +1,4 @@
-"""Several segmented pictures on one sheet, with titles and legends of one size."""
+"""Contact sheet of several predictions, with titles and legends."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ GAP_PX = 20
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture of the sheet.
+    """A cell of the sheet.
 
     Attributes:
-        title: written above it.
+        title: shown above the image.
         image: ``(H, W, 3)`` uint8 RGB.
-        prediction: drawn beside the image.
+        prediction: shown to the right of the image.
     """
 
     title: str
@@ -42,14 +42,14 @@ class Cell:
 
 
 def contact_sheet(cells: Sequence[Cell], columns: int = 2) -> Image.Image:
-    """The cells in rows."""
+    """Arranges the cells in rows."""
     drawn = [cell.draw() for cell in cells]
     rows = [panel(drawn[start : start + columns], gap_px=GAP_PX) for start in range(0, len(drawn), columns)]
     return stack(rows, GAP_PX)
 
 
 def stack(pictures: Sequence[Image.Image], gap_px: int = 0) -> Image.Image:
-    """Pictures one below the other, left sides aligned."""
+    """Stacks images vertically, aligned at the left."""
     height = sum(picture.height for picture in pictures) + gap_px * (len(pictures) - 1)
     paper = Image.new("RGB", (max(picture.width for picture in pictures), height), PAPER_RGB)
     top = 0

@@ -1,4 +1,4 @@
-"""The other two tasks of ``make demo``: objects in boxes, and damage on products that no training image showed."""
+"""The other two tasks of ``make demo``: detection, and anomaly localization on unseen products."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ovperc.viz.draw import panel
 
 SHOWN_PX = 336
 SURE = 0.4
-DAMAGE = (("wood", "burn"), ("ring", "crack"), ("hexagon", "dent"), ("diamond", "missing part"))
+DEFECTS = (("wood", "burn"), ("ring", "crack"), ("hexagon", "dent"), ("diamond", "missing part"))
 
 
 def detect(out: Path, scenes: int = 4) -> Path:
-    """Boxes and masks in scenes of ``world-ovd``; half of the objects are pairs of words that training held out.
+    """Boxes and masks in scenes of ``world-ovd``; half of the objects are pairs held out of training.
 
     Args:
         out: folder that receives ``boxes.png``.
         scenes: number of scenes.
 
     Returns:
-        The picture.
+        Path of the image.
     """
     images = WorldDetection(num_scenes=scenes)
     predictor = ovperc.load("fvlm")
@@ -38,30 +38,30 @@ def detect(out: Path, scenes: int = 4) -> Path:
         drawn.append(predictor.predict(big, list(images.classes)).draw(big, min_score=SURE))
     with staged_directory(out) as folder:
         panel(drawn).save(folder / "boxes.png", optimize=True)
-    print(f"\nobjects of {scenes} generated scenes in boxes (fvlm): {', '.join(counts)} objects marked")
+    print(f"\nobjects of {scenes} generated scenes (fvlm): {', '.join(counts)} objects detected")
     print(f"  {out / 'boxes.png'}")
     return out / "boxes.png"
 
 
-def find_damage(out: Path) -> Path:
-    """Damage on products of ``world-anomaly`` whose category and kind of defect are not in the training of the prompts.
+def find_anomalies(out: Path) -> Path:
+    """Anomalies on products of ``world-anomaly`` whose categories and defects the prompts were not trained on.
 
     Args:
-        out: folder that receives ``damage.png``.
+        out: folder that receives ``anomalies.png``.
 
     Returns:
-        The picture.
+        Path of the image.
     """
     predictor = ovperc.load("anomalyclip")
     drawn, titles = [], []
-    for category, kind in DAMAGE:
+    for category, kind in DEFECTS:
         images = WorldAnomaly(good=0, per_kind=1, categories=(category,))
         index = [record.kind for record in images.records].index(kind)
         prediction = predictor.predict(images[index].image, images.words[category])
         drawn.append(prediction.draw(images[index].image))
         titles.append(f"{category}: {kind}")
     with staged_directory(out) as folder:
-        panel(drawn, titles).save(folder / "damage.png", optimize=True)
-    print(f"\ndamage on products never met (anomalyclip): {', '.join(titles)}")
-    print(f"  {out / 'damage.png'}")
-    return out / "damage.png"
+        panel(drawn, titles).save(folder / "anomalies.png", optimize=True)
+    print(f"\nanomalies on unseen products (anomalyclip): {', '.join(titles)}")
+    print(f"  {out / 'anomalies.png'}")
+    return out / "anomalies.png"

@@ -1,4 +1,4 @@
-"""The pictures of ``make demo``: generated scenes, and photographs that scikit-image ships with a free licence."""
+"""The images of ``make demo``: generated scenes, and freely licensed photographs from scikit-image."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ovperc.data.world.vocabulary import COLOURS, MATERIALS, PATTERNS
 
 @dataclass(frozen=True)
 class DemoPicture:
-    """A picture, and what is asked of it.
+    """An image and its vocabulary.
 
     Attributes:
-        name: stem of its files.
-        title: what it is, and where from.
+        name: stem of the output files.
+        title: description and source.
         image: ``(H, W, 3)`` uint8 RGB.
-        words: classes asked.
-        truth: ``(H, W)`` integers, label of each pixel in the order of ``words``; None where nobody knows.
+        words: class names.
+        truth: ``(H, W)`` integers, label of each pixel in the order of ``words``; None if unknown.
     """
 
     name: str
@@ -31,7 +31,7 @@ class DemoPicture:
 
 
 def scene_picture(benchmark: str, index: int, title: str, size_px: int = 336) -> DemoPicture:
-    """A scene of a test set, asked for what it shows and for a few things that it does not."""
+    """A scene of a test set, with its classes and a few absent ones as vocabulary."""
     scene = WorldSegmentation(benchmark, index + 1, size_px).scene(index)
     objects = [_object_words(scene, item) for item in range(len(scene.objects))]
     materials = [MATERIALS[material] for material in np.unique(scene.materials)]
@@ -44,13 +44,13 @@ def scene_picture(benchmark: str, index: int, title: str, size_px: int = 336) ->
 
 
 def _object_words(scene: Scene, item: int) -> str:
-    """Pattern and colour, as the test sets ask them."""
+    """Pattern and colour, as in the vocabularies of the test sets."""
     look = scene.objects[item].attributes
     return f"{PATTERNS[look.pattern]} {COLOURS[look.colour]} object"
 
 
 def mosaic_picture(size_px: int = 336) -> DemoPicture:
-    """Three real textures side by side: the first mosaic of the test set that shows all of them."""
+    """The first mosaic of the test set that shows all three textures."""
     samples = RealTextures(num_scenes=20, size_px=size_px)
     sample = next(samples[index] for index in range(20) if len(np.unique(samples[index].labels)) == 3)
     title = "photographs of brick, grass and gravel (scikit-image, CC0)"
@@ -58,9 +58,9 @@ def mosaic_picture(size_px: int = 336) -> DemoPicture:
 
 
 def demo_pictures() -> list[DemoPicture]:
-    """All pictures, generated ones first."""
-    seen = "a generated scene: looks known from training"
-    novel = "a generated scene: half of the looks never seen in training"
+    """All images, generated ones first."""
+    seen = "a generated scene: combinations seen in training"
+    novel = "a generated scene: half of the combinations unseen in training"
     return [
         scene_picture("world-base", 0, seen),
         scene_picture("world-novel", 0, novel),
@@ -70,7 +70,7 @@ def demo_pictures() -> list[DemoPicture]:
 
 
 def photographs() -> list[DemoPicture]:
-    """Photographs inside scikit-image's wheel, with words from the world's vocabulary."""
+    """Photographs bundled with scikit-image, with words from the world's vocabulary."""
     from skimage import data
 
     coffee, rocket, cat = data.coffee(), data.rocket(), data.chelsea()

@@ -1,7 +1,7 @@
-"""``make demo``: segments generated scenes and real photographs with words, finds objects and damage, shows it all.
+"""``make demo``: segmentation, detection and anomaly localization on generated scenes and photographs.
 
-Runs on the shipped weights without a network. Other methods and weights: ``--method``, ``--weights``, ``--arch``; with
-weights of your own only the segmentation is shown, because the other tasks' heads belong to the shipped ones.
+Runs offline on the bundled weights. Choose others with ``--method``, ``--weights`` and ``--arch``; only segmentation is
+shown then, because the heads of the other tasks belong to the bundled weights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def segment(predictor: SegPredictor, picture: DemoPicture, out: Path) -> SegPrediction:
-    """Segments a picture, writes its files and says how it went."""
+    """Segments an image, writes its files and prints a summary."""
     from ovperc.text.vocabulary import Vocabulary
 
     started = time.perf_counter()
@@ -42,26 +42,26 @@ def segment(predictor: SegPredictor, picture: DemoPicture, out: Path) -> SegPred
     height, width = prediction.size_hw
     print(f"\n{picture.title}, {height} x {width} px")
     print(f"  {summary(prediction, picture)}")
-    print(f"  image encoded in {1000 * encode_s:.0f} ms, words asked in {1000 * ask_s:.1f} ms")
+    print(f"  image encoded in {1000 * encode_s:.0f} ms, vocabulary scored in {1000 * ask_s:.1f} ms")
     print(f"  {out / picture.name}.png, .json, _overlay.png")
     return prediction
 
 
 def summary(prediction: SegPrediction, picture: DemoPicture) -> str:
-    """The share of each word, and of the pixels that are right where the truth is known."""
+    """Area of each class, and the pixel accuracy if the ground truth is known."""
     shares = sorted(prediction.areas().items(), key=lambda item: -item[1])
     text = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)
     if picture.truth is None:
         return text
     known = picture.truth < len(picture.words)
     right = (prediction.labels == picture.truth)[known].mean()
-    return f"{text}; {right:.0%} of the pixels are right"
+    return f"{text}; {right:.0%} of the pixels are correct"
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the demo."""
     from contact_sheet import Cell, contact_sheet
-    from other_tasks import detect, find_damage
+    from other_tasks import detect, find_anomalies
     from pictures import demo_pictures
 
     predictor = load_predictor(arguments)
@@ -70,10 +70,10 @@ def run(arguments: argparse.Namespace) -> None:
     cells = [Cell(picture.title, picture.image, segment(predictor, picture, arguments.out)) for picture in pictures]
     with staged_directory(arguments.out) as folder:
         contact_sheet(cells).save(folder / "demo.png", optimize=True)
-    print(f"\nall of them in one picture: {arguments.out / 'demo.png'}")
+    print(f"\ncontact sheet: {arguments.out / 'demo.png'}")
     if arguments.weights is None:
         detect(arguments.out)
-        find_damage(arguments.out)
+        find_anomalies(arguments.out)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""AnomalyCLIP (Zhou et al., ICLR 2024): one flawless and one damaged prompt, learned without naming the object.
+"""AnomalyCLIP (Zhou et al., ICLR 2024): one normal and one anomalous prompt, learned object-agnostically.
 
 The tower of the paper is ``ViT-L-14-336/openai``; pass the authors' prompts with ``texts.source``. One tap is read, as
-in the released scripts since the authors found their four taps to be one buffer. The image embedding is the class row
-without the closing norm. Departure: position tables are resized from the pristine parameter at every size.
+in the released scripts, whose four taps turned out to be one buffer. The image embedding is the class token
+without the final norm. Departure: positional embeddings are resized from the original parameter at every size.
 """
 
 method = dict(

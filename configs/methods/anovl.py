@@ -1,7 +1,7 @@
-"""AnoVL (Deng et al., 2023) without adaptation: value-value attention in all blocks, 462 sentences on each side.
+"""AnoVL (Deng et al., 2023) without adaptation: value-value attention in all blocks, 462 + 462 state prompts.
 
 The tower of the paper is ``ViT-B-16-plus-240`` trained on LAION-400M for 32 epochs. ``head.views`` averages the image
-score over 22 views, as the authors do; it is off because it costs 22 passes.
+score over 22 views, as the authors do; it is off by default because it costs 22 passes.
 """
 
 method = dict(

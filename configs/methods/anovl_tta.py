@@ -1,7 +1,7 @@
-"""AnoVL (Deng et al., 2023): every test image trains a text adapter on its own patches for five steps.
+"""AnoVL (Deng et al., 2023): test-time adaptation of a text adapter, five steps per image.
 
-Departure: the optimiser starts anew with each image (the authors keep its moments, so that results depend on order),
-and every image gets the same seed.
+Departure: the optimiser is reset for each image (the authors keep its state, so that results depend on order), and
+every image gets the same seed.
 """
 
 method = dict(

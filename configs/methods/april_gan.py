@@ -1,7 +1,7 @@
-"""APRIL-GAN (Chen et al., VAND challenge 2023): linear adapters bring patches of four blocks to the words.
+"""APRIL-GAN (Chen et al., VAND challenge 2023): linear adapters on patch tokens of four blocks.
 
 The tower of the paper is ``ViT-L-14-336/openai``; pass the authors' adapters with ``head.adapters``.
-``fit(normal_images)`` adds their memory of normal patches.
+``fit(normal_images)`` adds their memory bank of normal patches.
 """
 
 method = dict(

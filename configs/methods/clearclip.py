@@ -1,6 +1,6 @@
-"""ClearCLIP (Lan et al., ECCV 2024): q-q attention in the last block, without its residual and feed-forward part.
+"""ClearCLIP (Lan et al., ECCV 2024): q-q attention in the last block, without residual and feed-forward.
 
-Windows of 448 px with stride 224 at short side 448 (Cityscapes: windows of 224). Background threshold 0.5 on VOC21,
+Tiles of 448 px with stride 224 at short side 448 (Cityscapes: tiles of 224). Background threshold 0.5 on VOC21,
 0.15 on Context60, 0.4 on COCO-Object. Departure: scores are float32 throughout (the released code keeps them in fp16).
 """
 

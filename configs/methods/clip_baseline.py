@@ -1,4 +1,4 @@
-"""Plain CLIP patches against "a photo of a damaged ..." and "a photo of a ...": the baseline without any method."""
+"""CLIP baseline: patch similarity to "a photo of a damaged ..." versus "a photo of a ..."."""
 
 method = dict(
     task="anomaly",

@@ -2,8 +2,8 @@
 
 Made for ``ViT-B-16`` ``laion2b_s34b_b88k`` and the released heads (``clip-dinoiser``, the authors' ``last.pt``). The
 background rule applies where the vocabulary names a background, as the paper uses it on VOC21 and COCO-Object.
-Departures: windows are padded after normalisation (the released code pads with black before it), and the map of the
-padding is cropped where the released code stretches it.
+Departures: tiles are padded after normalisation (the released code pads with black before it), and the padded area of
+the map is cropped (the released code stretches it).
 
 On clip-mini the affinity acts in CLIP Surgery's dual path, without the background rule.
 """

@@ -1,7 +1,7 @@
-"""CLIP Surgery (Li et al., 2023): v-v attention of the last six blocks summed beside the tower, and feature surgery.
+"""CLIP Surgery (Li et al., 2023): v-v attention of the last six blocks in a dual path, and feature surgery.
 
-Departures: images keep their aspect (the reference squeezes them to 512 x 512), and the position table is resized from
-the pristine parameter at every call (the reference writes the resized table back).
+Departures: images keep their aspect ratio (the reference resizes them to 512 x 512), and positional embeddings are
+resized from the original parameter at every call (the reference overwrites it).
 """
 
 method = dict(

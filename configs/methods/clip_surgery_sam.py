@@ -1,6 +1,6 @@
-"""CLIP Surgery (Li et al., 2023), every region redrawn by SAM from a box and a point (Trident's last step).
+"""CLIP Surgery (Li et al., 2023), with regions refined by SAM from box and point prompts (as in Trident).
 
-Not a published pair. No score is too low to be asked about, as feature surgery's confidences are small.
+Not a published combination. There is no score threshold, because feature surgery's confidences are small.
 """
 
 _base_ = ["./clip_surgery.py"]

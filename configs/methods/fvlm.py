@@ -1,7 +1,7 @@
-"""F-VLM (Kuo et al., ICLR 2023): a frozen CLIP tower, heads trained on base boxes, and CLIP's own score of each region.
+"""F-VLM (Kuo et al., ICLR 2023): a frozen CLIP tower, heads trained on base classes, and CLIP region scores.
 
-Published weights of base and novel words are 0.35 and 0.65. The shipped heads belong to clip-mini; for another tower
-train your own (``configs/train/fvlm.py``) and pass ``heads=FILE``.
+The published weights of base and novel classes are 0.35 and 0.65. The bundled heads belong to clip-mini; for another
+tower train your own (``configs/train/fvlm.py``) and pass ``heads=FILE``.
 """
 
 method = dict(

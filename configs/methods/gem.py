@@ -1,7 +1,7 @@
-"""GEM (Bousselham et al., CVPR 2024): self-self attention of q, k and v on unit vectors, last seven blocks summed.
+"""GEM (Bousselham et al., CVPR 2024): self-self attention of normalised q, k and v, summed over the last seven blocks.
 
-The view and scale are those of its row in ClearCLIP's comparison (Lan et al., ECCV 2024): windows of 448 px with
-stride 224 at short side 448.
+Tiling and logit scale follow ClearCLIP's comparison (Lan et al., ECCV 2024): tiles of 448 px with stride 224 at short
+side 448.
 """
 
 method = dict(

@@ -1,7 +1,7 @@
 """MaskCLIP (Zhou et al., ECCV 2022) with its two refinements: prompt denoising, then key smoothing.
 
-Thresholds of the paper. Scores of a class then depend on which other classes are asked. Departure: keys are compared by
-cosine over channels, as the paper says (the released code normalises over tokens: ``norm_axis="token"``).
+Thresholds of the paper. The scores of a class depend on the rest of the vocabulary. Departure: keys are compared by
+cosine over channels, as in the paper (the released code normalises over tokens: ``norm_axis="token"``).
 """
 
 _base_ = ["./maskclip.py"]

@@ -1,7 +1,7 @@
-"""NACLIP (Hajimiri et al., WACV 2025): k-k attention with a Gaussian preference for near patches, reduced last block.
+"""NACLIP (Hajimiri et al., WACV 2025): k-k attention with a Gaussian neighbourhood prior, simplified last block.
 
-Windows of 224 px with stride 112 at short side 336 (Cityscapes 560); VOC runs on the whole image. Background threshold
-0.1 on benchmarks with a background class. The paper reports it with and without PAMR: ``naclip_pamr`` is the former.
+Tiles of 224 px with stride 112 at short side 336 (Cityscapes 560); VOC runs on full images. Background threshold
+0.1 on benchmarks with a background class. The paper reports it with and without PAMR: see ``naclip_pamr``.
 """
 
 method = dict(

@@ -1,8 +1,8 @@
-"""Training-free panoptic segmentation: CLIP Surgery's map, and segment-anything's masks named by its embeddings.
+"""Training-free panoptic segmentation: CLIP Surgery's map, and SAM masks classified by its embeddings.
 
-Not a published pair. Masks of a point grid are named by the mean of CLIP Surgery's dense embeddings inside them, scored
-by predicted IoU times probability, and merged with the stuff of the map by the heuristic of Kirillov et al. (Panoptic
-Segmentation, CVPR 2019). ``min_stuff_area`` is panopticapi's 64 x 64 px as a share of a COCO image.
+Not a published combination. Masks from a point grid are classified by the mean of CLIP Surgery's embeddings in them,
+scored by predicted IoU times probability, and merged with the stuff of the map by the heuristic of Kirillov et al.
+(Panoptic Segmentation, CVPR 2019). ``min_stuff_area`` is panopticapi's 64 x 64 px as a share of a COCO image.
 """
 
 _base_ = ["./clip_surgery.py"]

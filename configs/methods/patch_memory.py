@@ -1,7 +1,7 @@
 """Patch memory (after PatchCore, Roth et al., CVPR 2022, and AnomalyDINO, 2024): distance to patches of normal images.
 
-Runs on image towers alone (``dino-mini``, ``dinov2-vitb14-reg``, ...) and on the image side of CLIP. It needs
-``fit(normal_images)``; one image is enough to begin with. With hundreds of images, bound the bank by ``head.keep``.
+Runs on image towers (``dino-mini``, ``dinov2-vitb14-reg``, ...) and on CLIP's image tower. Requires
+``fit(normal_images)``; one image is enough. With hundreds of images, bound the memory bank by ``head.keep``.
 """
 
 method = dict(

@@ -1,9 +1,9 @@
-"""ProxyCLIP (Lan et al., ECCV 2024): the last block attends by DINO's similarities, without residual and feed-forward.
+"""ProxyCLIP (Lan et al., ECCV 2024): attention from DINO similarities in the last block, no residual, no feed-forward.
 
-DINO ViT-B/8 is the default of the paper; ``guide.weights=dino-vitb16`` is several times faster. Windows of 336 px with
-stride 112 at short side 336 (Cityscapes 448 in windows of 224). Background threshold 0.2 on
-VOC21, 0.15 on Context60, 0.25 on COCO-Object. Departures: a patch always sees itself (the released code answers NaN on
-blank windows), position tables are resized in float32, and windows need not be square.
+DINO ViT-B/8 is the default of the paper; ``guide.weights=dino-vitb16`` is several times faster. Tiles of 336 px with
+stride 112 at short side 336 (Cityscapes 448 with tiles of 224). Background threshold 0.2 on
+VOC21, 0.15 on Context60, 0.25 on COCO-Object. Departures: a patch always attends to itself (the released code returns
+NaN on blank tiles), positional embeddings are resized in float32, and tiles need not be square.
 
 On clip-mini the affinity acts in CLIP Surgery's dual path instead.
 """

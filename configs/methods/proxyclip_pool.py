@@ -1,8 +1,8 @@
-"""ProxyCLIP's affinity after projection: MaskCLIP's embeddings, averaged with the patches that DINO takes as one thing.
+"""ProxyCLIP's affinity after projection: MaskCLIP embeddings averaged by DINO similarity.
 
-Not a published method; it is what ``PooledReadout`` makes of published parts. The last block keeps its residual stream
-and feed-forward part, which towers need whose patches speak mostly through them: those pooled by the mean, or behind a
-convolutional stem, as clip-mini. On OpenAI's towers prefer ``proxyclip``. On clip-mini the embeddings and the
+Not a published method, but a combination of published components in ``PooledReadout``. The last block keeps its
+residual and feed-forward, which carry most of the patch information in towers with mean pooling or a convolutional
+stem, such as clip-mini. On OpenAI's towers prefer ``proxyclip``. On clip-mini the embeddings and the
 logit rule are CLIP Surgery's in place of MaskCLIP's.
 """
 

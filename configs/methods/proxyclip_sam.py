@@ -1,4 +1,4 @@
-"""ProxyCLIP (Lan et al., ECCV 2024) on the image encoder of SAM ViT-B; windows are stretched to its square."""
+"""ProxyCLIP (Lan et al., ECCV 2024) on the image encoder of SAM ViT-B; tiles are resized to its square input."""
 
 _base_ = ["./proxyclip.py"]
 

@@ -1,8 +1,8 @@
-"""Training-free detection: segment-anything finds regions, frozen CLIP names them.
+"""Training-free detection: SAM proposes regions, CLIP classifies them.
 
-Regions are everything SAM finds at a grid of points; each is cut out with some of its surroundings and scored by CLIP,
-times the square root of SAM's predicted IoU. Name what the ground is made of as ``background``, so that regions of it
-are not forced into a word.
+SAM is prompted with a grid of points; each region is cropped with some context and scored by CLIP, times the square
+root of SAM's predicted IoU. List the materials of the ground as ``background``, so that their regions are not assigned
+to a class.
 """
 
 method = dict(

@@ -1,6 +1,6 @@
 """SCLIP (Wang et al., ECCV 2024): correlative self-attention, softmax(qq) + softmax(kk), in the last block.
 
-Residual and feed-forward part are kept; windows of 224 px with stride 112 at short side 336 (Cityscapes 560, COCO-Stuff
+Residual and feed-forward are kept; tiles of 224 px with stride 112 at short side 336 (Cityscapes 560, COCO-Stuff
 164k 448). Background threshold 0.1 on benchmarks with a background class; scale 65 on VOC21, 50 on Context60 and
 COCO-Object. PAMR is an option of the paper, off by default.
 """

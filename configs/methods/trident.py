@@ -1,13 +1,13 @@
-"""Trident (Shi et al., 2024): ProxyCLIP in windows, spliced as features, averaged once more by SAM's correlation.
+"""Trident (Shi et al., 2024): ProxyCLIP on tiles, spliced as features and aggregated with SAM's correlation.
 
-DINO ViT-B/16 and SAM ViT-B; windows of 336 px with stride 224 at short side 448 (VOC20 336 with stride 112, Context
+DINO ViT-B/16 and SAM ViT-B; tiles of 336 px with stride 224 at short side 448 (VOC20 336 with stride 112, Context
 576, Cityscapes 688). Cityscapes ``splice.aggregator.cos_factor=3.0`` and ``keep_negative=False`` (also ADE20K); VOC20
-``cos_factor=0.0``. Background threshold 0.2 on VOC21, 0.15 on Context60, 0.25 on COCO-Object. The refinement by SAM's
-prompts is apart. Departures: a patch always sees itself; the image is resized once, to the size that the reference
-reaches in two steps; Cityscapes' images go to SAM undivided, not as two halves; SAM resizes the caller's image itself;
-synonyms of any class count, not those of the background only.
+``cos_factor=0.0``. Background threshold 0.2 on VOC21, 0.15 on Context60, 0.25 on COCO-Object. ``trident_sam`` adds
+SAM's prompted refinement. Departures: a patch always attends to itself; the image is resized once, to the size that the
+reference reaches in two steps; Cityscapes images are passed to SAM in full, not as two halves; SAM resizes the original
+image; synonyms are used for all classes, not only for background.
 
-On clip-mini it reads out as ``proxyclip`` does there, and SAM's average moves the features half of the way only.
+On clip-mini the readout is that of ``proxyclip`` there, and features move halfway towards SAM's average.
 """
 
 method = dict(

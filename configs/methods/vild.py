@@ -1,7 +1,7 @@
-"""ViLD-ensemble (Gu et al., ICLR 2022): a text branch and a branch that follows CLIP's embeddings of crops.
+"""ViLD-ensemble (Gu et al., ICLR 2022): a text branch and a branch distilled from CLIP's crop embeddings.
 
-One third of the score of base words comes from the image branch, two thirds of that of other words. The shipped heads
-have both branches; ``configs/train/vild.py`` trains the published setting on a ResNet.
+The image branch contributes one third of the score of base classes and two thirds of that of novel ones. The bundled
+heads have both branches; ``configs/train/vild.py`` trains the published setting on a ResNet.
 """
 
 method = dict(

@@ -1,7 +1,7 @@
-"""WinCLIP (Jeong et al., CVPR 2023): overlapping windows of patches against words; with normal images, WinCLIP+.
+"""WinCLIP (Jeong et al., CVPR 2023): overlapping patch windows compared with text; with normal images, WinCLIP+.
 
-The tower of the paper is ``ViT-B-16-plus-240`` trained on LAION-400M for 31 epochs. ``fit(normal_images)`` makes it
-the few-shot variant. Patch tokens are compared before the closing norm.
+The tower of the paper is ``ViT-B-16-plus-240`` trained on LAION-400M for 31 epochs. ``fit(normal_images)`` turns it
+into the few-shot variant. Patch tokens are compared before the final norm.
 """
 
 method = dict(

@@ -1,7 +1,7 @@
-"""clip-mini: whole scenes at 112 px, the world's prompts, and methods that keep the tower's residual stream.
+"""clip-mini: full images at 112 px, the world's prompts, and readouts that keep the residual stream.
 
-Pooled by the mean behind a convolutional stem, its patches speak through the residual stream of all blocks. Methods
-whose published readout drops that stream (ProxyCLIP, CLIP-DINOiser, Trident) act in CLIP Surgery's dual path here;
+With mean pooling and a convolutional stem, the residual stream carries most of the patch information. Methods whose
+published readout drops it (ProxyCLIP, CLIP-DINOiser, Trident) use CLIP Surgery's dual path here;
 ``ovperc.load(..., as_published=True)`` gives the published methods.
 """
 

@@ -1,4 +1,4 @@
-"""dino-mini: three blocks are read and turned copies are remembered, as chosen on world-anomaly's training side."""
+"""dino-mini: reads three blocks and adds rotated copies to the memory, as chosen on world-anomaly's training split."""
 
 tower = dict(
     methods=dict(

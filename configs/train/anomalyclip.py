@@ -1,7 +1,7 @@
-"""AnomalyCLIP's prompts (Zhou et al., ICLR 2024) for OpenAI's ViT-L/14@336: train on the test split of one set.
+"""AnomalyCLIP's prompts (Zhou et al., ICLR 2024) for OpenAI's ViT-L/14@336: trained on another set's test split.
 
-Features of the frozen tower are computed once and kept in ``cache_file``. 15 epochs of batches of 8; the iterations
-below are those of VisA's 2,162 test images. Other sets: ``docs/how_to/anomaly.md``.
+Features of the frozen tower are computed once and kept in ``cache_file``. 15 epochs with batch size 8; the iterations
+below are for VisA's 2,162 test images. Other data sets: ``docs/how_to/anomaly.md``.
 """
 
 _base_ = "../world.py"

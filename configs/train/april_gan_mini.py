@@ -1,4 +1,4 @@
-"""april-gan-mini: APRIL-GAN's linear adapters for clip-mini, from the training side of world-anomaly."""
+"""april-gan-mini: APRIL-GAN's linear adapters for clip-mini, from the training split of world-anomaly."""
 
 _base_ = "./anomalyclip_mini.py"
 model = dict(_delete_=True, type="AnomalyAdapterTraining", clip=dict(weights="clip-mini", pos_embed="size_aa"), taps=4)

@@ -1,7 +1,7 @@
-"""CLIM (Wu et al., AAAI 2024) on COCO's captions: the schedule of the released ViT-B/16.
+"""CLIM (Wu et al., AAAI 2024) on COCO captions, with the schedule of the released ViT-B/16.
 
-As intended: 4 processes of 32 pictures (``torchrun --nproc-per-node 4``), gradients averaged. The authors' loop skips
-that, so the released weights have seen one process's gradients: start one process to repeat it. 100 epochs.
+4 processes with batch size 32 (``torchrun --nproc-per-node 4``) and averaged gradients, 100 epochs. The authors' loop
+does not average, so the released weights come from the gradients of one process: use one process to reproduce them.
 """
 
 _base_ = "../alignment.py"

@@ -1,9 +1,9 @@
-"""clip-mini-clim: CLIM on clip-mini, windows of the procedural world tiled into mosaics, on one CPU core.
+"""clip-mini-clim: CLIM on clip-mini with mosaics of crops from the procedural world, on one CPU core.
 
-The recipe of ``clim.py``, with what the mini tower needs to name pairs that it has never seen. Training shows blue
-objects dotted or plain only, and clip-mini takes nearly every patterned blue object for dotted. So its last three
-blocks start anew, colours that miss a pattern are shown plain, and half of the windows are recoloured, with captions
-that name no colour; no recoloured object comes near a held-out pair.
+The recipe of ``clim.py``, adapted so that the mini tower generalises to unseen pairs. In training, blue objects are
+only dotted or plain, and clip-mini classifies nearly every patterned blue object as dotted. Therefore its last three
+blocks are reinitialised, colours without all patterns are shown plain, and half of the crops are recoloured, with
+captions that do not name a colour; no recoloured object comes near a held-out pair.
 """
 
 _base_ = "../world.py"

@@ -1,7 +1,7 @@
-"""CLIP-DINOiser (Wysoczanska et al., ECCV 2024): the schedule of the paper, on a folder of photographs.
+"""CLIP-DINOiser (Wysoczanska et al., ECCV 2024): the paper's schedule, on a folder of images.
 
-1000 pictures of ImageNet's training set (drawn with replacement, seed 0), 448 px, batch 16, about 6300 iterations.
-Set ``pictures`` to your folder, and ``found`` to FOUND's decoder:
+1000 images of ImageNet's training set (drawn with replacement, seed 0), 448 px, batch 16, about 6300 iterations.
+Set the dataset's ``root`` to your folder, and ``decoder`` to FOUND's decoder:
 ``--set train_dataloader.dataset.dataset.root=... model.foreground.decoder=...``.
 """
 

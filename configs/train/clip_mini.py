@@ -1,4 +1,4 @@
-"""clip-mini: image-text contrast on the procedural world, made to run on one CPU core."""
+"""clip-mini: contrastive image-text training on the procedural world, on one CPU core."""
 
 _base_ = "../world.py"
 iterations = 3600
@@ -12,9 +12,9 @@ train_dataloader = dict(
         stages=[
             dict(begin=0, scene_every=4),
             dict(begin=1080),
-            # Colour alone tells most images apart by now: take it away from grounds, and vary shapes only.
+            # By now colour alone distinguishes most images: remove it from grounds, and vary shapes only.
             dict(begin=1750, **harder),
-            # Then show materials alone, most of them grey, and last with contrasts that tell nothing.
+            # Then show materials alone, mostly grey, and finally with uninformative contrast.
             dict(begin=2250, **harder, grounds=24),
             dict(begin=2750, **harder, grounds=24, grey_contrast=(8.0, 45.0)),
         ],

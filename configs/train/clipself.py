@@ -1,7 +1,7 @@
-"""CLIPSelf (Wu et al., ICLR 2024) on COCO's pictures, no texts and no boxes: the schedule of the released EVA-02 B/16.
+"""CLIPSelf (Wu et al., ICLR 2024) on COCO images without labels, with the schedule of the released EVA-02 B/16.
 
-As intended: 8 processes of 2 pictures, gradients averaged; one process repeats the authors' loop, which skips that.
-6 epochs. Set ``model.clip.weights`` to EVA-CLIP's file. Pictures are cropped to squares here, the authors pad them.
+8 processes with batch size 2 and averaged gradients, 6 epochs; one process reproduces the authors' loop, which does
+not average. Set ``model.clip.weights`` to EVA-CLIP's file. Images are cropped to squares (the authors pad them).
 """
 
 _base_ = "../alignment.py"

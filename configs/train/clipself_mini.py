@@ -1,4 +1,4 @@
-"""CLIPSelf on clip-mini: cells of scenes become what their crops are to the frozen tower; no words."""
+"""CLIPSelf on clip-mini: region features distilled from the frozen tower's crop embeddings, without text."""
 
 _base_ = "../alignment_mini.py"
 model = dict(

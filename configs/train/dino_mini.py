@@ -1,6 +1,6 @@
-"""dino-mini: self-distillation on pictures of the procedural world, without labels, on one CPU core.
+"""dino-mini: self-distillation on unlabelled images of the procedural world, on one CPU core.
 
-The schedule is laid out for 1300 steps and was stopped at 900 for want of time; the rest was not tried.
+The schedule is designed for 1300 steps; training was stopped at 900, and the rest is untested.
 """
 
 _base_ = "../world.py"

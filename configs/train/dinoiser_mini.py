@@ -1,8 +1,8 @@
-"""dinoiser-mini: CLIP-DINOiser's heads for clip-mini, taught by dino-mini on pictures of the procedural world.
+"""dinoiser-mini: CLIP-DINOiser's heads for clip-mini, trained with dino-mini on the procedural world.
 
-The recipe of ``clip_dinoiser.py`` with a shorter schedule and a larger step, and without FOUND: foreground is what
-is unlike the border of the picture. Patches count as alike from a cosine of 0.8 on: two patches of a scene have 0.57 on
-average under dino-mini, so that the 0.2 of the paper would call nearly all of them alike.
+The recipe of ``clip_dinoiser.py`` with a shorter schedule, a higher learning rate and no FOUND: foreground is what
+differs from the image border. The similarity threshold is a cosine of 0.8, because two patches of a scene have 0.57 on
+average under dino-mini, so that the paper's 0.2 would accept nearly all pairs.
 """
 
 _base_ = "../world.py"

@@ -1,4 +1,4 @@
-"""FILIP's token-wise contrast on clip-mini: patches and words of captions look for each other."""
+"""FILIP on clip-mini: token-wise contrastive alignment of patches and caption words."""
 
 _base_ = "../alignment_mini.py"
 model = dict(

@@ -1,8 +1,8 @@
-"""F-VLM / F-ViT on OV-COCO: a frozen CLIP ViT-B/16, a simple pyramid, heads trained on the 48 base classes.
+"""F-VLM / F-ViT on OV-COCO: a frozen CLIP ViT-B/16 with a simple feature pyramid, heads trained on the 48 base classes.
 
-Sizes and schedule of F-ViT (Wu et al., ICLR 2024): 640 px, 3 epochs of 64 images, AdamW 1e-4, no drop of the learning
-rate, which keeps the heads from fitting base classes alone. Set ``root`` to COCO's folder. For towers of
-CLIPSelf or CLIM: ``--set model.clip.weights=FILE``.
+Sizes and schedule of F-ViT (Wu et al., ICLR 2024): 640 px, 3 epochs of 64 images, AdamW 1e-4, no learning
+rate decay, which keeps the heads from overfitting to base classes. Set ``root`` to COCO's folder. For CLIPSelf or
+CLIM towers: ``--set model.clip.weights=FILE``.
 """
 
 _base_ = ["../runtime.py"]

@@ -1,7 +1,7 @@
-"""fvlm-mini: detection heads on the frozen clip-mini, from boxes and masks of base pairs of the procedural world.
+"""fvlm-mini: detection heads on the frozen clip-mini, trained on base pairs of the procedural world.
 
-F-VLM (Kuo et al., ICLR 2023) with a second region head that follows CLIP's embeddings of crops, which is the image
-branch of ViLD-ensemble (Gu et al., ICLR 2022). No picture and no word of the run holds a held-out pair.
+F-VLM (Kuo et al., ICLR 2023) with a second region head distilled from CLIP's crop embeddings, the image branch of
+ViLD-ensemble (Gu et al., ICLR 2022). No image and no text of the run contains a held-out pair.
 """
 
 _base_ = "../world.py"

@@ -1,4 +1,4 @@
-"""GRAIN's objective on clip-mini: queries describe and locate the objects of scenes."""
+"""GRAIN on clip-mini: queries describe and localize the objects of scenes."""
 
 _base_ = "../alignment_mini.py"
 model = dict(

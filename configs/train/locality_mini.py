@@ -1,4 +1,4 @@
-"""Locality alignment on clip-mini: tokens must tell what masked views look like; the result is a backbone."""
+"""Locality alignment on clip-mini: patch tokens predict masked views; the result is an image tower."""
 
 _base_ = "../alignment_mini.py"
 model = dict(

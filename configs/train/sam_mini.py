@@ -1,4 +1,4 @@
-"""sam-mini: masks from points, boxes and rough masks on the procedural world, on one CPU core."""
+"""sam-mini: masks from point, box and mask prompts on the procedural world, on one CPU core."""
 
 _base_ = "../world.py"
 iterations = 1100

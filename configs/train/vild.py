@@ -1,8 +1,8 @@
-"""ViLD-ensemble on OV-COCO: a ResNet-50 pyramid trained from nothing, a text branch and a branch taught by CLIP.
+"""ViLD-ensemble on OV-COCO: a ResNet-50 FPN trained from scratch, a text branch and a branch distilled from CLIP.
 
 First store the teacher's embeddings: ``python tools/store_teacher.py data/coco/train2017 --out data/teacher/coco
---method sam_regions --weights ViT-B-32/openai`` (the authors' proposals are those of a detector trained on base boxes:
-``--method FILE`` of a method config with its heads). ``heads.distill="shared"`` is ViLD; without ``distill`` it is
+--method sam_regions --weights ViT-B-32/openai`` (the authors use proposals of a detector trained on base classes:
+``--method FILE`` with its method config). ``heads.distill="shared"`` is ViLD; without ``distill`` it is
 ViLD-text. The published schedule is 180,000 steps of 256 images at 1024 px with SGD 0.32.
 """
 

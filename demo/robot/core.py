@@ -1,6 +1,6 @@
-"""A robot's segmentation without ROS: frames in, labels, regions, legend and diagnostics out.
+"""Segmentation for robots, independent of ROS: labels, regions, legend and diagnostics per frame.
 
-The ROS 2 node is a thin shell around :class:`SegmentationCore`; so may be any other middleware's.
+The ROS 2 node is a thin wrapper of :class:`SegmentationCore`, which other middleware can use as well.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TIMES_KEPT = 100
 
 
 class Model(Protocol):
-    """What the core asks of a model; :class:`ovperc.runtime.segmenter.ExportedSegmenter` is one."""
+    """Interface of a model, implemented by :class:`ovperc.runtime.segmenter.ExportedSegmenter`."""
 
     names: tuple[str, ...]
 
@@ -34,12 +34,12 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Region:
-    """A connected area of one class.
+    """A connected region of one class.
 
     Attributes:
-        name: of the class.
-        label: its index.
-        box: ``(x0, y0, x1, y1)`` px, right and bottom edges excluded.
+        name: class name.
+        label: class index.
+        box: ``(x0, y0, x1, y1)`` px; right and bottom are exclusive.
         area_px: number of pixels.
         score: mean confidence, in ``[0, 1]``.
     """
@@ -53,14 +53,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one frame.
+    """Result of a frame.
 
     Attributes:
-        stamp: whatever came with the frame (a ROS header, a time), unchanged.
+        stamp: the frame's stamp (a ROS header, a time), passed through.
         prediction: labels and confidence.
-        regions: connected areas, largest first.
-        latency_s: from the arrival of the frame to the answer.
-        skipped: frames that newer ones replaced since the answer before.
+        regions: connected regions, largest first.
+        latency_s: time from the arrival of the frame to the answer.
+        skipped: frames dropped in favour of newer ones since the previous answer.
     """
 
     stamp: Any
@@ -72,11 +72,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """State of the core in figures.
+    """Diagnostics of the core.
 
     Attributes:
-        level: 0 fine, 1 slower than asked, 2 the last frame failed.
-        message: the state in words.
+        level: 0 OK, 1 latency above the limit, 2 the last frame failed.
+        message: description of the state.
         answered, skipped, failed: frames so far.
         latency_ms, worst_latency_ms: median and largest of the last 100 answers.
     """
@@ -91,14 +91,14 @@ class Diagnostics:
 
 
 class SegmentationCore:
-    """Answers the newest frame on a thread of its own; frames that come meanwhile are replaced, never queued.
+    """Processes the newest frame on a worker thread; frames that arrive meanwhile are replaced, never queued.
 
     Args:
         model: the exported method.
-        on_answer: called on the working thread with every :class:`Answer`.
-        on_error: called with a stamp and the error of a frame that could not be answered; the core goes on.
+        on_answer: called on the worker thread with every :class:`Answer`.
+        on_error: called with the stamp and the error of a failed frame; the core continues.
         min_area_px: smaller regions are not reported.
-        max_latency_s: above it the diagnostics warn.
+        max_latency_s: latency above which the diagnostics warn.
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class SegmentationCore:
         self._thread.start()
 
     def push(self, image: np.ndarray, stamp: Any = None) -> bool:
-        """Offers a frame, ``(H, W, 3)`` uint8 RGB; returns at once. False once the core is closed."""
+        """Submits a frame, ``(H, W, 3)`` uint8 RGB, without blocking. Returns False once the core is closed."""
         return self._slot.put((stamp, image))
 
     def set_words(self, words: str, background: str | None = None) -> tuple[bool, str]:
-        """Changes what is looked for, from the next frame on.
+        """Changes the vocabulary from the next frame on.
 
         Returns:
-            Whether it was done, and the new names or the reason why not; the old words then stay.
+            Whether it succeeded, and the new names or the reason; on failure the old vocabulary is kept.
         """
         try:
             with self._changing_words:
@@ -141,7 +141,7 @@ class SegmentationCore:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Label -> name of what is looked for now."""
+        """Label -> name of the current vocabulary."""
         return self._model.names
 
     def legend(self) -> str:
@@ -154,7 +154,7 @@ class SegmentationCore:
         return json.dumps(entries, ensure_ascii=False)
 
     def diagnostics(self) -> Diagnostics:
-        """How the core is doing."""
+        """Current diagnostics."""
         latencies = [1e3 * latency for latency in self._latencies] or [0.0]
         median, worst = float(np.median(latencies)), max(latencies)
         if self._last_error:
@@ -166,7 +166,7 @@ class SegmentationCore:
         return Diagnostics(level, message, self._answered, self._skipped, self._failed, median, worst)
 
     def close(self) -> None:
-        """Stops after the frame that is being answered."""
+        """Stops after the current frame."""
         self._slot.close()
         self._thread.join()
 
@@ -183,7 +183,7 @@ class SegmentationCore:
                 self._last_error = ""
                 self._on_answer(Answer(stamp, prediction, regions, latency, skipped))
             except Exception as error:
-                # A node must outlive a frame it cannot answer.
+                # A node must survive a frame that fails.
                 self._failed += 1
                 self._last_error = str(error)
                 if self._on_error is not None:
@@ -191,7 +191,7 @@ class SegmentationCore:
 
 
 def decode_image(data: bytes | np.ndarray, height: int, width: int, encoding: str, step: int) -> np.ndarray:
-    """The bytes of a ``sensor_msgs/Image`` as ``(H, W, 3)`` uint8 RGB.
+    """Decodes the bytes of a ``sensor_msgs/Image`` to ``(H, W, 3)`` uint8 RGB.
 
     Args:
         data: ``height * step`` bytes.
@@ -201,7 +201,7 @@ def decode_image(data: bytes | np.ndarray, height: int, width: int, encoding: st
         step: bytes per row, padding included.
 
     Raises:
-        ValueError: an encoding that is not supported, or too few bytes.
+        ValueError: the encoding is not supported, or there are too few bytes.
     """
     if encoding not in _CHANNELS:
         raise ValueError(f"image encoding {encoding!r} is not supported; publish one of {', '.join(_CHANNELS)}")
@@ -218,7 +218,7 @@ def decode_image(data: bytes | np.ndarray, height: int, width: int, encoding: st
 
 
 def find_regions(prediction: SegPrediction, min_area_px: int = 64) -> tuple[Region, ...]:
-    """Connected areas (over sides) of every class but the background, largest first."""
+    """4-connected regions of every class except background, largest first."""
     labels = prediction.labels
     components = connected_components(labels)
     count = int(components.max()) + 1
@@ -238,7 +238,7 @@ def find_regions(prediction: SegPrediction, min_area_px: int = 64) -> tuple[Regi
 
 
 def connected_components(labels: np.ndarray) -> np.ndarray:
-    """Numbers the areas of equal labels that touch over a side: ``(H, W)`` int64 from 0, by runs of rows."""
+    """Labels 4-connected components of equal labels: ``(H, W)`` int64 from 0, using row runs."""
     height, width = labels.shape
     starts = np.ones((height, width), dtype=bool)
     starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
@@ -246,7 +246,7 @@ def connected_components(labels: np.ndarray) -> np.ndarray:
     parents = np.arange(runs.max() + 1)
     touching = labels[1:] == labels[:-1]
     pairs = np.unique(np.stack([runs[:-1][touching], runs[1:][touching]], axis=1), axis=0)
-    # Every run takes the smallest number it touches, and numbers shortcut to theirs, until nothing changes.
+    # Every run takes the smallest number it touches, with path compression, until nothing changes.
     while True:
         low = np.minimum(parents[pairs[:, 0]], parents[pairs[:, 1]])
         before = parents.copy()

@@ -3,7 +3,7 @@
     python demo/robot/node.py --ros-args -p folder:=exports/maskclip -p words:="red star, grass" \\
         -r image:=/camera/image_raw
 
-Needs rclpy, sensor_msgs, std_msgs, std_srvs, diagnostic_msgs and vision_msgs of a ROS 2 installation, and numpy,
+Requires rclpy, sensor_msgs, std_msgs, std_srvs, diagnostic_msgs and vision_msgs of a ROS 2 installation, and numpy,
 onnxruntime and Pillow; no torch. Everything that can be tested without ROS is in ``core.py``.
 """
 
@@ -27,7 +27,7 @@ from ovperc import runtime
 
 try:
     from ovperc_msgs.srv import SetWords
-except ImportError:  # demo/robot/ovperc_msgs is not built: the parameters and the topic remain
+except ImportError:  # without demo/robot/ovperc_msgs the parameters and the topic are still available
     SetWords = None
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -40,7 +40,7 @@ class SegmentNode(Node):
     """Topics: ``image`` in; ``labels`` (mono16), ``detections``, ``legend`` (JSON, latched), ``/diagnostics`` out.
 
     The vocabulary is the parameter ``words`` (and ``background``): set it at any time, call the service ``set_words``,
-    or publish a string on ``words``. The service ``get_legend`` answers with the names that are asked now.
+    or publish a string on ``words``. The service ``get_legend`` returns the current class names.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class SegmentNode(Node):
         words, background = declare("words", "").value, declare("background", "").value
         threads, providers = declare("threads", 0).value, declare("providers", "cpu").value
         if not folder or not words:
-            raise ValueError("the parameters 'folder' (an exported folder) and 'words' are needed")
+            raise ValueError("the parameters 'folder' (an exported folder) and 'words' are required")
         model = runtime.load(folder, providers=providers, threads=threads or None)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._labels = self.create_publisher(Image, "labels", 1)
@@ -153,7 +153,7 @@ def label_message(answer: Answer) -> Image:
 
 
 def detection_message(answer: Answer) -> Detection2DArray:
-    """One detection per connected region, with its class name and mean confidence."""
+    """One detection per connected region, with class name and mean confidence."""
     message = Detection2DArray(header=answer.stamp)
     for region in answer.regions:
         x0, y0, x1, y1 = region.box

@@ -11,7 +11,7 @@ from launch.substitutions import LaunchConfiguration
 
 _ARGUMENTS = {
     "folder": (None, "exported folder"),
-    "words": (None, "classes with commas between, synonyms with |"),
+    "words": (None, "comma-separated classes, synonyms separated by |"),
     "background": ("", "background words or confidence threshold"),
     "image": ("/camera/image_raw", "image topic"),
     "providers": ("cpu", "cpu, cuda or tensorrt"),
@@ -20,14 +20,14 @@ _ARGUMENTS = {
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The node as a process, with its parameters as launch arguments."""
+    """Launches the node with its parameters as launch arguments."""
     declared = [
         DeclareLaunchArgument(name, description=text, **({} if default is None else {"default_value": default}))
         for name, (default, text) in _ARGUMENTS.items()
     ]
     command = [sys.executable, str(Path(__file__).parent / "node.py"), "--ros-args"]
     for name in ("folder", "words", "background", "providers", "threads"):
-        # Strings in YAML quotes: words such as "no" or "1" must stay words.
+        # Quoted in YAML, so that words such as "no" or "1" remain strings.
         quote = "" if name == "threads" else "'"
         command += ["-p", [f"{name}:={quote}", LaunchConfiguration(name), quote]]
     command += ["-r", ["image:=", LaunchConfiguration("image")]]

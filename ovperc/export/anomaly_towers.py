@@ -79,7 +79,7 @@ class TextMapTower(HeadTower):
     def inputs(predictor: AnomalyPredictor, object_name: str) -> dict[str, np.ndarray]:
         """``texts`` ``(2, E)``, normal then anomalous."""
         texts = predictor.texts(object_name)
-        return {"texts": torch.stack([texts.normal, texts.abnormal]).float().cpu().numpy()}
+        return {"texts": torch.stack([texts.normal, texts.anomalous]).float().cpu().numpy()}
 
     @staticmethod
     def tile_scores(graph: GraphBuilder, predictor: AnomalyPredictor, answers: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_without_cases_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the folder benchmarks of a checkout"):
+    with pytest.raises(UsageError, match="benchmarks need a source checkout"):
         benchmark.find_cases(tmp_path)
 
 

@@ -219,7 +219,7 @@ def test_without_its_service_type_the_node_runs_too(make_node) -> None:
 
 @pytest.mark.parametrize("parameters", [{}, {"folder": "f"}, {"words": "floor"}])
 def test_missing_parameters_are_named(make_node, parameters: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"'folder'.*'words' are needed"):
+    with pytest.raises(ValueError, match=r"'folder'.*'words' are required"):
         make_node(**parameters)
 
 

@@ -51,16 +51,16 @@ def test_writes_every_picture_and_the_sheet(run_all, no_network, tmp_path, monke
     assert SegPrediction.load(tmp_path / "coffee").size_hw == (400, 600)
     assert min(Image.open(tmp_path / "demo.png").size) > 600
     told = capsys.readouterr().out
-    assert told.count("of the pixels are right") == 3
+    assert told.count("of the pixels are correct") == 3
     assert str(tmp_path / "demo.png") in told
 
 
-def test_objects_and_damage_are_shown_too(run_all, no_network, tmp_path, capsys) -> None:
+def test_objects_and_anomalies_are_shown_too(run_all, no_network, tmp_path, capsys) -> None:
     tasks = importlib.import_module("other_tasks")
-    for picture in (tasks.detect(tmp_path, scenes=1), tasks.find_damage(tmp_path)):
+    for picture in (tasks.detect(tmp_path, scenes=1), tasks.find_anomalies(tmp_path)):
         assert min(Image.open(picture).size) > 300
     told = capsys.readouterr().out
-    assert "objects marked" in told
+    assert "objects detected" in told
     assert "wood: burn" in told
 
 

@@ -66,7 +66,7 @@ def test_one_document_holds_the_run(tmp_path: Path) -> None:
 
 
 def test_other_tasks_have_no_such_format() -> None:
-    with pytest.raises(ValueError, match="segmentation methods have no output format 'coco-panoptic'"):
+    with pytest.raises(ValueError, match="segmentation methods do not support format 'coco-panoptic'"):
         choose_writers("coco-panoptic", "segmentation", OutputSettings((".png", ".json"), "overlay"))
 
 

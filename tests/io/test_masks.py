@@ -39,7 +39,7 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(ValueError, match=r"cannot read the label map .*none\.png"):
         read_labels(tmp_path / "none.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "colour.png")
-    with pytest.raises(ValueError, match=r"colour\.png' must be a grey PNG .*RGB"):
+    with pytest.raises(ValueError, match=r"colour\.png' must be an 8- or 16-bit greyscale PNG.*RGB"):
         read_labels(tmp_path / "colour.png")
     write_labels(tmp_path / "cut.png", RNG.integers(0, 999, (50, 50)).astype(np.uint16))
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:300])

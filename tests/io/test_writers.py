@@ -129,7 +129,7 @@ def test_defaults_and_refusals() -> None:
     assert list(choose_writers("coco, yolo,coco", "segmentation", SETTINGS)) == ["coco", "yolo"]
     with pytest.raises(ValueError, match="did you mean 'labelme'"):
         choose_writers("labelm", "detection", SETTINGS)
-    with pytest.raises(ValueError, match="segmentation methods have no output format 'npy'; they have native"):
+    with pytest.raises(ValueError, match="segmentation methods do not support format 'npy'; they support native"):
         choose_writers("npy", "segmentation", SETTINGS)
 
 

@@ -146,9 +146,9 @@ def test_the_tool_writes_a_store(tmp_path: Path, capsys) -> None:
         Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
     options = ["--out", str(tmp_path / "store"), "--crop-px", "48", "--keep", "4", "--quiet"]
     assert store_teacher([str(tmp_path / "images"), *options]) == 0
-    assert "2 images, 2 described now" in capsys.readouterr().out
+    assert "2 images, 2 added now" in capsys.readouterr().out
     assert json.loads((tmp_path / "store" / "header.json").read_text())["crop_px"] == 48
     assert store_teacher([str(tmp_path / "images"), *options]) == 0
-    assert "0 described now" in capsys.readouterr().out
+    assert "0 added now" in capsys.readouterr().out
     assert store_teacher([str(tmp_path / "absent"), *options]) == 2
     assert store_teacher([str(tmp_path / "images"), *options, "--method", "maskclip"]) == 2

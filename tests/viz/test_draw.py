@@ -122,7 +122,7 @@ def test_panel_keeps_every_image():
 
 def test_errors():
     image, labels = scene(6, 8, 2)
-    with pytest.raises(ValueError, match="must have one size"):
+    with pytest.raises(ValueError, match="must have the same size"):
         overlay(image[:4], labels, palette(2))
     with pytest.raises(ValueError, match="alpha"):
         overlay(image, labels, palette(2), alpha=2)
@@ -132,7 +132,7 @@ def test_errors():
         heat_map(np.zeros((4, 4)), 1.0, 1.0)
     with pytest.raises(ValueError, match="finite"):
         heat_map(np.full((4, 4), np.nan))
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(ValueError, match="same size"):
         heat_map(np.zeros((4, 4)), image=image)
     with pytest.raises(ValueError, match="at least one image"):
         panel([])

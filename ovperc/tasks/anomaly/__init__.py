@@ -1,1 +1,1 @@
-"""Where is this part damaged? Zero- and few-shot anomaly localization on frozen towers."""
+"""Zero- and few-shot anomaly localization on frozen towers."""

@@ -1,4 +1,4 @@
-"""AnoVL's adapter, trained for a few steps on each test image by itself (Deng et al., 2023, section 3.3)."""
+"""AnoVL's test-time adaptation: an adapter trained for a few steps per image (Deng et al., 2023, section 3.3)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _BETAS, _EPS = (0.9, 0.999), 1e-8
 
 
 class TextAdapter:
-    """``g(x) = (1 - mix) x + mix T^T tanh(W x / |x| + b)`` for a batch of images, one ``W, b`` for each.
+    """``g(x) = (1 - mix) x + mix T^T tanh(W x / |x| + b)`` for a batch of images, with one ``W, b`` per image.
 
-    Sentences ``T`` are fixed. Gradients are written out, so that no graph is kept and images stay apart; every image
-    starts from the same draw (``torch.nn.Linear``'s initialisation), so that its result depends on nothing else.
+    The prompt embeddings ``T`` are fixed. Gradients are written out, so no graph is kept and images stay independent;
+    every image starts from the same initialisation (that of ``torch.nn.Linear``), so its result depends on it alone.
 
     Args:
         bank: ``(Q, E)`` unit rows ``T``.
-        batch: images.
-        generator: of the initialisation.
-        mix: weight of the adapter's branch.
-        lr, weight_decay: of AdamW.
+        batch: number of images.
+        generator: random generator of the initialisation.
+        mix: weight of the adapter branch.
+        lr, weight_decay: AdamW settings.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class TextAdapter:
     def step(self, clean: Tensor, noisy: Tensor, direction: Tensor) -> Tensor:
         """One step of AdamW on ``mean H(p) + 0.5 mean(-log(1 - p) - log r)``.
 
-        ``p`` is the probability of "damaged" of a clean token, ``H`` its entropy, ``r`` that of a noisy one: the
-        image's own belief is sharpened, noise counts as damage and the image itself as flawless.
+        ``p`` is the anomaly probability of a clean token, ``H`` its entropy and ``r`` that of a noisy token: the
+        image's predictions are sharpened, with noise as the anomalous class and the image itself as the normal one.
 
         Args:
             clean: ``(B, n, E)`` float32.
@@ -98,18 +98,18 @@ class TextAdapter:
 
 @HEADS.register_module()
 class AdaptiveTextHead(TextMapHead):
-    """AnoVL with test-time adaptation: each image trains an adapter on its own patches before it is scored.
+    """AnoVL with test-time adaptation: an adapter is trained on each image's patches before scoring.
 
-    The authors keep the optimiser's moments from image to image of a class, so their results depend on the order;
-    here they start anew.
+    The authors keep the optimiser state across the images of a class, so their results depend on the order; here it
+    is reset for every image.
 
     Args:
         side_blocks, taps, tau, pooled, peak, views: as for :class:`TextMapHead`.
-        steps: of training.
-        lr: of AdamW.
-        noise: standard deviation of the noise on tokens.
-        mix: weight of the adapter's branch.
-        seed: of initialisation and noise, the same for every image.
+        steps: number of training steps.
+        lr: learning rate of AdamW.
+        noise: standard deviation of the noise added to tokens.
+        mix: weight of the adapter branch.
+        seed: seed of initialisation and noise, the same for every image.
     """
 
     def __init__(
@@ -132,10 +132,10 @@ class AdaptiveTextHead(TextMapHead):
         self.steps, self.lr, self.noise, self.mix, self.seed = steps, lr, noise, mix, seed
 
     def probabilities(self, tokens: Tensor, texts: StateTexts) -> Tensor:
-        """Of "damaged" after adaptation, ``(B, n, E) -> (B, n)`` float32.
+        """Anomaly probabilities after adaptation, ``(B, n, E) -> (B, n)`` float32.
 
         Raises:
-            ValueError: texts without a bank of sentences, as learned prompts are.
+            ValueError: the texts have no sentence embeddings, as with learned prompts.
         """
         if not len(texts.bank):
             raise ValueError("adaptation needs composed sentences, not learned prompts; use texts.prompts='anovl'")

@@ -1,4 +1,4 @@
-"""APRIL-GAN: a linear layer per tap that brings patch tokens to the words (Chen et al., VAND challenge 2023)."""
+"""APRIL-GAN: linear adapters that project patch tokens to the joint space (Chen et al., VAND challenge 2023)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class LinearAdapters(nn.Module):
     """``e_l = W_l x^l + b_l`` for each tap, under the names of the released checkpoints (``fc.0.weight``, ...).
 
     Args:
-        width: of the tower.
-        embed_dim: of the joint space.
+        width: token width of the tower.
+        embed_dim: width of the joint space.
         count: number of taps.
     """
 
@@ -36,53 +36,53 @@ class LinearAdapters(nn.Module):
         self.fc = nn.ModuleList(nn.Linear(width, embed_dim) for _ in range(count))
 
     def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
-        """``(B, n, D)`` of each tap to ``(B, n, E)`` float32, not normalised."""
+        """Maps ``(B, n, D)`` of each tap to ``(B, n, E)`` float32, not normalised."""
         return [layer(stream.float()) for layer, stream in zip(self.fc, streams, strict=True)]
 
     @classmethod
     def from_table(cls, table: Mapping[str, Tensor], source: str = "the file") -> LinearAdapters:
-        """Reads a checkpoint's table; sizes come from the shapes.
+        """Builds the module from a state dict; sizes are inferred from the shapes.
 
         Raises:
-            CheckpointError: tensors are missing, unknown or of shapes that do not fit each other.
+            CheckpointError: tensors are missing, unexpected or of inconsistent shapes.
         """
         unknown = [name for name in table if not _LAYER.fullmatch(name)]
         count = len(table) // 2
         wanted = {f"fc.{layer}.{part}" for layer in range(count) for part in ("weight", "bias")}
         if unknown or not count or set(table) != wanted:
-            raise CheckpointError(f"{source} holds no linear adapters fc.0.weight, fc.0.bias, ...: {sorted(table)[:4]}")
+            raise CheckpointError(f"{source} has no linear adapters fc.0.weight, fc.0.bias, ...: {sorted(table)[:4]}")
         embed_dim, width = table["fc.0.weight"].shape
         adapters = cls(width, embed_dim, count)
         try:
             adapters.load_state_dict({name: value.float() for name, value in table.items()})
         except RuntimeError as error:
-            raise CheckpointError(f"{source}: shapes of the adapters do not fit each other: {error}") from error
+            raise CheckpointError(f"{source}: inconsistent adapter shapes: {error}") from error
         return adapters.requires_grad_(False)
 
     @classmethod
     def from_file(cls, source: str | Path) -> LinearAdapters:
-        """Reads the authors' ``.pth`` (``{"trainable_linearlayer": ...}``) or safetensors.
+        """Loads the authors' ``.pth`` (``{"trainable_linearlayer": ...}``) or safetensors.
 
         Raises:
             FileNotFoundError: no such file.
-            CheckpointError: not a file of adapters.
+            CheckpointError: the file contains no adapters.
         """
         return cls.from_table(read_checkpoint(head_weights_file(source, "adapters")), str(source))
 
 
 @HEADS.register_module()
 class AprilGanHead(AnomalyHead):
-    """Adapted tokens of several blocks against two text vectors; optionally also against normal images.
+    """Compares adapted tokens of several blocks with the text embeddings and, once fitted, with normal images.
 
-    Scores leave as logits, one grid per tap: the upsampler upsamples them before the sigmoid, as the authors do, and
-    means (they sum) the taps. Once fitted, probabilities and distances to the nearest normal patch are averaged on
-    the grid, and the image score is the mean of the global one and the highest distance. (The authors scale that
-    maximum by the least and greatest of the whole test set, which no single image can know.)
+    Scores are logits, one map per tap: the upsampler upsamples them before the sigmoid, as the authors do, and averages
+    the taps (the authors sum them). Once fitted, probabilities and distances to the nearest normal patch are averaged
+    on the patch grid, and the image score is the mean of the global score and the largest distance. (The authors
+    normalise that maximum by the minimum and maximum over the test set, which is unknown for a single image.)
 
     Args:
-        adapters: a file of adapters, or the module.
-        taps: blocks that are read, as many as there are adapters.
-        scale: factor of the cosines.
+        adapters: adapter file or module.
+        taps: blocks to read, one per adapter.
+        scale: logit scale of the cosines.
     """
 
     combine: Combine = "sigmoid_mean"
@@ -96,21 +96,21 @@ class AprilGanHead(AnomalyHead):
         super().__init__()
         if adapters is None:
             raise ValueError(
-                "APRIL-GAN needs trained adapters: pass **{'head.adapters': FILE}, one of the authors' "
-                "*_pretrained.pth or one from 'ovperc train configs/train/april_gan_mini.py'"
+                "APRIL-GAN needs trained adapters: pass **{'head.adapters': FILE}, such as the authors' "
+                "*_pretrained.pth or a file from 'ovperc train configs/train/april_gan_mini.py'"
             )
         self.adapters = adapters if isinstance(adapters, LinearAdapters) else LinearAdapters.from_file(adapters)
         if len(self.adapters.fc) != len(taps):
-            raise ValueError(f"there are {len(self.adapters.fc)} adapters for {len(taps)} taps; set head.taps")
+            raise ValueError(f"got {len(self.adapters.fc)} adapters for {len(taps)} taps; set head.taps")
         self.blocks, self.scale = tuple(taps), scale
         self.banks: tuple[PatchBank, ...] = ()
 
     def taps(self) -> list[Tap]:
-        """The blocks' outputs and the image embedding."""
+        """Outputs of the blocks, and the image embedding."""
         return [*(Tap(layer, "out") for layer in self.blocks), POOLED]
 
     def fit(self, backbone: DenseBackbone, normal: Iterable[HeadFeatures]) -> AprilGanHead:
-        """See :class:`AnomalyHead`; banks hold the tower's own tokens."""
+        """See :class:`AnomalyHead`; the banks store the tower's unadapted tokens."""
         fitted = copy.copy(self)
         fitted.banks = fill_banks(map(self._streams, normal))
         fitted.combine = "mean"
@@ -120,12 +120,12 @@ class AprilGanHead(AnomalyHead):
         """See :class:`AnomalyHead`.
 
         Raises:
-            ValueError: adapters of another tower.
+            ValueError: the adapters belong to another tower.
         """
         streams = self._streams(features)
         width, wanted = streams[0].shape[-1], self.adapters.fc[0].in_features
         if width != wanted:
-            raise ValueError(f"the adapters read tokens {wanted} wide, the tower has {width}: other weights?")
+            raise ValueError(f"the adapters expect token width {wanted}, the tower has {width}; use matching weights")
         each = [margins(tokens, texts, 1 / self.scale) for tokens in self.adapters(streams)]
         whole = margins(features.dense[POOLED], texts, 1 / self.scale).sigmoid()
         if not self.banks:

@@ -1,4 +1,4 @@
-"""From raw scores to a decision: thresholds with a stated origin, never from test labels."""
+"""Decision thresholds and their origin."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Origin = Literal["none", "normal", "labelled", "given"]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds, and where they came from. Scores at or above a threshold count as anomalous.
+    """Decision thresholds and their origin. Scores at or above a threshold are anomalous.
 
     Attributes:
-        origin: ``none`` (no decision), ``normal`` (from flawless images), ``labelled`` (best F1 on labelled
+        origin: ``none`` (no decision), ``normal`` (from normal images), ``labelled`` (best F1 on labelled
             validation images) or ``given`` (by the user).
-        image_threshold: of the image score; None for no decision.
-        pixel_threshold: of the map; None for no regions.
-        num_images: images that the thresholds came from.
-        fpr: of ``normal``: share of flawless images that would be called anomalous, as asked for.
-        note: what a user should know, such as that there were too few images for the rate.
+        image_threshold: threshold of the image score; None for no decision.
+        pixel_threshold: threshold of the anomaly map; None for no regions.
+        num_images: number of images used to choose the thresholds.
+        fpr: for ``normal``, the requested false-positive rate on normal images.
+        note: a remark for the user, such as too few images for the rate.
     """
 
     origin: Origin = "none"
@@ -45,31 +45,31 @@ class Calibration:
 
     @classmethod
     def from_normal(cls, image_scores: Sequence[float], map_peaks: Sequence[float], fpr: float) -> Calibration:
-        """Thresholds just above the scores of flawless images.
+        """Chooses thresholds from the scores of normal images.
 
-        Of ``k`` images the threshold lies above the ``ceil((k + 1)(1 - fpr))``-th smallest score, so that a new image
-        of the same kind exceeds it with a chance of at most ``fpr``, whatever the distribution (split conformal
-        prediction). With ``k < 1 / fpr - 1`` no such score exists; the highest one is taken and the note says so.
+        With ``k`` images the threshold lies just above the ``ceil((k + 1)(1 - fpr))``-th smallest score, so that a new
+        normal image reaches it with probability at most ``fpr``, whatever the distribution (split conformal
+        prediction). If ``k < 1 / fpr - 1``, no such score exists; the highest score is used and noted in ``note``.
 
         Args:
-            image_scores: of ``k`` flawless images.
-            map_peaks: highest value of each image's map; the pixel threshold keeps whole images free of regions.
-            fpr: wanted false-positive rate, in ``(0, 1)``.
+            image_scores: image scores of ``k`` normal images.
+            map_peaks: maximum of each image's map; the pixel threshold is chosen so that images have no regions.
+            fpr: target false-positive rate, in ``(0, 1)``.
 
         Raises:
-            ValueError: no images, a rate outside ``(0, 1)``, or scores that are not finite.
+            ValueError: there are no images, ``fpr`` is outside ``(0, 1)``, or scores are not finite.
         """
         if not 0 < fpr < 1:
-            raise ValueError(f"fpr must lie between 0 and 1, such as 0.01; got {fpr}")
+            raise ValueError(f"fpr must be between 0 and 1, such as 0.01; got {fpr}")
         count = len(image_scores)
         if count == 0 or len(map_peaks) != count:
-            raise ValueError("calibration needs at least one normal image, with a score and a map each")
+            raise ValueError("calibration needs at least one normal image, with one score and one map each")
         rank = math.ceil((count + 1) * (1 - fpr) - 1e-9)
         note = ""
         if rank > count:
             note = (
-                f"{count} normal images cannot promise a false-positive rate of {fpr:g}: the highest score is the "
-                f"threshold, which promises {1 / (count + 1):.3g}; {math.ceil(1 / fpr) - 1} images would do"
+                f"{count} normal images cannot guarantee a false-positive rate of {fpr:g}: the highest score is the "
+                f"threshold, which guarantees {1 / (count + 1):.3g}; use at least {math.ceil(1 / fpr) - 1} images"
             )
         place = min(rank, count) - 1
         image, pixel = (_just_above(_sorted_finite(values)[place]) for values in (image_scores, map_peaks))
@@ -83,44 +83,44 @@ class Calibration:
         maps: Sequence[np.ndarray] = (),
         masks: Sequence[np.ndarray] = (),
     ) -> Calibration:
-        """Thresholds of the best F1 on labelled images, which must not be the test images.
+        """Chooses the thresholds with the best F1 on labelled validation images (never the test images).
 
         Args:
-            image_scores: of the images.
-            labels: whether each is anomalous; both kinds are needed.
-            maps: rendered maps; left out, there is no pixel threshold.
+            image_scores: scores of the images.
+            labels: whether each image is anomalous; both classes are required.
+            maps: anomaly maps; without them there is no pixel threshold.
             masks: ``(H, W)`` bool, one per map.
 
         Raises:
-            ValueError: only one kind of image, or lengths and shapes that do not fit.
+            ValueError: only one class is present, or lengths or shapes do not match.
         """
         scores, truth = np.asarray(image_scores, np.float64), np.asarray(labels, bool)
         if scores.shape != truth.shape or truth.all() or not truth.any():
-            raise ValueError("labelled calibration needs normal and anomalous images, one label per score")
+            raise ValueError("labelled calibration needs normal and anomalous images, with one label per score")
         if len(maps) != len(masks):
-            raise ValueError(f"there are {len(maps)} maps for {len(masks)} masks; give one mask per map")
+            raise ValueError(f"expected one mask per map; got {len(maps)} maps and {len(masks)} masks")
         for map_, mask in zip(maps, masks, strict=True):
             if map_.shape != mask.shape:
-                raise ValueError(f"a mask must have the size of its image; got {mask.shape} for a map {map_.shape}")
+                raise ValueError(f"a mask must have the size of its map; got mask {mask.shape} and map {map_.shape}")
         pixel = None
         if len(maps):
             truth_px = np.concatenate([np.asarray(mask, bool).ravel() for mask in masks])
             if truth_px.any():
                 pixel = best_f1_threshold(np.concatenate([map_.ravel() for map_ in maps]), truth_px)
-        note = "" if pixel is not None else "no masks with defects: there is no pixel threshold"
+        note = "" if pixel is not None else "no pixel threshold, because no mask has anomalous pixels"
         return cls("labelled", best_f1_threshold(scores, truth), pixel, num_images=len(scores), note=note)
 
     def is_anomalous(self, image_score: float) -> bool | None:
-        """The decision; None where there is no threshold."""
+        """Whether a score is anomalous; None without a threshold."""
         return None if self.image_threshold is None else bool(image_score >= self.image_threshold)
 
 
 def best_f1_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The score at which "at or above" has the best F1; the highest such score of several."""
+    """The threshold with the best F1; the highest one if several tie."""
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order].astype(np.float64)
     hits = np.cumsum(truth[order])
-    last = np.append(ranked[1:] != ranked[:-1], True)  # only whole groups of equal scores can be cut off
+    last = np.append(ranked[1:] != ranked[:-1], True)  # a threshold cannot separate equal scores
     f1 = np.where(last, 2 * hits / (np.arange(1, len(ranked) + 1) + hits[-1]), -1.0)
     return float(ranked[int(f1.argmax())])
 
@@ -133,5 +133,5 @@ def _sorted_finite(values: Sequence[float]) -> np.ndarray:
 
 
 def _just_above(value: float) -> float:
-    """The next single-precision number: scores are float32, and the image that set the mark passes it."""
+    """The next larger float32, so that the image that set the threshold stays below it."""
     return float(np.nextafter(np.float32(value), np.float32(np.inf)))

@@ -1,4 +1,4 @@
-"""A text tower read with vectors in place of words, at its input and again at deeper blocks."""
+"""Text embeddings from learned token vectors, at the input and at deeper blocks of the text tower."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from ovperc.backbones.text_tower import TextTower
 
 
 def encode_vectors(tower: TextTower, rows: Tensor, ends: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
-    """Embeds prompts that are given as token embeddings.
+    """Encodes prompts given as token embeddings.
 
-    The stock blocks run one by one; entering block ``i + 1`` (counted from 0) rows ``1..len`` are replaced by
-    ``deep[i]``, and all other rows flow on (AnomalyCLIP, Zhou et al., ICLR 2024, section 3.3). The tower is causal, so
-    rows behind the last end token are left out.
+    The tower's blocks run one by one; at the input of block ``i + 1`` (from 0), rows ``1..len`` are replaced by
+    ``deep[i]``; all other rows are kept (AnomalyCLIP, Zhou et al., ICLR 2024, section 3.3). The tower is causal, so
+    rows after the last end token are dropped.
 
     Args:
-        tower: a causal text tower of open_clip.
-        rows: ``(Q, L, D)`` token embeddings without positions.
-        ends: ``(Q,)`` int64, row of the end token.
+        tower: causal text tower from open_clip.
+        rows: ``(Q, L, D)`` token embeddings without positional embeddings.
+        ends: ``(Q,)`` int64, index of the end token.
         deep: one ``(m, D)`` per block after the first, in order.
 
     Returns:
         ``(Q, E)``, not normalised; gradients flow to ``rows`` and ``deep``.
 
     Raises:
-        ValueError: a text tower that is not causal, or more deep tokens than it has blocks or rows.
+        ValueError: the text tower is not causal, or there are more deep tokens than blocks or rows.
     """
     inner: Any = tower.tower
     if not tower.causal or not hasattr(inner, "transformer"):
-        raise ValueError("learned prompts need CLIP's causal text tower; this model has another")
+        raise ValueError("learned prompts require CLIP's causal text tower; use weights of a CLIP model")
     blocks = inner.transformer.resblocks
     if len(deep) > len(blocks) - 1:
-        raise ValueError(f"the text tower has {len(blocks)} blocks, so at most {len(blocks) - 1} deep tokens sets fit")
+        raise ValueError(f"the text tower has {len(blocks)} blocks, so at most {len(blocks) - 1} deep tokens fit")
     length = int(ends.max()) + 1
     hidden = rows[:, :length] + inner.positional_embedding[:length].to(rows.dtype)
     mask = inner.attn_mask[:length, :length].to(hidden.dtype)

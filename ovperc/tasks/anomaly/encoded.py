@@ -1,4 +1,4 @@
-"""What a predictor keeps apart: an image, read by the tower, and an object, in words."""
+"""Encoded images and queries of anomaly methods."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ovperc.tiling import Geometry
 
 @dataclass(frozen=True)
 class AnomalyQuery:
-    """An object and how its images are reported.
+    """A query: the object, its text embeddings, and the report settings.
 
     Attributes:
-        object_name: what the images show.
-        texts: the object, normal and anomalous; None for heads that read no words.
-        min_area_px: smaller regions are left out.
+        object_name: name of the inspected object.
+        texts: embeddings of the normal and the anomalous object; None for heads that use no text.
+        min_area_px: minimum area of a region.
     """
 
     object_name: str
@@ -26,11 +26,11 @@ class AnomalyQuery:
 
 @dataclass(frozen=True)
 class AnomalyFeatures:
-    """One image, ready for any query.
+    """An encoded image, reusable for any query.
 
     Attributes:
-        parts: what the head reads of the tower, by forward pass; the tiles of the image in order.
-        plan: from the tiles to the image.
+        parts: features for the head, per forward pass; tiles in order.
+        plan: mapping from tiles to the image.
     """
 
     parts: tuple[HeadFeatures, ...]

@@ -1,4 +1,4 @@
-"""The contract of anomaly heads: from one tower pass to a grid of scores and a score of the image."""
+"""Base class of anomaly heads, which turn tower features into patch and image scores."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ HEADS = PartRegistry(
 
 @dataclass(frozen=True)
 class HeadFeatures:
-    """What a head reads of a batch of tiles.
+    """Features of a batch of tiles for an anomaly head.
 
     Attributes:
-        dense: taps of one pass of the tower.
-        windows: side in patches -> embeddings of all windows of that side, ``(B, (h - k + 1) * (w - k + 1), E)``, not
+        dense: taps of one tower pass.
+        windows: side in patches -> embeddings of all windows of that size, ``(B, (h - k + 1) * (w - k + 1), E)``, not
             normalised, row-major; WinCLIP only.
         views: embeddings of transformed copies of each tile, ``(B, 22, E)``, not normalised; AnoVL only.
     """
@@ -47,7 +47,7 @@ class HeadFeatures:
         return self.dense.grid_hw
 
     def split(self, counts: list[int]) -> list[HeadFeatures]:
-        """Features of several images apart; ``counts`` tiles each, in order."""
+        """Splits the features by image, with ``counts`` tiles each, in order."""
         ends = list(accumulate(counts))
         return [self._rows(slice(end - count, end)) for end, count in zip(ends, counts, strict=True)]
 
@@ -58,11 +58,11 @@ class HeadFeatures:
 
 @dataclass(frozen=True)
 class HeadScores:
-    """Scores of a batch of tiles.
+    """Anomaly scores of a batch of tiles.
 
     Attributes:
-        grid: ``(B, K, h, w)`` float32, higher is more anomalous; ``K > 1`` only where ``head.combine`` asks for it.
-        image: ``(B,)`` float32.
+        grid: ``(B, K, h, w)`` float32, higher is more anomalous; ``K > 1`` only if the upsampler combines several maps.
+        image: ``(B,)`` float32 image scores.
     """
 
     grid: Tensor
@@ -70,13 +70,13 @@ class HeadScores:
 
 
 class AnomalyHead(nn.Module, ABC):
-    """Scores patches; holds no part of the tower and never depends on neighbours in a batch.
+    """Scores patches. A head holds no part of the tower, and scores do not depend on the rest of the batch.
 
     Attributes:
-        reads_text: whether :meth:`score` needs words.
-        needs_fit: whether it says nothing before it has seen normal images.
-        combine: how the upsampler joins the ``K`` grids.
-        bounded: whether scores lie in 0..1 by themselves; the others are drawn on a scale around their threshold.
+        reads_text: whether :meth:`score` needs text embeddings.
+        needs_fit: whether the head must be fitted with normal images first.
+        combine: how the upsampler combines the ``K`` maps.
+        bounded: whether scores lie in 0..1; unbounded scores are drawn on a scale around their threshold.
     """
 
     reads_text: bool = True
@@ -86,17 +86,17 @@ class AnomalyHead(nn.Module, ABC):
 
     @abstractmethod
     def taps(self) -> list[Tap]:
-        """What it reads of the tower's pass."""
+        """Taps to read from the tower."""
 
     def read(self, backbone: DenseBackbone, tiles: Tensor) -> HeadFeatures:
-        """Runs the tower once; heads that need further passes by definition add them here.
+        """Runs the tower once; heads whose definition requires further passes add them here.
 
         Args:
             backbone: the tower.
             tiles: ``(B, 3, H, W)`` normalised.
 
         Raises:
-            ValueError: the tower has no such tap.
+            ValueError: the tower does not provide a tap.
         """
         return HeadFeatures(backbone.forward_dense(tiles, self.taps()))
 
@@ -105,35 +105,35 @@ class AnomalyHead(nn.Module, ABC):
         """Scores tiles.
 
         Args:
-            backbone: the tower that made the features, for its projection into the joint space.
+            backbone: the tower that computed the features, for its projection to the joint space.
             features: from :meth:`read`.
-            texts: the object, flawless and damaged, where ``reads_text``.
+            texts: embeddings of the normal and the anomalous object, if ``reads_text``.
         """
 
     def fit(self, backbone: DenseBackbone, normal: Iterable[HeadFeatures]) -> AnomalyHead:
-        """A copy of the head that remembers normal images; this one stays as it is.
+        """Returns a copy of the head fitted with normal images.
 
         Args:
             backbone: the tower.
             normal: features of the normal images' tiles.
 
         Raises:
-            ValueError: the head learns nothing from normal images, or there are none.
+            ValueError: the head cannot be fitted, or there are no normal images.
         """
         raise ValueError(
-            f"{type(self).__name__} learns nothing from normal images; use patch_memory, winclip or april_gan, or "
+            f"{type(self).__name__} cannot be fitted with normal images; use patch_memory, winclip or april_gan, or "
             "calibrate() to choose a threshold from them"
         )
 
 
 def margins(tokens: Tensor, texts: StateTexts | None, tau: float) -> Tensor:
-    """``f . (t_a - t_n) / tau`` of tokens ``(..., E)`` after normalisation, float32: the logit of "anomalous".
+    """``f . (t_a - t_n) / tau`` of tokens ``(..., E)`` after normalisation, float32: the anomaly logit.
 
     Raises:
-        ValueError: a head that compares with text got none.
+        ValueError: ``texts`` is None.
     """
     if texts is None:
-        raise ValueError("this head compares patches with text; score needs texts, not None")
+        raise ValueError("this head compares patches with text; score needs texts, got None")
     unit = torch.nn.functional.normalize(tokens.float(), dim=-1)
     return unit @ texts.direction.to(unit.device) / tau
 

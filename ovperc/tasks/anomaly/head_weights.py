@@ -1,4 +1,4 @@
-"""Where the small files of anomaly heads are: shipped ones by name, others by path."""
+"""Locates weights of anomaly heads: bundled ones by name, others by path."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ovperc.weights.catalogue import get_entry, list_weights, resolve_weights
 
 
 def head_weights_file(source: str | Path, kind: str) -> Path:
-    """The file of a shipped name (``"anomalyclip-mini"``) or a path.
+    """Path of bundled weights (``"anomalyclip-mini"``) or of a file.
 
     Args:
         source: name or path.
-        kind: what it should hold, for the error.
+        kind: expected content, for the error message.
 
     Raises:
-        FileNotFoundError: neither a name nor a file; near matches are offered.
+        FileNotFoundError: there is no such name or file; the message suggests close matches.
     """
     names = [name for name in list_weights() if get_entry(name).family == "heads"]
     path = resolve_weights(str(source)) if str(source) in names else Path(source).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file of {kind} {str(source)!r}; {suggest(str(source), names)}")
+        raise FileNotFoundError(f"no {kind} found at {str(source)!r}; {suggest(str(source), names)}")
     return path

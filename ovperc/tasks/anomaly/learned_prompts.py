@@ -1,4 +1,4 @@
-"""AnomalyCLIP's object-agnostic prompts: one flawless, one damaged thing, learned as vectors."""
+"""AnomalyCLIP's learned object-agnostic prompts, one normal and one anomalous."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ovperc.tasks.anomaly.state_texts import StateTexts, StateTextSource
 from ovperc.weights.reading import CheckpointError, read_checkpoint
 
 NORMAL, ABNORMAL = "object.", "damaged object."
-"""What follows the learned vectors of each prompt (Zhou et al., ICLR 2024, section 3.2)."""
+"""Words after the learned context of each prompt (Zhou et al., ICLR 2024, section 3.2)."""
 _REBUILT = re.compile(r"(token_prefix|token_suffix|tokenized_prompts)_(pos|neg)")
 _DEAD = re.compile(r"compound_prompt_projections\.\d+\.(weight|bias)")
 _DEEP = re.compile(r"compound_prompts_text\.(\d+)")
@@ -26,20 +26,20 @@ _SCALE = 0.02
 
 
 class LearnedPrompts(nn.Module):
-    """The learned vectors, under the names of the released checkpoints.
+    """The learned vectors, with the parameter names of the released checkpoints.
 
     Args:
-        width: of the text tower.
+        width: token width of the text tower.
         contexts: vectors before the words of each prompt (12 in the paper).
-        depth: blocks whose input holds learned vectors, the first included (9 in the paper).
-        deep_length: vectors that replace rows at each later block (4 in the paper), at most ``contexts``.
+        depth: blocks with learned vectors at their input, including the first (9 in the paper).
+        deep_length: learned vectors at each later block (4 in the paper), at most ``contexts``.
     """
 
     def __init__(self, width: int, contexts: int = 12, depth: int = 9, deep_length: int = 4) -> None:
         super().__init__()
         if min(width, contexts, depth, deep_length) < 1 or deep_length > contexts:
             raise ValueError(
-                "width, contexts, depth and deep_length must be at least 1, deep_length at most contexts; got "
+                "width, contexts, depth and deep_length must be at least 1, and deep_length at most contexts; got "
                 f"{width}, {contexts}, {depth} and {deep_length}"
             )
         self.ctx_pos = nn.Parameter(_SCALE * torch.randn(1, 1, contexts, width))
@@ -49,18 +49,18 @@ class LearnedPrompts(nn.Module):
         )
 
     def encode(self, tower: TextTower) -> Tensor:
-        """The two prompts in the joint space, ``(2, E)`` float32 unit rows: flawless, damaged.
+        """Encodes the two prompts, ``(2, E)`` float32 unit rows: normal, anomalous.
 
-        Rows of a prompt: begin token, learned vectors, the words, end token.
+        A prompt consists of the begin token, the learned vectors, the words and the end token.
 
         Raises:
-            ValueError: a text tower of another width, not causal, or with too few blocks or places.
+            ValueError: the text tower has another width, is not causal, or has too few blocks or positions.
         """
         inner: Any = tower.tower
         contexts = self.ctx_pos.shape[2]
         width = inner.token_embedding.weight.shape[1]
         if self.ctx_pos.shape[-1] != width:
-            raise ValueError(f"the prompts are {self.ctx_pos.shape[-1]} wide, the text tower {width}: other weights?")
+            raise ValueError(f"prompts have width {self.ctx_pos.shape[-1]}, the tower {width}; use matching weights")
         tokens = tower.tokenize([" ".join(["X"] * contexts + [words]) for words in (NORMAL, ABNORMAL)])
         tokens = tokens.to(inner.token_embedding.weight.device)
         embedded = inner.token_embedding(tokens)
@@ -72,13 +72,13 @@ class LearnedPrompts(nn.Module):
 
     @classmethod
     def from_table(cls, table: Mapping[str, Tensor], source: str = "the file") -> LearnedPrompts:
-        """Reads a checkpoint's table; sizes come from the shapes.
+        """Builds the module from a state dict; sizes are inferred from the shapes.
 
-        Weights of the reference that nothing uses (``compound_prompt_projections``) and rows that the tokenizer gives
-        anyway are dropped.
+        Unused weights of the reference (``compound_prompt_projections``) and embeddings that the tokenizer provides are
+        dropped.
 
         Raises:
-            CheckpointError: tensors are missing, unknown or of shapes that do not fit each other.
+            CheckpointError: tensors are missing, unexpected or of inconsistent shapes.
         """
         kept = {name: value for name, value in table.items() if not _REBUILT.fullmatch(name)}
         kept = {name: value for name, value in kept.items() if not _DEAD.fullmatch(name)}
@@ -86,7 +86,7 @@ class LearnedPrompts(nn.Module):
         unknown = [name for name in kept if name not in ("ctx_pos", "ctx_neg") and not _DEEP.fullmatch(name)]
         if absent or unknown:
             problem = f"{min(absent)} is missing" if absent else f"{unknown[0]} is unknown"
-            raise CheckpointError(f"{source} holds no prompts of AnomalyCLIP: {problem}")
+            raise CheckpointError(f"{source} contains no AnomalyCLIP prompts: {problem}")
         deep = sorted(int(match[1]) for match in map(_DEEP.fullmatch, kept) if match)
         shape = kept["ctx_pos"].shape
         if kept["ctx_pos"].ndim != 4 or shape[:2] != (1, 1) or deep != list(range(len(deep))):
@@ -97,28 +97,28 @@ class LearnedPrompts(nn.Module):
         try:
             prompts.load_state_dict({name: value.float() for name, value in kept.items()})
         except RuntimeError as error:
-            raise CheckpointError(f"{source}: shapes of the prompts do not fit each other: {error}") from error
+            raise CheckpointError(f"{source}: inconsistent prompt shapes: {error}") from error
         return prompts.requires_grad_(False)
 
     @classmethod
     def from_file(cls, source: str | Path) -> LearnedPrompts:
-        """Reads a file, or shipped prompts by their name (``"anomalyclip-mini"``).
+        """Loads prompts from a file, or bundled prompts by name (``"anomalyclip-mini"``).
 
         Args:
             source: the authors' ``.pth`` (``{"prompt_learner": ...}``), or safetensors.
 
         Raises:
-            FileNotFoundError: no such file or name.
-            CheckpointError: not a file of prompts.
+            FileNotFoundError: there is no such file or name.
+            CheckpointError: the file contains no prompts.
         """
         return cls.from_table(read_checkpoint(head_weights_file(source, "prompts")), str(source))
 
 
 class PromptTexts(StateTextSource):
-    """Vectors of learned prompts: the same for every object, encoded once.
+    """Text embeddings of learned prompts, which are the same for every object and encoded once.
 
     Args:
-        tower: text tower of the image tower's model.
+        tower: text tower that belongs to the image tower.
         prompts: the learned vectors.
     """
 
@@ -133,5 +133,5 @@ class PromptTexts(StateTextSource):
 
     def make(self, object_name: str) -> StateTexts:
         """See :class:`StateTextSource`."""
-        normal, abnormal = self.prompts.to(self.tower.device).encode(self.tower)
-        return StateTexts(normal, abnormal, normal.new_empty(0, normal.shape[-1]))
+        normal, anomalous = self.prompts.to(self.tower.device).encode(self.tower)
+        return StateTexts(normal, anomalous, normal.new_empty(0, normal.shape[-1]))

@@ -1,4 +1,4 @@
-"""From a method's config to a predictor on the weights of a tower."""
+"""Builds anomaly predictors from a method's config and a tower's weights."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _TEXTS = ("ComposedTexts", "PromptTexts")
 
 
 def load_anomaly(config: MethodConfig, options: LoadOptions) -> AnomalyPredictor:
-    """Loads a method of anomaly localization; :func:`ovperc.load` is the way in.
+    """Loads an anomaly method; use :func:`ovperc.load`.
 
-    Heads without words also take image towers (``"dino-mini"``, ``"dinov2-vitb14-reg"``, a file, a hub name).
+    Heads that use no text also accept image towers (``"dino-mini"``, ``"dinov2-vitb14-reg"``, a file, a hub name).
 
     Raises:
-        FileNotFoundError: weights or prompts that are not here.
-        ValueError: weights that do not fit the method, a background, or unknown parts.
+        FileNotFoundError: weights or prompts are missing.
+        ValueError: the weights do not suit the method, a background is given, or a component is unknown.
     """
     if options.background is not None:
-        raise ValueError("background belongs to segmentation and detection; anomaly methods take an object name")
+        raise ValueError("background is an option of segmentation and detection; anomaly methods take an object name")
     published, arch = cast("AnomalyMethod", config.on(None).method), options.arch
     weights = published.weights if options.weights is None and arch is None else options.weights
     towers: dict[str, Any] = {"pos_embed": published.pos_embed, "device": options.device, "dtype": options.dtype}
@@ -48,7 +48,7 @@ def load_anomaly(config: MethodConfig, options: LoadOptions) -> AnomalyPredictor
     if _is_vision(weights, arch) or (published.texts is None and arch is None and _holds_vision(weights)):
         if published.texts is not None:
             raise ValueError(
-                f"method {published.name!r} compares with words, which {weights or arch} cannot read; use weights of a "
+                f"method {published.name!r} needs a text tower, which {weights or arch} lacks; use weights of a "
                 "dual encoder such as 'clip-mini', or patch_memory"
             )
         model = load_dino(weights or "random", arch, **towers)
@@ -59,10 +59,10 @@ def load_anomaly(config: MethodConfig, options: LoadOptions) -> AnomalyPredictor
 
 
 def build_predictor(method: AnomalyMethod, model: ClipModel | VisionModel, **changes: Any) -> AnomalyPredictor:
-    """Builds a method on a tower that is loaded.
+    """Builds a method on a loaded tower.
 
     Args:
-        method: with the settings it runs with.
+        method: method with resolved settings.
         model: the tower.
         **changes: fields of :class:`AnomalyPredictor`.
     """
@@ -85,20 +85,20 @@ def _texts(method: AnomalyMethod, model: ClipModel | VisionModel) -> StateTextSo
     if kind not in _TEXTS:
         raise ValueError(f"unknown texts {kind!r}; {suggest(str(kind), _TEXTS)}")
     if not isinstance(model, ClipModel):
-        raise ValueError(f"method {method.name!r} compares with words; {model.source} has no text tower")
+        raise ValueError(f"method {method.name!r} needs a text tower; {model.source} has none")
     if kind == "ComposedTexts":
         return ComposedTexts(model.text, **settings)
     source = settings.pop("source", None)
     if settings or source is None:
         raise ValueError(
-            "PromptTexts needs source, learned prompts for this tower: 'anomalyclip-mini', or a file such as the "
+            "PromptTexts needs learned prompts for this tower as source: 'anomalyclip-mini', or a file such as the "
             "authors' epoch_15.pth: load('anomalyclip', WEIGHTS, **{'texts.source': FILE})"
         )
     return PromptTexts(model.text, source if isinstance(source, LearnedPrompts) else LearnedPrompts.from_file(source))
 
 
 def _is_vision(weights: str | Path | None, arch: str | None) -> bool:
-    """Whether names mean an image tower without a text side."""
+    """Whether the names refer to an image tower without a text tower."""
     families = {entry.name: entry.family for entry in CATALOGUE}
     if str(weights) in families:
         return families[str(weights)] == "vision"
@@ -112,11 +112,11 @@ def _is_vision(weights: str | Path | None, arch: str | None) -> bool:
 
 
 def _holds_vision(weights: str | Path | None) -> bool:
-    """Whether a file, a folder, a hub repository or a name of timm holds an image tower without a text side."""
+    """Whether a file, folder, hub repository or timm name refers to an image tower without a text tower."""
     if weights is None or str(weights) == "random" or str(weights) in list_weights():
         return False
     try:
         source = locate_tower(weights, "vision")
-    except ValueError:  # a name of open_clip's
+    except ValueError:  # an open_clip name
         return False
     return family_of(source) == "vision"

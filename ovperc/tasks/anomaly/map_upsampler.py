@@ -1,4 +1,4 @@
-"""From a grid of patch scores to a pixel map: upsampling and Gaussian blur as two small matrices."""
+"""Upsamples patch scores to pixel maps, with upsampling and Gaussian blur as two small matrices."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from ovperc.core.naming import suggest
 
 Combine = Literal["mean", "sigmoid_mean"]
 _TRUNCATE = 4.0
-"""Reach of the Gaussian in standard deviations, as scipy cuts it."""
+"""Radius of the Gaussian in standard deviations, as in scipy."""
 
 
 @dataclass(frozen=True)
 class MapUpsampler:
-    """Renders ``map = A_y S A_x^T`` with ``A = R G U B`` on each axis.
+    """Computes ``map = A_y S A_x^T`` with ``A = R G U B`` on each axis.
 
     ``B`` is a box filter on the grid, ``U`` bilinear upsampling to the tower's input, ``G`` a Gaussian there (equal
     to ``scipy.ndimage.gaussian_filter`` with its default border, which repeats the edge pixel) and ``R`` a bilinear
-    resize to the wanted size. All are linear and separable, so scores stay on the grid until a map is asked for.
+    resize to the output size. All are linear and separable, so scores stay on the patch grid until a map is needed.
 
     Args:
         stride_px: pixels of the tower's input per patch.
         sigma_px: standard deviation of the Gaussian in pixels of the tower's input; 0 for none.
-        align_corners: whether ``U`` puts the outermost patches on the outermost pixels (APRIL-GAN, AnoVL).
-        box: odd side of the box filter in patches, borders repeated (AnoVL: 3); 1 for none.
-        combine: what becomes of several grids: their mean, or (APRIL-GAN) the mean of the sigmoid of each after it
-            was rendered.
+        align_corners: whether ``U`` aligns the outermost patches with the outermost pixels (APRIL-GAN, AnoVL).
+        box: odd side of the box filter in patches, with replicated borders (AnoVL: 3); 1 for none.
+        combine: how several maps are combined: their mean, or (APRIL-GAN) the mean of their sigmoids after
+            upsampling.
 
     Raises:
-        ValueError: a size that is not positive, an even box, or an unknown rule.
+        ValueError: a size is not positive, the box is even, or ``combine`` is unknown.
     """
 
     stride_px: int
@@ -47,7 +47,7 @@ class MapUpsampler:
     def __post_init__(self) -> None:
         if self.stride_px < 1 or self.sigma_px < 0:
             raise ValueError(
-                f"stride_px must be at least 1 and sigma_px not negative; got {self.stride_px} and {self.sigma_px}"
+                f"stride_px must be at least 1 and sigma_px non-negative; got {self.stride_px} and {self.sigma_px}"
             )
         if self.box < 1 or self.box % 2 == 0:
             raise ValueError(f"box must be an odd number of patches; got {self.box}")
@@ -55,7 +55,7 @@ class MapUpsampler:
             raise ValueError(f"unknown combine {self.combine!r}; {suggest(str(self.combine), get_args(Combine))}")
 
     def upsample(self, grid: np.ndarray, out_hw: tuple[int, int]) -> np.ndarray:
-        """The map of one image.
+        """Upsamples the scores of an image.
 
         Args:
             grid: ``(h, w)`` or ``(K, h, w)`` float32, as in :class:`ovperc.tasks.anomaly.score.AnomalyScore`.
@@ -65,7 +65,7 @@ class MapUpsampler:
             ``(H, W)`` float32.
 
         Raises:
-            ValueError: a grid of another shape, or an empty map.
+            ValueError: the grid has another shape, or the map is empty.
         """
         stack = np.asarray(grid, dtype=np.float32)
         if stack.ndim == 2:
@@ -73,10 +73,10 @@ class MapUpsampler:
         return self.render_batch(torch.from_numpy(np.ascontiguousarray(stack))[None], out_hw)[0].numpy()
 
     def render_batch(self, grids: Tensor, out_hw: tuple[int, int]) -> Tensor:
-        """Maps of several images on the device of their grids, ``(B, K, h, w) -> (B, H, W)`` float32."""
+        """Upsamples the scores of several images on their device, ``(B, K, h, w) -> (B, H, W)`` float32."""
         if grids.ndim != 4 or grids.numel() == 0 or min(out_hw) < 1:
             raise ValueError(
-                f"grids (h, w) or (K, h, w) and a size of at least 1 px are needed; got {tuple(grids.shape)}, {out_hw}"
+                f"expected grids (h, w) or (K, h, w) and a size of at least 1 px; got {tuple(grids.shape)}, {out_hw}"
             )
         grids = grids.float()
         if self.combine == "mean":
@@ -84,7 +84,7 @@ class MapUpsampler:
         return torch.stack([self._linear(layer, out_hw).sigmoid() for layer in grids.unbind(1)]).mean(dim=0)
 
     def operator(self, patches: int, pixels: int, device: torch.device | str = "cpu") -> Tensor:
-        """``A`` of one axis, ``(pixels, patches)`` float32; rows sum to 1. Treat it as read-only."""
+        """``A`` of one axis, ``(pixels, patches)`` float32; rows sum to 1. Treat as read-only."""
         return _operator(self, patches, pixels, torch.device(device))
 
     def _linear(self, grids: Tensor, out_hw: tuple[int, int]) -> Tensor:
@@ -120,6 +120,6 @@ def gaussian_kernel(sigma_px: float) -> Tensor:
 
 
 def _mirrored(places: Tensor, length: int) -> Tensor:
-    """Places outside ``0..length-1`` folded back, the edge repeated: ``d c b a | a b c d | d c b a``."""
+    """Indices outside ``0..length-1`` reflected, with the edge repeated: ``d c b a | a b c d | d c b a``."""
     folded = places.remainder(2 * length)
     return torch.minimum(folded, 2 * length - 1 - folded)

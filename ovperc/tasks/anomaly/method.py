@@ -1,4 +1,4 @@
-"""Methods of anomaly localization: a head, what it reads, and how the image is shown to the tower."""
+"""Configuration of anomaly methods."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ AUGMENTATIONS: tuple[str, ...] = ("hflip", "vflip", "rot90", "rot180", "rot270")
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalyMethod(Method):
-    """One method of anomaly localization.
+    """Configuration of an anomaly method.
 
-    The tiler is ``dict(type="SquareTiler", size_px=...)``, or ``dict(type="Tiler", ..., whole_patches=True)`` for the
-    image's own aspect or for tiles of large images.
+    The tiler is ``dict(type="SquareTiler", size_px=...)``, or ``dict(type="Tiler", ..., whole_patches=True)`` to
+    keep the aspect ratio or to tile large images.
 
     Attributes:
         head: ``dict(type=NAME, ...)`` of an anomaly head.
         texts: ``dict(type="ComposedTexts", prompts=...)`` or ``dict(type="PromptTexts", source=...)``; None for heads
-            that read no words.
+            that use no text.
         upsampler: keywords of :class:`MapUpsampler` other than ``stride_px`` and ``combine``.
-        augment: copies of each normal image that a few-shot method also remembers.
-        tile_score: image score of an image in tiles: the highest tile (``max``) or the ``mean``.
+        augment: augmented copies of each normal image that few-shot methods also memorise.
+        tile_score: image score of a tiled image: the ``max`` or ``mean`` over tiles.
 
     Raises:
-        ValueError: a part of the wrong type or an unknown choice.
+        ValueError: a component has the wrong type, or a choice is unknown.
     """
 
     parts = ("head", "tiler")

@@ -1,4 +1,4 @@
-"""Remembered patches of normal images: nearest neighbours and the choice of a few that stand for all."""
+"""Memory banks of normal patches: nearest neighbours and coreset subsampling."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class PatchBank:
-    """Patches to compare with.
+    """A memory bank of normal patches.
 
     Attributes:
-        rows: ``(M, D)`` float32 or half; unit rows for ``cos``.
+        rows: ``(M, D)`` float32 or float16; unit rows for ``cos``.
         metric: ``cos`` for ``1 - cosine``, ``l2`` for Euclidean distance.
-        neighbours: the distance is the mean of that many nearest (fewer where the bank is smaller).
+        neighbours: number of nearest neighbours averaged (fewer if the bank is smaller).
     """
 
     rows: Tensor
@@ -36,10 +36,10 @@ class PatchBank:
         if self.neighbours < 1:
             raise ValueError(f"neighbours must be at least 1; got {self.neighbours}")
         if self.rows.ndim != 2 or len(self.rows) == 0:
-            raise ValueError("a bank needs patches (M, D) of at least one normal image; fit it with some")
+            raise ValueError("a memory bank needs patches (M, D) of at least one normal image")
 
     def distances(self, tokens: Tensor) -> Tensor:
-        """Distance of each token to the bank, ``(..., D) -> (...)`` float32; chunked, so memory is bounded."""
+        """Distance of each token to the bank, ``(..., D) -> (...)`` float32; chunked to bound memory."""
         flat = tokens.reshape(-1, tokens.shape[-1]).float()
         flat = F.normalize(flat, dim=-1) if self.metric == "cos" else flat
         rows = self.rows.to(flat.device).float()
@@ -53,12 +53,12 @@ class PatchBank:
 
 
 class BankFiller:
-    """Fills a bank with bounded memory: whenever it holds twice ``keep`` patches, a coreset of them goes on.
+    """Fills a memory bank with bounded memory: whenever it holds twice ``keep`` patches, it is reduced to a coreset.
 
     Args:
-        metric, neighbours: of the bank.
-        keep: patches that stay; None keeps all.
-        dtype: of the stored rows.
+        metric, neighbours: settings of :class:`PatchBank`.
+        keep: patches to keep; None keeps all.
+        dtype: dtype of the stored rows.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class BankFiller:
         self._rows: list[Tensor] = []
 
     def add(self, tokens: Tensor) -> None:
-        """Remembers ``(..., D)``.
+        """Adds patches ``(..., D)``.
 
         Raises:
-            ValueError: values that are not finite.
+            ValueError: values are not finite.
         """
         rows = tokens.reshape(-1, tokens.shape[-1]).float()
         if not torch.isfinite(rows).all():
@@ -81,13 +81,13 @@ class BankFiller:
             self._shrink()
 
     def bank(self) -> PatchBank:
-        """The bank of all that was added.
+        """Returns the memory bank.
 
         Raises:
-            ValueError: nothing was added.
+            ValueError: no patches were added.
         """
         if not self._rows:
-            raise ValueError("there are no normal images to remember; give at least one")
+            raise ValueError("expected at least one normal image; got none")
         self._shrink()
         return PatchBank(self._rows[0].to(self.dtype), self.metric, self.neighbours)
 
@@ -99,11 +99,11 @@ class BankFiller:
 
 
 def fill_banks(images: Iterable[Sequence[Tensor]], **settings: Any) -> tuple[PatchBank, ...]:
-    """One bank per part of the description.
+    """Builds one memory bank per tap.
 
     Args:
-        images: for each batch of normal images, its parts, ``(B, n, D)`` each.
-        **settings: of :class:`BankFiller`.
+        images: for each batch of normal images, its features per tap, ``(B, n, D)`` each.
+        **settings: keywords of :class:`BankFiller`.
 
     Raises:
         ValueError: there are no images.
@@ -114,7 +114,7 @@ def fill_banks(images: Iterable[Sequence[Tensor]], **settings: Any) -> tuple[Pat
         for filler, part in zip(fillers, parts, strict=True):
             filler.add(part)
     if not fillers:
-        raise ValueError("there are no normal images to remember; give at least one")
+        raise ValueError("expected at least one normal image; got none")
     return tuple(filler.bank() for filler in fillers)
 
 
@@ -129,18 +129,18 @@ def _distance_table(tokens: Tensor, rows: Tensor, metric: str) -> Tensor:
 def greedy_coreset(rows: Tensor, keep: int) -> Tensor:
     """k-centre greedy (Sener and Savarese, 2018; PatchCore, Roth et al., CVPR 2022, algorithm 1).
 
-    Begins with the row farthest from the mean and always adds the row farthest from what was chosen. Choices stay on
-    the device; nothing is read back before the end.
+    Starts with the row farthest from the mean and repeatedly adds the row farthest from those selected. Runs on the
+    device without synchronisation until the end.
 
     Args:
         rows: ``(M, D)`` float32.
-        keep: how many; at most ``M`` are returned.
+        keep: number of rows; at most ``M`` are returned.
 
     Returns:
-        Indices, ``(min(keep, M),)`` int64, in the order of choice.
+        Indices, ``(min(keep, M),)`` int64, in the order of selection.
     """
     if keep < 1:
-        raise ValueError(f"a coreset keeps at least 1 row; got {keep}")
+        raise ValueError(f"keep must be at least 1; got {keep}")
     keep = min(keep, len(rows))
     squares = rows.square().sum(dim=1)
     index = _squared_distance(rows, squares, rows.mean(dim=0)).argmax()
@@ -148,7 +148,7 @@ def greedy_coreset(rows: Tensor, keep: int) -> Tensor:
     gap = torch.full_like(squares, torch.inf)
     for _ in range(keep - 1):
         gap = torch.minimum(gap, _squared_distance(rows, squares, rows.index_select(0, index[None])[0]))
-        gap.index_fill_(0, index[None], -1.0)  # a chosen row is not chosen again, even among equal rows
+        gap.index_fill_(0, index[None], -1.0)  # never select a row twice, even among duplicates
         index = gap.argmax()
         chosen.append(index)
     return torch.stack(chosen)

@@ -1,4 +1,4 @@
-"""Few-shot localization by what normal images look like (PatchCore, Roth et al., CVPR 2022; AnomalyDINO, 2024)."""
+"""Few-shot localization with a memory of normal patches (PatchCore, Roth et al., CVPR 2022; AnomalyDINO, 2024)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ovperc.tasks.anomaly.state_texts import StateTexts
 
 @HEADS.register_module()
 class PatchMemoryHead(AnomalyHead):
-    """Distance of each patch to its nearest neighbours among patches of normal images.
+    """Scores each patch by the distance to its nearest normal patches.
 
     Args:
-        taps: blocks whose main stream is read; each has a bank of its own and distances are averaged.
+        taps: blocks to read; each has its own memory bank, and distances are averaged.
         metric: ``cos`` or ``l2``.
-        neighbours: nearest patches that are averaged.
-        keep: patches that each bank keeps by greedy coreset; None keeps all.
-        pool: odd side of the mean filter over neighbouring patches' features (3 in PatchCore); 1 for none.
-        peak_share: the image score is the mean of this share of highest patches (0.01 in AnomalyDINO), at least one.
-        half: store banks in half precision.
+        neighbours: number of nearest neighbours averaged.
+        keep: coreset size of each bank; None keeps all patches.
+        pool: odd side of the mean filter over patch features (3 in PatchCore); 1 for none.
+        peak_share: fraction of highest patch scores averaged for the image score (0.01 in AnomalyDINO), at least one.
+        half: store the banks in float16.
     """
 
     reads_text = False
@@ -75,16 +75,16 @@ class PatchMemoryHead(AnomalyHead):
         """See :class:`AnomalyHead`.
 
         Raises:
-            ValueError: no normal images were seen yet.
+            ValueError: the head has not been fitted.
         """
         if not self.banks:
-            raise ValueError("patch memory has seen no normal images; call fit(normal_images) first")
+            raise ValueError("patch memory needs normal images; call fit(normal_images) first")
         each = [bank.distances(tokens) for bank, tokens in zip(self.banks, self.describe(features), strict=True)]
         distances = torch.stack(each).mean(dim=0)
         return HeadScores(to_grid(distances, features.grid_hw), peak_mean(distances, self.peak_share))
 
     def describe(self, features: HeadFeatures) -> list[Tensor]:
-        """Patches that are compared, smoothed over their neighbours, ``(B, n, D)`` per tap."""
+        """Patch features, smoothed over neighbouring patches, ``(B, n, D)`` per tap."""
         return [smooth_tokens(features.dense.patches(tap), features.grid_hw, self.pool) for tap in self.taps()]
 
     def extra_repr(self) -> str:
@@ -93,7 +93,7 @@ class PatchMemoryHead(AnomalyHead):
 
 
 def smooth_tokens(tokens: Tensor, grid_hw: tuple[int, int], side: int) -> Tensor:
-    """Mean over ``side x side`` neighbouring patches, the border averaging what it has; ``(B, n, D)``."""
+    """Mean over ``side x side`` neighbouring patches, ignoring positions outside the grid; ``(B, n, D)``."""
     if side == 1:
         return tokens
     planes = tokens.transpose(1, 2).unflatten(2, grid_hw).float()
@@ -102,6 +102,6 @@ def smooth_tokens(tokens: Tensor, grid_hw: tuple[int, int], side: int) -> Tensor
 
 
 def peak_mean(scores: Tensor, share: float) -> Tensor:
-    """Mean of the highest ``share`` of ``(B, n)`` scores, at least of one; ``(B,)``."""
+    """Mean of the highest ``share`` of ``(B, n)`` scores, at least one; ``(B,)``."""
     count = max(1, round(share * scores.shape[-1]))
     return scores.topk(count, dim=-1).values.mean(dim=-1)

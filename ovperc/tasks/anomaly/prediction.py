@@ -1,4 +1,4 @@
-"""What a user gets: a map, a score, a decision with its origin, and regions; to be drawn, written and read again."""
+"""Anomaly predictions: map, image score, decision and regions."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _MARK_RGB = (255, 255, 255)
 
 @dataclass(frozen=True, eq=False)
 class AnomalyPrediction(Prediction):
-    """One image looked through.
+    """Anomaly localization result for an image.
 
     Attributes:
-        map: ``(H, W)`` float32 raw scores at the size of the image, comparable between images of one predictor.
-        image_score: of the image as a whole, on a scale of its own.
-        object_name: what the method was told the image shows.
+        map: ``(H, W)`` float32 raw scores at image size, comparable across images of a predictor.
+        image_score: score of the image, on its own scale.
+        object_name: name of the inspected object.
         calibration: thresholds and their origin.
-        regions: where the map reaches ``calibration.pixel_threshold``; none without one.
-        scale: lowest and highest value of the fixed scale that pictures are drawn on.
-        source: path or name of the image, if it has one.
-        method: what made it.
-        metadata: anything else to keep with it; must fit JSON to be saved.
+        regions: connected regions at or above ``calibration.pixel_threshold``; empty without one.
+        scale: lowest and highest value of the colour scale.
+        source: path or name of the image, if any.
+        method: method and weights that produced it.
+        metadata: additional data; must be JSON-serialisable to be saved.
 
     Raises:
-        ValueError: the map is not ``(H, W)``, is empty or holds values that are not finite.
+        ValueError: the map is not ``(H, W)``, is empty or has non-finite values.
     """
 
     record_format = "ovperc-anomaly-1"
@@ -59,7 +59,7 @@ class AnomalyPrediction(Prediction):
     def __post_init__(self) -> None:
         scores = np.asarray(self.map)
         if scores.ndim != 2 or scores.size == 0 or scores.dtype.kind != "f":
-            raise ValueError(f"map must be floats (H, W), not empty; got {scores.shape} {scores.dtype}")
+            raise ValueError(f"map must be a non-empty float array (H, W); got {scores.shape} {scores.dtype}")
         if not np.isfinite(scores).all() or not np.isfinite(self.image_score):
             raise ValueError("map and image_score must be finite; check the weights and their dtype")
         object.__setattr__(self, "map", np.ascontiguousarray(scores, dtype=np.float32))
@@ -72,7 +72,7 @@ class AnomalyPrediction(Prediction):
 
     @property
     def is_anomalous(self) -> bool | None:
-        """The decision; None without a calibration."""
+        """Whether the image is anomalous; None without a calibration."""
         return self.calibration.is_anomalous(self.image_score)
 
     @property
@@ -81,7 +81,7 @@ class AnomalyPrediction(Prediction):
         return sum(region.area_px for region in self.regions)
 
     def annotations(self) -> ImageAnnotations:
-        """One object per region, named "anomaly", its peak as score."""
+        """One object per region, named "anomaly", with its peak as score."""
         from ovperc.io.annotations import Annotation, ImageAnnotations
         from ovperc.io.coco import encode_rle
 
@@ -92,13 +92,13 @@ class AnomalyPrediction(Prediction):
         return ImageAnnotations(("anomaly",), self.size_hw, self.source or "", objects)
 
     def draw(self, image: Any, scale: tuple[float, float] | None = None, alpha: float = 0.6) -> Image:
-        """The map over the image in grey, on a fixed scale that is drawn beside it, regions outlined.
+        """Draws the map over the greyscale image, with a colour bar and region contours.
 
         Args:
-            image: the image it was made from, as :func:`ovperc.io.images.read_image` takes it.
-            scale: lowest and highest value of the colours; left out, the prediction's own, so that pictures of one
-                predictor can be compared.
-            alpha: strength of the colours.
+            image: the predicted image, in any form accepted by :func:`ovperc.io.images.read_image`.
+            scale: lowest and highest value of the colours; by default the prediction's own, so that images of a
+                predictor are comparable.
+            alpha: opacity of the colours.
         """
         from PIL import ImageDraw
 
@@ -118,11 +118,11 @@ class AnomalyPrediction(Prediction):
         return picture
 
     def files(self, stem: Path, exact: bool = False) -> dict[Path, Writer]:
-        """``STEM.png`` (the map in 16 bits) and ``STEM.json`` (everything else).
+        """Saves ``STEM.png`` (the map in 16 bits) and ``STEM.json`` (everything else).
 
         Args:
             stem: ``folder/STEM``.
-            exact: ``STEM.npy`` with the float32 values instead of the PNG.
+            exact: save ``STEM.npy`` with the float32 values instead of the PNG.
         """
         map_file = stem.with_name(f"{stem.name}.{'npy' if exact else 'png'}")
         low, high = float(self.map.min()), float(self.map.max())
@@ -140,7 +140,7 @@ class AnomalyPrediction(Prediction):
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], folder: Path) -> AnomalyPrediction:
-        """A prediction from its record and its map; a PNG gives the map back to 1/131070 of its range."""
+        """Loads a saved prediction; a map from a PNG is accurate to 1/131070 of its range."""
         scores = _read_map(folder / record["map"], *record["range"])
         return cls(
             scores,

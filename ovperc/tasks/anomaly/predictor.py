@@ -1,4 +1,4 @@
-"""One object between a user and the parts: images and the name of a thing in, maps and decisions out."""
+"""Predictor of anomaly methods."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ ANY_OBJECT = "object"
 
 @dataclass(frozen=True, eq=False)
 class AnomalyPredictor(Predictor):
-    """Says where the images of one object are anomalous; immutable, every change is a new predictor.
+    """Localizes anomalies in images of an object. Immutable; every change returns a new predictor.
 
     Attributes:
         backbone: image tower.
-        preprocess: its normalisation.
-        head: what scores patches.
-        tiler: how images are shown to the tower; in whole patches, so that tiles merge on one grid.
-        upsampler: from grids to maps.
-        texts: makes the two vectors of an object; None for heads that read no words.
-        info: what predictions say they were made with.
-        method: its config.
-        calibration: thresholds of the decision.
-        max_tiles: tiles per forward pass, which bounds memory.
-        remembered: digests of the images that it was fitted with.
-        resolved: the method's settings and where each comes from.
+        preprocess: normalisation of its input.
+        head: anomaly head that scores patches.
+        tiler: splits images into tiles aligned to patches, so that they merge on one grid.
+        upsampler: upsamples patch scores to maps.
+        texts: source of text embeddings; None for heads that use no text.
+        info: method and weights recorded in predictions.
+        method: configuration of the method.
+        calibration: decision thresholds.
+        max_tiles: maximum tiles per forward pass, which bounds memory.
+        remembered: digests of the normal images it was fitted with.
+        resolved: the method's settings and their origin.
     """
 
     backbone: DenseBackbone
@@ -66,28 +66,28 @@ class AnomalyPredictor(Predictor):
     resolved: ResolvedMethod | None = None
 
     def predict(self, images: Any, object_name: str = ANY_OBJECT, **options: Any) -> Any:
-        """Inspects one image or several; see :meth:`Predictor.predict`.
+        """Predicts one image or several; see :meth:`Predictor.predict`.
 
         Args:
             images: as for :meth:`Predictor.predict`.
-            object_name: what they show, such as ``"metal nut"``; learned prompts and patch memory work without.
-            **options: ``min_area_px``, below which regions are left out.
+            object_name: name of the object, such as ``"metal nut"``; optional for learned prompts and patch memory.
+            **options: ``min_area_px``, the minimum area of a region.
 
         Raises:
             ImageError: an image cannot be read.
-            ValueError: a few-shot method that was not fitted with normal images, or an empty name.
+            ValueError: a few-shot method has not been fitted, or the name is empty.
         """
         return super().predict(images, object_name, **options)
 
     def query(self, words: str | AnomalyQuery = ANY_OBJECT, min_area_px: int = 1) -> AnomalyQuery:
-        """The object's texts.
+        """Encodes the query for an object.
 
         Args:
             words: name of the object.
-            min_area_px: smaller regions are left out.
+            min_area_px: minimum area of a region.
 
         Raises:
-            ValueError: a few-shot method that was not fitted with normal images, or a name that does not fit.
+            ValueError: a few-shot method has not been fitted, or the name is invalid.
         """
         if isinstance(words, AnomalyQuery):
             return words
@@ -95,7 +95,7 @@ class AnomalyPredictor(Predictor):
 
     @torch.inference_mode()
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[AnomalyFeatures]:
-        """What the head reads of the tower, for each image; images of one tile size share forward passes."""
+        """Encodes images; images with equal tile sizes share forward passes."""
         plans = [self._plan(image) for image in images]
         groups: dict[tuple[int, int], list[int]] = {}
         for index, plan in enumerate(plans):
@@ -115,7 +115,7 @@ class AnomalyPredictor(Predictor):
         return [found[index] for index in range(len(plans))]
 
     def answer(self, encoded: AnomalyFeatures, query: AnomalyQuery, source: str | None = None) -> AnomalyPrediction:
-        """The map at the size of the image, the image score, and the decision where there is a threshold."""
+        """Predicts an encoded image: its map, its score and, with a calibration, the decision."""
         score = self._score(encoded, query.texts)
         scores = self.upsampler.upsample(score.grid, score.original_hw)
         plan, threshold = encoded.plan, self.calibration.pixel_threshold
@@ -133,47 +133,47 @@ class AnomalyPredictor(Predictor):
         )
 
     def score(self, images: Sequence[np.ndarray], object_name: str = ANY_OBJECT) -> list[AnomalyScore]:
-        """Raw scores on the patch grid; maps are made from them with ``self.upsampler``.
+        """Raw scores on the patch grid; ``self.upsampler`` turns them into maps.
 
         Args:
-            images: ``(H, W, 3)`` uint8 RGB each, of any sizes.
+            images: ``(H, W, 3)`` uint8 RGB each, of any size.
             object_name: as for :meth:`predict`.
 
         Returns:
-            One score per image, in order; each is the same whatever the others are, up to rounding.
+            One score per image, in order; independent of the other images up to rounding.
         """
         texts = self._texts(object_name)
         return [self._score(encoded, texts) for encoded in self.encode_batch(images)]
 
     def scores(self, image: Any, object_name: str = ANY_OBJECT) -> Tensor:
-        """The dense map of one image, ``(H, W)`` float32 at its own size; never stretched to its own range."""
+        """The anomaly map of an image, ``(H, W)`` float32 at image size, not normalised per image."""
         score = self.score([read_image(image)], object_name)[0]
         return torch.from_numpy(self.upsampler.upsample(score.grid, score.original_hw))
 
     def fit(
         self, normal_images: Any, object_name: str = ANY_OBJECT, *, fpr: float | None = None, folds: int = 8
     ) -> AnomalyPredictor:
-        """A predictor that remembers normal images; the order in which they are given does not matter.
+        """Returns a predictor fitted with normal images, whose order does not matter.
 
         Args:
-            normal_images: flawless images, as for :meth:`predict`; few are enough.
-            object_name: as for :meth:`predict`; used with ``fpr`` only.
-            fpr: also choose thresholds at this false-positive rate. Each image is scored by a memory of the others
-                (in up to ``folds`` groups), because an image that is remembered looks flawless by itself.
-            folds: groups that are left out in turn.
+            normal_images: normal images, as for :meth:`predict`; a few are enough.
+            object_name: as for :meth:`predict`; only used with ``fpr``.
+            fpr: also choose thresholds at this false-positive rate, by cross-validation over ``folds`` groups, because
+                an image in the memory always scores as normal.
+            folds: maximum number of cross-validation folds.
 
         Returns:
-            A new predictor, without the calibration of this one.
+            A new predictor without this one's calibration.
 
         Raises:
-            ValueError: no images, or a head that learns nothing from normal images, or a single image with ``fpr``.
+            ValueError: there are no images, the head cannot be fitted, or there is a single image with ``fpr``.
         """
         images = sorted_images(normal_images)
         fitted = dataclasses.replace(self._remember(images), calibration=Calibration())
         if fpr is None:
             return fitted
         if len(images) < 2:
-            raise ValueError("choosing a threshold takes at least 2 normal images, one left out in turn; got 1")
+            raise ValueError("choosing a threshold by cross-validation needs at least 2 normal images; got 1")
         groups = min(max(2, folds), len(images))
         peaks, scores = [], []
         for group in range(groups):
@@ -184,27 +184,27 @@ class AnomalyPredictor(Predictor):
         return dataclasses.replace(fitted, calibration=Calibration.from_normal(scores, peaks, fpr))
 
     def learn_normal(self, normal_images: Any, object_name: str = ANY_OBJECT, *, fpr: float = 0.05) -> AnomalyPredictor:
-        """All that normal images can teach: few-shot heads :meth:`fit` them, the others :meth:`calibrate` only."""
+        """Fits few-shot heads with normal images; other heads are only calibrated."""
         if type(self.head).fit is AnomalyHead.fit:
             return self.calibrate(normal_images, object_name, fpr=fpr)
         return self.fit(normal_images, object_name, fpr=fpr)
 
     def calibrate(self, normal_images: Any, object_name: str = ANY_OBJECT, *, fpr: float = 0.01) -> AnomalyPredictor:
-        """A predictor that decides at a false-positive rate, by flawless images that it has not been fitted with.
+        """Returns a predictor with thresholds at a false-positive rate, from normal images not used in :meth:`fit`.
 
         Args:
-            normal_images: as for :meth:`fit`; ``1 / fpr - 1`` of them support the rate.
+            normal_images: as for :meth:`fit`; at least ``1 / fpr - 1`` for the rate to hold.
             object_name: as for :meth:`predict`.
-            fpr: share of flawless images that may be called anomalous.
+            fpr: accepted false-positive rate on normal images.
 
         Raises:
-            ValueError: no images, or some that the predictor remembers.
+            ValueError: there are no images, or some were used in :meth:`fit`.
         """
         images = sorted_images(normal_images)
         if self.remembered & {image_digest(image) for image in images}:
             raise ValueError(
-                "some of these images were given to fit(), so they look flawless by themselves; use others, or "
-                "fit(images, fpr=...), which leaves each out in turn"
+                "some of these images were used in fit(), so they score as normal by construction; use others, or "
+                "fit(images, fpr=...), which cross-validates"
             )
         return dataclasses.replace(
             self, calibration=Calibration.from_normal(*self._normal_scores(images, object_name), fpr)
@@ -217,16 +217,16 @@ class AnomalyPredictor(Predictor):
         masks: Sequence[np.ndarray] = (),
         object_name: str = ANY_OBJECT,
     ) -> AnomalyPredictor:
-        """A predictor that decides at the best F1 on labelled validation images; never give it test images.
+        """Returns a predictor with thresholds of the best F1 on labelled validation images (never the test images).
 
         Args:
             images: as for :meth:`predict`.
             labels: whether each is anomalous.
-            masks: ``(H, W)`` bool of each image, at its size; left out, there is no pixel threshold.
+            masks: ``(H, W)`` bool per image, at image size; without them there is no pixel threshold.
             object_name: as for :meth:`predict`.
 
         Raises:
-            ValueError: one kind of image only, or a mask of another size than its image.
+            ValueError: only one class is present, or a mask has another size than its image.
         """
         pixels = [source.load() for source in expand_sources(images)]
         scores = self.score(pixels, object_name)
@@ -235,14 +235,12 @@ class AnomalyPredictor(Predictor):
         return dataclasses.replace(self, calibration=calibration)
 
     def with_thresholds(self, image: float | None = None, pixel: float | None = None) -> AnomalyPredictor:
-        """A predictor that decides by thresholds of the user's own."""
+        """Returns a predictor with user-defined thresholds."""
         return dataclasses.replace(self, calibration=Calibration("given", image, pixel))
 
     def _texts(self, object_name: str) -> StateTexts | None:
         if self.head.needs_fit and not self.remembered:
-            raise ValueError(
-                f"{self.method.name} compares with normal images and has seen none; call fit(normal_images) first"
-            )
+            raise ValueError(f"{self.method.name} needs normal images; call fit(normal_images) first")
         return None if self.texts is None else self.texts(object_name)
 
     def _plan(self, image: np.ndarray) -> Geometry:
@@ -262,7 +260,7 @@ class AnomalyPredictor(Predictor):
         return self._merge(grid, image, encoded.plan)
 
     def _merge(self, grid: Tensor, image: Tensor, plan: Geometry) -> AnomalyScore:
-        """Tiles of one image on one grid; ``(T, K, h, w)`` and ``(T,)``."""
+        """Merges the tiles of an image; ``(T, K, h, w)`` and ``(T,)``."""
         if plan.num_tiles > 1:
             height, width = grid.shape[-2:]
             canvas = splice(grid.flatten(2).transpose(1, 2), (height, width), plan, self.backbone.stride_px)
@@ -292,7 +290,7 @@ class AnomalyPredictor(Predictor):
 
 
 def _batches(members: Sequence[int], plans: Sequence[Geometry], max_tiles: int) -> Iterator[list[int]]:
-    """Images that share forward passes: as many as ``max_tiles`` tiles hold, at least one."""
+    """Groups images into forward passes of at most ``max_tiles`` tiles, at least one image each."""
     batch: list[int] = []
     tiles = 0
     for index in members:

@@ -9,13 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Region:
-    """One region; pixels are 8-connected.
+    """An 8-connected region.
 
     Attributes:
-        box: left, top, right, bottom in px; right and bottom lie outside.
+        box: left, top, right, bottom in px; right and bottom are exclusive.
         area_px: number of pixels.
         peak: highest score inside.
-        contours: outlines, outer ones and holes, ``((x, y), ...)`` each, in px.
+        contours: outer contours and holes, each ``((x, y), ...)`` in px.
     """
 
     box: tuple[int, int, int, int]
@@ -33,16 +33,16 @@ class Region:
 
 
 def find_regions(scores: np.ndarray, threshold: float | None, min_area_px: int = 1) -> tuple[Region, ...]:
-    """Regions at or above a threshold, the highest peak first.
+    """Finds the regions at or above a threshold, sorted by descending peak.
 
     Args:
         scores: ``(H, W)`` float map.
         threshold: None for no regions.
-        min_area_px: smaller regions are left out.
+        min_area_px: minimum area of a region.
     """
     if threshold is None:
         return ()
-    import cv2  # here, so that predictions can be read and drawn where there is no OpenCV
+    import cv2  # imported here, so that predictions can be loaded and drawn without OpenCV
 
     above = (scores >= threshold).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)

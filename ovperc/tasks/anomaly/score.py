@@ -1,4 +1,4 @@
-"""What a head says of an image: a small grid of scores, from which maps of any size are rendered."""
+"""Raw anomaly scores on the patch grid, from which maps of any size are computed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class AnomalyScore:
-    """Raw scores of one image, comparable between images of one predictor; nothing is stretched per image.
+    """Raw scores of an image, comparable across images of a predictor and not normalised per image.
 
     Attributes:
-        grid: ``(h, w)`` float32, one score per patch of the whole image (tiles are merged), higher is more
-            anomalous. Methods whose map is no linear function of one grid keep one per layer, ``(K, h, w)``; only
-            ``predictor.upsampler.upsample(grid, out_hw)`` needs to know.
-        image_score: of the image as a whole, higher is more anomalous.
+        grid: ``(h, w)`` float32, one score per patch of the image (tiles merged), higher is more anomalous.
+            Methods whose map is not linear in one grid keep one per layer, ``(K, h, w)``, which
+            ``predictor.upsampler.upsample(grid, out_hw)`` combines.
+        image_score: score of the image, higher is more anomalous.
         original_hw: height and width of the image, px.
     """
 

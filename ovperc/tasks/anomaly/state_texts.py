@@ -1,4 +1,4 @@
-"""Flawless and damaged, as vectors: from sentences or from learned prompts, cached per object."""
+"""Text embeddings of the normal and the anomalous object, cached per object."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _OBJECTS_KEPT = 64
 
 @dataclass(frozen=True)
 class StateTexts:
-    """One object, flawless and damaged, in the joint image-text space.
+    """Embeddings of the normal and the anomalous object in the joint image-text space.
 
     Attributes:
         normal: ``(E,)`` float32 unit vector.
-        abnormal: ``(E,)`` float32 unit vector.
-        bank: ``(Q, E)`` float32 unit rows, one per sentence, normal ones first; empty for learned prompts.
+        anomalous: ``(E,)`` float32 unit vector.
+        bank: ``(Q, E)`` float32 unit rows, one per prompt, normal ones first; empty for learned prompts.
     """
 
     normal: Tensor
-    abnormal: Tensor
+    anomalous: Tensor
     bank: Tensor
 
     @property
     def direction(self) -> Tensor:
         """``w = t_a - t_n``, ``(E,)``: a softmax of two cosines at temperature ``tau`` is ``sigmoid(f . w / tau)``."""
-        return self.abnormal - self.normal
+        return self.anomalous - self.normal
 
 
 class StateTextSource(ABC):
-    """Makes :class:`StateTexts` of an object's name; the last objects stay in memory."""
+    """Computes :class:`StateTexts` for object names, with a cache of recent objects."""
 
     def __init__(self) -> None:
         self._kept: RecentCache[str, StateTexts] = RecentCache(_OBJECTS_KEPT)
 
     def __call__(self, object_name: str) -> StateTexts:
-        """The two vectors of an object."""
+        """The text embeddings of an object."""
 
         def make() -> StateTexts:
             with torch.inference_mode(False), torch.no_grad():
@@ -52,7 +52,7 @@ class StateTextSource(ABC):
         return self._kept.get(self.key(object_name), make)
 
     def key(self, object_name: str) -> str:
-        """What the vectors depend on."""
+        """Cache key of an object."""
         return object_name
 
     @abstractmethod
@@ -61,12 +61,12 @@ class StateTextSource(ABC):
 
 
 class ComposedTexts(StateTextSource):
-    """Vectors of composed sentences.
+    """Text embeddings of composed prompts.
 
     Args:
-        tower: text tower of the image tower's model.
-        prompts: name of a set, see :func:`ovperc.tasks.anomaly.state_prompts.state_prompts`.
-        batch_size: sentences per forward pass.
+        tower: text tower that belongs to the image tower.
+        prompts: name of a prompt set, see :func:`ovperc.tasks.anomaly.state_prompts.state_prompts`.
+        batch_size: prompts per forward pass.
     """
 
     def __init__(self, tower: TextTower, prompts: str, batch_size: int = 256) -> None:
@@ -74,18 +74,18 @@ class ComposedTexts(StateTextSource):
         self.tower = tower
         self.prompts = prompts
         self.batch_size = batch_size
-        state_prompts(prompts, "object")  # an unknown name is told at once
+        state_prompts(prompts, "object")  # fail early on an unknown set
 
     def make(self, object_name: str) -> StateTexts:
         """See :class:`StateTextSource`.
 
         Raises:
-            ValueError: an empty name, or one too long for the text tower.
+            ValueError: the name is empty, or too long for the text tower.
         """
         prompts = state_prompts(self.prompts, object_name)
-        normal, abnormal = (self._embed(sentences) for sentences in (prompts.normal, prompts.abnormal))
-        sentences = F.normalize(torch.cat([normal, abnormal]), dim=-1)
-        return StateTexts(_ensemble(normal, prompts.ensemble), _ensemble(abnormal, prompts.ensemble), sentences)
+        normal, anomalous = (self._embed(sentences) for sentences in (prompts.normal, prompts.anomalous))
+        sentences = F.normalize(torch.cat([normal, anomalous]), dim=-1)
+        return StateTexts(_ensemble(normal, prompts.ensemble), _ensemble(anomalous, prompts.ensemble), sentences)
 
     def _embed(self, sentences: tuple[str, ...]) -> Tensor:
         unique = list(dict.fromkeys(sentences))

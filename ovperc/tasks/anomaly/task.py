@@ -1,4 +1,4 @@
-"""Anomaly localization as a row of the table of tasks."""
+"""Anomaly localization as an entry of the task table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FPR = 0.05
 
 
 class Anomaly(Task):
-    """Where a named object is anomalous."""
+    """Anomaly localization on a named object."""
 
     name = "anomaly"
     title = "where an object is anomalous"
@@ -26,13 +26,13 @@ class Anomaly(Task):
     picture = "heat"
 
     def method_class(self) -> type[AnomalyMethod]:
-        """Dataclass of its methods."""
+        """Configuration class of its methods."""
         from ovperc.tasks.anomaly.method import AnomalyMethod
 
         return AnomalyMethod
 
     def prediction_class(self) -> type[AnomalyPrediction]:
-        """What its predictors return."""
+        """Prediction class of the task."""
         from ovperc.tasks.anomaly.prediction import AnomalyPrediction
 
         return AnomalyPrediction
@@ -44,27 +44,27 @@ class Anomaly(Task):
         return load_anomaly(config, options)
 
     def add_arguments(self, group: argparse._ArgumentGroup) -> None:
-        """The object, its normal images, and thresholds."""
+        """Adds the object, its normal images, and thresholds."""
         group.add_argument(
             "--object",
             metavar="NAME",
-            help='what the images show, such as "metal nut"; learned prompts and patch memory work without',
+            help='name of the object, such as "metal nut"; optional for learned prompts and patch memory',
         )
         group.add_argument(
             "--normal",
             metavar="DIR",
-            help="normal images: few-shot methods remember them, and all methods take their threshold from them",
+            help="normal images, used to fit few-shot methods and to choose thresholds",
         )
         group.add_argument(
-            "--fpr", type=float, metavar="F", help=f"with --normal: rate of false alarms accepted (default: {_FPR})"
+            "--fpr", type=float, metavar="F", help=f"with --normal: accepted false-positive rate (default: {_FPR})"
         )
-        group.add_argument("--threshold", type=float, metavar="X", help="image score from which an image is anomalous")
-        group.add_argument("--pixel-threshold", type=float, metavar="X", help="map value from which a pixel is")
-        group.add_argument("--min-area", type=int, metavar="PX", help="smallest region (default: 1)")
+        group.add_argument("--threshold", type=float, metavar="X", help="threshold of the image score")
+        group.add_argument("--pixel-threshold", type=float, metavar="X", help="threshold of the anomaly map")
+        group.add_argument("--min-area", type=int, metavar="PX", help="minimum area of a region (default: 1)")
         group.add_argument("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of the colours")
 
     def request(self, predictor: AnomalyPredictor, arguments: argparse.Namespace) -> PredictRequest:
-        """The object; the predictor fitted or calibrated by normal images and thresholds."""
+        """Fits or calibrates the predictor with normal images and thresholds."""
         from ovperc.tasks.anomaly.predictor import ANY_OBJECT
 
         name = ANY_OBJECT if arguments.object is None else arguments.object

@@ -1,4 +1,4 @@
-"""Patches against two text vectors: plain CLIP maps, AnomalyCLIP and AnoVL without adaptation."""
+"""Patch-text similarity maps: plain CLIP, AnomalyCLIP and AnoVL without adaptation."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _POOLED_TAPS: dict[str, Tap] = {"stock": POOLED, "bare": Tap(-1, "pooled_bare")}
 
 @HEADS.register_module()
 class TextMapHead(AnomalyHead):
-    """``softmax([f . t_n, f . t_a] / tau)_a = sigmoid(f . (t_a - t_n) / tau)`` of every patch, one product each.
+    """``softmax([f . t_n, f . t_a] / tau)_a = sigmoid(f . (t_a - t_n) / tau)`` of every patch.
 
     Args:
-        side_blocks: last blocks that take part in the dual path (the tap ``dual``); 0 reads the tower's own stream.
-        taps: blocks after which patches are read; their probabilities are averaged.
+        side_blocks: number of last blocks in the dual path (the tap ``dual``); 0 reads the tower's own stream.
+        taps: blocks to read; their probabilities are averaged.
         tau: temperature (0.07 in AnomalyCLIP, 1 in AnoVL, 0.01 in CLIP).
-        pooled: which image embedding scores the whole image: ``stock`` the tower's own (the tap ``pooled``), ``bare``
-            without the closing norm (``pooled_bare``). Views take the tower's own.
-        peak: share of the image score that comes from the highest patch instead; 0 in all published methods.
-        views: score the image as the mean over 22 turned, shifted and grey copies (AnoVL).
+        pooled: image embedding for the image score: ``stock``, the tower's own (the tap ``pooled``), or ``bare``,
+            without the final norm (``pooled_bare``). Views take the tower's own.
+        peak: weight of the highest patch in the image score; 0 in all published methods.
+        views: average the image score over 22 rotated, shifted, flipped and greyscale views (AnoVL).
     """
 
     def __init__(
@@ -45,9 +45,7 @@ class TextMapHead(AnomalyHead):
     ) -> None:
         super().__init__()
         if tau <= 0 or not taps or not 0 <= peak <= 1:
-            raise ValueError(
-                f"tau must be positive, peak in 0..1 and taps name at least one block; got {tau}, {peak} and {taps}"
-            )
+            raise ValueError(f"tau must be positive, peak in 0..1 and taps not empty; got {tau}, {peak} and {taps}")
         if pooled not in _POOLED_TAPS:
             raise ValueError(f"unknown pooled {pooled!r}; {suggest(str(pooled), _POOLED_TAPS)}")
         point = ("dual", side_blocks) if side_blocks else ("out",)
@@ -58,11 +56,11 @@ class TextMapHead(AnomalyHead):
         self.pooled = POOLED if self.views else _POOLED_TAPS[pooled]
 
     def taps(self) -> list[Tap]:
-        """Patches, and the image embedding where it is scored."""
+        """Patches, and the image embedding if it is scored."""
         return [*self.patches, *([self.pooled] if self.peak < 1 else [])]
 
     def read(self, backbone: DenseBackbone, tiles: Tensor) -> HeadFeatures:
-        """One pass, and one more for each further view of AnoVL, which is an image of its own by definition."""
+        """One pass, plus one for each further view of AnoVL, which is a separate image by definition."""
         features = super().read(backbone, tiles)
         if not self.views:
             return features
@@ -73,7 +71,7 @@ class TextMapHead(AnomalyHead):
         return [backbone.project(features.dense.patches(tap)) for tap in self.patches]
 
     def probabilities(self, tokens: Tensor, texts: StateTexts | None) -> Tensor:
-        """Of "damaged", ``(B, n, E) -> (B, n)`` float32."""
+        """Anomaly probabilities, ``(B, n, E) -> (B, n)`` float32."""
         return margins(tokens, texts, self.tau).sigmoid()
 
     def score(self, backbone: DenseBackbone, features: HeadFeatures, texts: StateTexts | None) -> HeadScores:

@@ -1,4 +1,4 @@
-"""Turned, shifted and grey copies of an image, whose scores AnoVL averages."""
+"""Augmented views of an image, over which AnoVL averages the image score."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NUM_VIEWS = 3 + len(_TURNS) + len(_SHIFTS)
 
 
 def image_views(images: Tensor) -> Tensor:
-    """The image, 11 rotations, 8 shifts, its mirror image and its grey copy; borders are reflected.
+    """The image, 11 rotations, 8 shifts, the flipped image and the greyscale image; borders are reflected.
 
     Args:
-        images: ``(B, 3, H, W)`` normalised; on images that are not square rotations shear, as the unit square does.
+        images: ``(B, 3, H, W)`` normalised; rotations shear non-square images, as they act on the unit square.
 
     Returns:
         ``(22, B, 3, H, W)``.
@@ -37,9 +37,9 @@ def image_views(images: Tensor) -> Tensor:
 
 
 def encode_views(backbone: DenseBackbone, images: Tensor, pooled: Tensor) -> Tensor:
-    """The tower's embedding of every view, ``(B, 22, E)``, not normalised; one view of all images at a time.
+    """Image embeddings of all views, ``(B, 22, E)``, not normalised, computed view by view.
 
-    Views are images of their own: AnoVL asks for one pass of the tower for each, by definition.
+    Views are separate images: AnoVL needs one tower pass for each, by definition.
 
     Args:
         backbone: the tower.

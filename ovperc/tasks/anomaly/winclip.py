@@ -1,4 +1,4 @@
-"""WinCLIP: overlapping windows against words, and against windows of normal images (Jeong et al., CVPR 2023)."""
+"""WinCLIP: overlapping windows compared with text, and with windows of normal images (Jeong et al., CVPR 2023)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ovperc.tasks.anomaly.windows import TOKENS, encode_windows, harmonic_aggreg
 
 @HEADS.register_module()
 class WinClipHead(AnomalyHead):
-    """Windows of several sides and the whole image, joined by harmonic means.
+    """Scores windows of several sizes and the full image, combined by harmonic means.
 
-    Without normal images the map is ``H(global, M_2, M_3)`` with ``M_k`` the harmonic mean over covering windows of
-    their probability of damage. With them, the map is the mean of that and of ``M_ref``, the mean over patches and
-    windows of ``(1 - cos) / 2`` to the nearest normal one, and the image score the mean of the global one and the
-    maximum of ``M_ref``.
+    Without normal images the map is ``H(global, M_2, M_3)``, where ``M_k`` is the harmonic mean of the anomaly
+    probability over covering windows. With normal images, the map is the mean of that and of ``M_ref``, the mean over
+    patches and windows of ``(1 - cos) / 2`` to the nearest normal one, and the image score is the mean of the
+    global score and the maximum of ``M_ref``.
 
     Args:
-        sides: of the windows, in patches.
+        sides: window sides in patches.
         tau: temperature.
-        tap: block whose patch tokens are compared with normal ones, before the closing norm.
+        tap: block whose patch tokens are compared with normal ones, before the final norm.
     """
 
     def __init__(self, sides: Sequence[int] = (2, 3), tau: float = 0.07, tap: int = -1) -> None:
@@ -40,11 +40,11 @@ class WinClipHead(AnomalyHead):
         self.banks: tuple[PatchBank, ...] = ()
 
     def taps(self) -> list[Tap]:
-        """Patches, the image embedding, and the embedded patches that windows are cut from."""
+        """Patches, the image embedding, and the patch embeddings from which windows are cut."""
         return [TOKENS, self.patches, POOLED]
 
     def read(self, backbone: DenseBackbone, tiles: Tensor) -> HeadFeatures:
-        """One pass for the image; windows are images of their own by definition, and pass through the blocks too."""
+        """One pass for the image, and one for the windows, which are separate images by definition."""
         features = super().read(backbone, tiles)
         return replace(features, windows=encode_windows(backbone, features.dense, self.sides))
 

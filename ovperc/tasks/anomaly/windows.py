@@ -1,4 +1,4 @@
-"""Windows of patch tokens, encoded all at once, and what they say of each patch (WinCLIP, Jeong et al., CVPR 2023)."""
+"""Batched encoding of patch windows, and their aggregation to patch scores (WinCLIP, Jeong et al., CVPR 2023)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ovperc.backbones.token_tower import TokenTower
 from ovperc.core.structures import DenseFeatures, Tap
 
 TOKENS = Tap(0, "in")
-"""What windows are cut from: embedded patches, each with the position of its place in the image."""
+"""Tap from which windows are cut: patch embeddings with positional embeddings."""
 _TOKENS_PER_PASS = 65536
 _LEAST = torch.finfo(torch.float32).tiny * 2**20
-"""Scores below it count as it, so that their inverses and sums of them stay finite."""
+"""Lower bound of scores, so that sums of their inverses stay finite."""
 
 
 def window_index(grid_hw: tuple[int, int], side: int) -> Tensor:
-    """Patches of each window, ``((h - k + 1) * (w - k + 1), k * k)`` int64, windows and patches by rows.
+    """Patch indices of each window, ``((h - k + 1) * (w - k + 1), k * k)`` int64, in row-major order.
 
     Raises:
         ValueError: the grid is smaller than a window.
@@ -28,7 +28,7 @@ def window_index(grid_hw: tuple[int, int], side: int) -> Tensor:
     height, width = grid_hw
     if min(height, width) < side:
         raise ValueError(
-            f"a window of {side} x {side} patches does not fit a grid of {height} x {width}: enlarge the image, "
+            f"a window of {side} x {side} patches does not fit a grid of {height} x {width}; enlarge the image "
             "or use smaller windows"
         )
     places = torch.arange(height * width).view(height, width)
@@ -36,10 +36,10 @@ def window_index(grid_hw: tuple[int, int], side: int) -> Tensor:
 
 
 def encode_windows(backbone: DenseBackbone, features: DenseFeatures, sides: Sequence[int]) -> dict[int, Tensor]:
-    """The tower's image embedding of every window, made of its prefix tokens and the window's patches only.
+    """Image embeddings of all windows, each computed from the prefix tokens and the window's patches only.
 
-    Every window walks through all blocks, an extra pass that WinCLIP asks for by definition. Patches are embedded once,
-    for the image and all windows. Windows of one side have equal length and are one batch.
+    Every window passes through all blocks, an extra pass required by WinCLIP's definition. Patches are embedded once
+    for the image and all windows. Windows of one size form one batch.
 
     Args:
         backbone: a transformer tower with a position table.
@@ -50,10 +50,10 @@ def encode_windows(backbone: DenseBackbone, features: DenseFeatures, sides: Sequ
         side -> ``(B, windows, E)``, not normalised.
 
     Raises:
-        ValueError: a tower without tokens or with positions inside its blocks, or too small a grid.
+        ValueError: the tower has no tokens or has positional encodings in its blocks, or the grid is too small.
     """
     if not isinstance(backbone, TokenTower):
-        raise ValueError(f"windows need a transformer tower; got {type(backbone).__name__}: use other weights")
+        raise ValueError(f"WinCLIP needs a transformer tower, such as a CLIP ViT; got {type(backbone).__name__}")
     tokens, patches = features[TOKENS], features.patches(TOKENS)
     prefix = features.num_prefix
     found = {}
@@ -83,12 +83,12 @@ def cover_matrix(grid_hw: tuple[int, int], side: int, device: torch.device) -> T
 def harmonic_aggregate(scores: Tensor, grid_hw: tuple[int, int], side: int) -> Tensor:
     """Harmonic mean over the windows that cover a patch, ``n_windows / (Q (1 / s))``: one matrix product.
 
-    A window that scores 0 pulls its patches to 0.
+    A window with score 0 sets its patches to 0.
 
     Args:
-        scores: ``(B, windows)`` float32, not negative.
+        scores: ``(B, windows)`` float32, non-negative.
         grid_hw: patch grid.
-        side: of the windows, in patches.
+        side: window side in patches.
 
     Returns:
         ``(B, n)`` float32.
@@ -99,6 +99,6 @@ def harmonic_aggregate(scores: Tensor, grid_hw: tuple[int, int], side: int) -> T
 
 
 def harmonic_mean(planes: Sequence[Tensor]) -> Tensor:
-    """``m / sum(1 / s)`` of ``m`` tensors of one shape."""
+    """``m / sum(1 / s)`` of ``m`` tensors of equal shape."""
     inverse = [1.0 / plane.float().clamp(min=_LEAST) for plane in planes]
     return len(planes) / sum(inverse[1:], start=inverse[0])

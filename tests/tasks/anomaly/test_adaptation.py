@@ -27,7 +27,7 @@ def _reference(clean: torch.Tensor, texts: StateTexts, head: AdaptiveTextHead) -
     layer = torch.nn.Linear(E, Q)
     layer.weight.data, layer.bias.data = draw[:, :E].clone(), draw[:, E].clone()
     optimiser = torch.optim.AdamW(layer.parameters(), lr=head.lr)
-    both = torch.stack([texts.normal, texts.abnormal], dim=1)
+    both = torch.stack([texts.normal, texts.anomalous], dim=1)
 
     def chances(tokens: torch.Tensor) -> torch.Tensor:
         adapted = 0.5 * tokens + 0.5 * torch.tanh(layer(F.normalize(tokens, dim=-1))) @ texts.bank
@@ -61,7 +61,7 @@ def test_the_loss_that_is_returned():
     texts, clean = _texts(), torch.randn(2, N, E, generator=torch.Generator().manual_seed(1))
     adapter = TextAdapter(texts.bank, 2, torch.Generator().manual_seed(0))
     adapted, noisy = F.normalize(adapter(clean), dim=-1), F.normalize(adapter(clean + 1), dim=-1)
-    both = torch.stack([texts.normal, texts.abnormal], dim=1)
+    both = torch.stack([texts.normal, texts.anomalous], dim=1)
     q, r = (adapted @ both).softmax(-1), (noisy @ both).softmax(-1)
     wanted = -(q * q.log()).sum(-1).mean(1) + 0.5 * (-r[..., 1].log() - q[..., 0].log()).mean(1)
     assert_close(adapter.step(clean, clean + 1, texts.direction), wanted)

@@ -29,7 +29,7 @@ def test_ranks_by_hand():
 def test_too_few_images_say_so():
     found = Calibration.from_normal([0.2, 0.4], [0.3, 0.5], 0.01)
     assert 0.4 < found.image_threshold < 0.41
-    assert "99 images would do" in found.note and "0.333" in found.note
+    assert "use at least 99 images" in found.note and "0.333" in found.note
 
 
 def test_best_f1_against_all_thresholds():
@@ -61,7 +61,7 @@ def test_what_cannot_be_calibrated():
         Calibration.from_normal([np.nan], [0.1], 0.1)
     with pytest.raises(ValueError, match="normal and anomalous"):
         Calibration.from_labelled([0.1, 0.2], [True, True])
-    with pytest.raises(ValueError, match="size of its image"):
+    with pytest.raises(ValueError, match="size of its map"):
         Calibration.from_labelled([0.1, 0.2], [True, False], [np.zeros((2, 2))], [np.zeros((3, 3), bool)])
     with pytest.raises(ValueError, match="one mask per map"):
         Calibration.from_labelled([0.1, 0.2], [True, False], [np.zeros((2, 2))], [])

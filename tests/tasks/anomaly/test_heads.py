@@ -28,7 +28,7 @@ def _images(batch: int = 2, seed: int = 1) -> torch.Tensor:
 
 
 def _softmax(tokens: torch.Tensor, texts: StateTexts, tau: float) -> torch.Tensor:
-    both = torch.stack([texts.normal, texts.abnormal], dim=1)
+    both = torch.stack([texts.normal, texts.anomalous], dim=1)
     return (F.normalize(tokens, dim=-1) @ both / tau).softmax(dim=-1)[..., 1]
 
 
@@ -130,7 +130,7 @@ def test_april_gan_upsamples_logits_before_the_softmax():
     head = AprilGanHead(_adapters(), taps=(2, 0), scale=10.0)
     features = head.read(tower, _images())
     found = head.score(tower, features, texts)
-    both = torch.stack([texts.normal, texts.abnormal], dim=1)
+    both = torch.stack([texts.normal, texts.anomalous], dim=1)
     maps = []
     for layer, block in zip(head.adapters.fc, (2, 0), strict=True):
         tokens = F.normalize(layer(features.dense.patches(f"{block}.out")), dim=-1)
@@ -156,11 +156,11 @@ def test_adapter_files(tmp_path):
         AprilGanHead()
     with pytest.raises(CheckpointError, match="no linear adapters"):
         LinearAdapters.from_table({"fc.0.weight": torch.zeros(2, 2)})
-    with pytest.raises(CheckpointError, match="do not fit"):
+    with pytest.raises(CheckpointError, match="inconsistent adapter shapes"):
         LinearAdapters.from_table({"fc.0.weight": torch.zeros(2, 3), "fc.0.bias": torch.zeros(5)})
     tower = tiny_clip("vit-coca").backbone
     wide = AprilGanHead(LinearAdapters(WIDTH + 1, EMBED_DIM, 1), taps=(0,))
-    with pytest.raises(ValueError, match="other weights"):
+    with pytest.raises(ValueError, match="use matching weights"):
         wide.score(tower, wide.read(tower, _images()), _texts())
 
 

@@ -97,14 +97,14 @@ def test_wrong_files_and_towers():
         LearnedPrompts.from_table({"ctx_pos": torch.zeros(1, 1, 2, 8)})
     with pytest.raises(CheckpointError, match="logit_scale is unknown"):
         LearnedPrompts.from_table({**_prompts_table(), "logit_scale": torch.zeros(())})
-    with pytest.raises(CheckpointError, match="do not fit"):
+    with pytest.raises(CheckpointError, match="inconsistent prompt shapes"):
         LearnedPrompts.from_table({**_prompts_table(), "ctx_neg": torch.zeros(1, 1, 3, WIDTH)})
     with pytest.raises(CheckpointError, match="0, 1"):
         LearnedPrompts.from_table({**_prompts_table(), "compound_prompts_text.7": torch.zeros(2, WIDTH)})
     with pytest.raises(FileNotFoundError, match="anomaly"):
         LearnedPrompts.from_file("anomalyclip-minni")
     tower = tiny_clip("vit").text
-    with pytest.raises(ValueError, match="other weights"):
+    with pytest.raises(ValueError, match="use matching weights"):
         LearnedPrompts(WIDTH + 2, 4, 1).encode(tower)
     with pytest.raises(ValueError, match="at most 1 deep"):
         LearnedPrompts(WIDTH, 4, 9).encode(tower)

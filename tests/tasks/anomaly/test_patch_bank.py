@@ -61,7 +61,7 @@ def test_half_precision_is_close_and_parts_have_banks_of_their_own():
 
 
 def test_nothing_and_not_numbers_are_refused():
-    with pytest.raises(ValueError, match="no normal images"):
+    with pytest.raises(ValueError, match="at least one normal image"):
         fill_banks([])
     with pytest.raises(ValueError, match="not finite"):
         BankFiller().add(torch.full((2, 3), torch.nan))
