@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ovperc.io.ownership import FORMAT_PREFIX
-from ovperc.io.panoptic import panoptic_categories, segments_info, write_ids
 from ovperc.io.writers.base import Draw, OutputSettings, Writer
 
 INFO = {"format": f"{FORMAT_PREFIX}coco-panoptic-1"}
@@ -32,6 +31,8 @@ class CocoPanopticWriter(Writer):
 
     def write(self, folder: Path, stem: str, prediction: Any, draw: Draw) -> None:
         """Writes the PNG."""
+        from ovperc.io.panoptic import write_ids
+
         (name,) = self.image_files(stem)
         (folder / _FOLDER).mkdir(exist_ok=True)
         write_ids(folder / name, prediction.ids)
@@ -39,6 +40,8 @@ class CocoPanopticWriter(Writer):
 
     def record(self, source: str, prediction: Any) -> None:
         """Adds the image and its segments."""
+        from ovperc.io.panoptic import panoptic_categories, segments_info
+
         height, width = prediction.size_hw
         image_id = len(self._images) + 1
         self._categories = panoptic_categories(prediction.names, prediction.things)
