@@ -44,7 +44,7 @@ from ovperc.weights.architectures import (
 )
 from ovperc.weights.checkpoint import Checkpoint, load_into
 from ovperc.weights.clip_layouts import OWN_TOKENIZER
-from ovperc.weights.errors import CheckpointError, MissingWeightsError
+from ovperc.weights.errors import READ_ERRORS, CheckpointError, MissingWeightsError
 from ovperc.weights.hub import TOKENIZER_FILES, fetch_side_files, find_side_folder
 from ovperc.weights.layouts import read_weights
 from ovperc.weights.locate import WeightsSource, locate
@@ -221,12 +221,22 @@ def _load_file(source: WeightsSource) -> tuple[str, nn.Module, ModelConfig, dict
     arch, config = _architecture(source, checkpoint, quick_gelu)
     if quick_gelu and not config.get("quick_gelu", False):
         arch, config = with_quick_gelu(arch, config)
-    model = build_model(_with_local_text_model(config))
+    model = _build(_with_local_text_model(config), source.label)
     if quick_gelu is not None:
         check_activation(model, quick_gelu, arch, source.label)
     state = open_clip.factory.convert_state_dict(model, checkpoint.state)
     load_into(model, state, arch, source.label)
     return arch, model, config, {**checkpoint.preprocess, **source.preprocess}
+
+
+def _build(config: ModelConfig, label: str) -> nn.Module:
+    """The model of a config that came with the weights, which may be nonsense."""
+    try:
+        return build_model(config)
+    except READ_ERRORS as error:
+        raise CheckpointError(
+            f"no model can be built of the sizes that {label} and its config give: {error}"
+        ) from error
 
 
 def _architecture(source: WeightsSource, checkpoint: Checkpoint, quick_gelu: bool | None) -> tuple[str, ModelConfig]:

@@ -201,7 +201,7 @@ def _fits_timm_tower(config: ModelConfig, state: State) -> bool:
     if trunk.startswith(_TIMM_VITS) != ("visual.trunk.blocks.0.norm1.weight" in state) or not trunk:
         return False
     with torch.device("meta"):
-        tower = build_model(config).visual.state_dict()
+        tower = build_model(config).get_submodule("visual").state_dict()
     wanted = {f"visual.{name}": value.shape for name, value in tower.items() if not name.endswith(_COUNTERS)}
     return all(name in state and state[name].shape == shape for name, shape in wanted.items())
 

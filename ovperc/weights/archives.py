@@ -29,7 +29,7 @@ _STORAGE_DTYPES = {
     "UntypedStorage": torch.uint8,
 }
 _BOOKKEEPING = ("argparse", "numpy", "numpy.core.multiarray", "numpy._core.multiarray", "mmengine.logging", "pathlib")
-"""Modules whose objects training scripts leave beside the tensors; an inert stand-in takes the place of each."""
+"""Modules whose objects training scripts save with the tensors; an inert stand-in takes the place of each."""
 _BOOKKEEPING_NAMES = {"Namespace", "scalar", "dtype", "ndarray", "_reconstruct", "HistoryBuffer", "PosixPath", "Path"}
 _MAX_DEPTH = 64
 _MAX_MODULES = 100_000
@@ -43,7 +43,7 @@ class ScriptObject:
 
 
 class _Inert:
-    """Stands for a scalar, a namespace or a log beside the tensors; keeps nothing, does nothing."""
+    """Stands for a scalar, a namespace or a log saved with the tensors; keeps nothing, does nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass

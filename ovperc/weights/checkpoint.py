@@ -52,17 +52,17 @@ def rename(state: State, rules: Rules) -> dict[str, Tensor]:
     return renamed
 
 
-def fuse(state: State, parts: tuple[str, ...], fused: str) -> dict[str, Tensor]:
+def fuse(state: State, parts: tuple[str, ...], fused: str, *, without_bias: str = "") -> dict[str, Tensor]:
     """Concatenates layers that a layout keeps apart, such as query, key and value.
 
     Args:
         state: names such as ``a.q_proj.weight``.
-        parts: dotted tails in the order of the rows, such as ``("q_proj", "k_proj", "v_proj")``; a part that lacks a
-            bias, as the keys of DINOv3 do, gets zeros.
+        parts: dotted tails in the order of the rows, such as ``("q_proj", "k_proj", "v_proj")``.
         fused: tail of the result; ``{}`` stands for ``weight`` or ``bias``.
+        without_bias: a part that has no bias where the others have one, as the keys of DINOv3; it gets zeros.
 
     Raises:
-        CheckpointError: a part's weight is missing.
+        CheckpointError: a part is missing.
     """
     result: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -74,15 +74,18 @@ def fuse(state: State, parts: tuple[str, ...], fused: str) -> dict[str, Tensor]:
         prefix = stem.removesuffix(part)
         target = prefix + fused.format(tail)
         if target not in result:
-            result[target] = torch.cat([_part(state, f"{prefix}{each}", tail) for each in parts])
+            result[target] = torch.cat([_part(state, prefix + each, tail, each == without_bias) for each in parts])
     return result
 
 
-def _part(state: State, stem: str, tail: str) -> Tensor:
-    if f"{stem}.weight" not in state:
-        raise CheckpointError(f"these weights are incomplete: there is no {stem}.weight")
-    weight = state[f"{stem}.weight"]
-    return weight if tail == "weight" else state.get(f"{stem}.bias", weight.new_zeros(weight.shape[0]))
+def _part(state: State, stem: str, tail: str, biasless: bool) -> Tensor:
+    found = state.get(f"{stem}.{tail}")
+    weight = state.get(f"{stem}.weight")
+    if found is None and biasless and tail == "bias" and weight is not None:
+        return weight.new_zeros(weight.shape[0])
+    if found is None:
+        raise CheckpointError(f"these weights are incomplete: there is no {stem}.{tail}")
+    return found
 
 
 def count_layers(state: State, prefix: str) -> int:
@@ -95,7 +98,7 @@ def processor_preprocess(side: Side) -> dict[str, Any]:
     processor = side.get("preprocessor_config.json", {})
     named = {"mean": processor.get("image_mean"), "std": processor.get("image_std")}
     found: dict[str, Any] = {key: tuple(value) for key, value in named.items() if value}
-    resample = _PILLOW_FILTERS.get(processor.get("resample"))
+    resample = _PILLOW_FILTERS.get(processor.get("resample", -1))
     found |= {"interpolation": resample} if resample else {}
     size = processor.get("size")
     return {**found, "resize_mode": "squash"} if isinstance(size, dict) and "height" in size else found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+Rgb = tuple[float, float, float]
 HUB_URL = "https://huggingface.co"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,8 +41,8 @@ class WeightsEntry:
     sha256: str | None
     licence: str
     source: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Rgb
+    std: Rgb
     size_mb: int
     family: str = "clip"
     paper: str = ""

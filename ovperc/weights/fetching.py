@@ -82,7 +82,7 @@ def _fetch_tokenizer(entry: WeightsEntry, path: Path, folder: Path) -> None:
     from ovperc.weights.architectures import arch_config
 
     text = arch_config(entry.arch)["text_cfg"] if entry.arch else {}
-    for repo in {text.get("hf_tokenizer_name"), text.get("hf_model_name")} - {None}:
+    for repo in {text[key] for key in ("hf_tokenizer_name", "hf_model_name") if text.get(key)}:
         hub.fetch_side_files(repo, (*hub.TOKENIZER_FILES, "config.json"), folder=folder / repo)
 
 

@@ -102,7 +102,7 @@ def fetch_side_files(repo: str, names: Sequence[str], *, folder: Path | None = N
     """
     from huggingface_hub import list_repo_files
 
-    hint = f"get {', '.join(names)} from https://huggingface.co/{repo} and put them beside the weights"
+    hint = f"get {', '.join(names)} from https://huggingface.co/{repo} and put them next to the weights"
     if offline():
         raise MissingWeightsError(f"{repo} is not on this machine (downloads are switched off); {hint}")
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ovperc.weights import clip_layouts, sam_layouts, siglip_layouts, vision_layouts
 from ovperc.weights.checkpoint import Checkpoint, Side, State
-from ovperc.weights.errors import CheckpointError
+from ovperc.weights.errors import READ_ERRORS, CheckpointError
 from ovperc.weights.locate import WeightsSource
 from ovperc.weights.reading import read_checkpoint
 
@@ -229,7 +229,7 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def find_layout(state: State) -> Layout | None:
-    """The layout of a table, or None for a table of another kind."""
+    """The layout of a table, or None where no row of the table fits."""
     return next((layout for layout in LAYOUTS if layout.fits(state)), None)
 
 
@@ -243,20 +243,31 @@ def read_weights(source: WeightsSource, family: str) -> Checkpoint:
     Raises:
         CheckpointError: an unreadable file, an unknown layout, or weights of another family.
     """
-    state, layout = _recognise(read_checkpoint(source.path))
+    state, layout = _recognise(source)
     if layout is None or layout.convert is None or layout.family != family:
         raise CheckpointError(_refusal(source.label, layout, family, state))
-    return layout.convert(state, source.side)
+    try:
+        return layout.convert(state, source.side)
+    except CheckpointError:
+        raise
+    except READ_ERRORS as error:
+        raise CheckpointError(
+            f"{source.label} looks like {layout.name}, but is incomplete or does not fit the files next to it "
+            f"({source.path}): {error!r}"
+        ) from error
 
 
 def family_of(source: WeightsSource) -> str | None:
     """Which loader runs the weights of a file: ``clip``, ``vision`` or ``sam``; None for an unknown layout."""
-    layout = _recognise(read_checkpoint(source.path))[1]
+    layout = _recognise(source)[1]
     return layout.family if layout else None
 
 
-def _recognise(state: State) -> tuple[State, Layout | None]:
-    """The layout of a table, or of the part that a training script keeps under one prefix."""
+def _recognise(source: WeightsSource) -> tuple[State, Layout | None]:
+    """The tensors of a file and their layout, or those that a training script keeps under one prefix."""
+    if source.path is None:
+        raise ValueError(f"{source.label} has no file to read")
+    state = read_checkpoint(source.path)
     for prefix in _WRAPPERS:
         inner = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         layout = find_layout(inner)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import open_clip
 
@@ -14,7 +14,7 @@ from ovperc.core.naming import suggest
 from ovperc.weights import catalogue, hub
 from ovperc.weights.architectures import QUICK_SUFFIX
 from ovperc.weights.caches import find_file, offline
-from ovperc.weights.entry import CLIP_MEAN, CLIP_STD, WeightsEntry
+from ovperc.weights.entry import CLIP_MEAN, CLIP_STD, Rgb, WeightsEntry
 from ovperc.weights.errors import CheckpointError
 
 DEFAULT_WEIGHTS = "clip-mini"
@@ -109,9 +109,9 @@ def from_hub(name: str, arch: str | None) -> WeightsSource:
     source = replace(from_file(path, arch), label=name)
     if any(source.side.values()):
         return source
-    row = next((pair for pair in open_clip.list_pretrained() if _hub_of(*pair) == repo), None)
+    row = next((pair for pair in _tags() if _hub_of(*pair) == repo), None)
     if row is not None and arch is None:
-        return replace(_from_tag(*row, path), label=name)
+        return replace(_from_tag(*row, path=path), label=name)
     if not offline() and arch is None:
         hub.fetch_side_files(repo, hub.SIDE_FILES)
         source = replace(from_file(path, arch), label=name)
@@ -119,13 +119,13 @@ def from_hub(name: str, arch: str | None) -> WeightsSource:
 
 
 def from_file(path: Path, arch: str | None) -> WeightsSource:
-    """A local file, with what the JSON files beside it and its publisher's name tell."""
+    """A local file, with what the JSON files next to it and its publisher's name tell."""
     side = {name: _read_json(path.with_name(name)) for name in hub.SIDE_FILES}
     source = WeightsSource(str(path), arch, path, side=side)
-    row = next((pair for pair in open_clip.list_pretrained() if _published_file(*pair) == path.name), None)
+    row = next((pair for pair in _tags() if _published_file(*pair) == path.name), None)
     if row is None or arch is not None:
         return source
-    return replace(_from_tag(*row, path), label=str(path), side=side)
+    return replace(_from_tag(*row, path=path), label=str(path), side=side)
 
 
 def find_published(name: str) -> WeightsEntry:
@@ -197,6 +197,11 @@ def _pretrained(arch: str, tag: str) -> dict[str, Any]:
     return open_clip.get_pretrained_cfg(arch, tag) or open_clip.get_pretrained_cfg(arch.removesuffix(QUICK_SUFFIX), tag)
 
 
+def _tags() -> list[tuple[str, str]]:
+    """Architecture and tag of all that open_clip lists."""
+    return [(arch, tag) for arch, tag in open_clip.list_pretrained()]
+
+
 def _hub_of(arch: str, tag: str) -> str:
     return "/".join(_pretrained(arch, tag).get("hf_hub", "").split("/")[:2])
 
@@ -238,10 +243,12 @@ def _timm_entry(name: str) -> WeightsEntry | None:
     row = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model_pretrained(name) else None
     if row is None:
         return None
-    file = row.url.rpartition("/")[2] if row.url else f"{name}.safetensors"
+    url = str(row.url) if row.url else None
+    file = url.rpartition("/")[2] if url else f"{name}.safetensors"
     hubs = (row.hf_hub_id,) if row.hf_hub_id else ()
-    known = (row.license or "see its page", "listed by timm", row.mean, row.std, 0, "vision")
-    return WeightsEntry(name, name, "", file, row.url or None, hubs, None, *known)
+    mean, std = cast("tuple[Rgb, Rgb]", (tuple(row.mean), tuple(row.std)))
+    licence = row.license or "see its page"
+    return WeightsEntry(name, name, "", file, url, hubs, None, licence, "listed by timm", mean, std, 0, "vision")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

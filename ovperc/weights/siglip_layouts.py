@@ -65,7 +65,7 @@ def from_transformers(state: State, side: Side) -> Checkpoint:
 def from_big_vision(state: State, side: Side) -> Checkpoint:
     """big_vision's ``.npz``: flax arrays, blocks stacked or numbered, kernels transposed, heads as an axis."""
     arrays = {name.removeprefix("params/"): value for name, value in state.items()}
-    heads = tuple(_flax_heads(arrays, tower) for tower in ("img", "txt"))
+    heads = _flax_heads(arrays, "img"), _flax_heads(arrays, "txt")
     image, text = (_flax_tower(arrays, tower) for tower in ("img", "txt"))
     converted = {f"visual.trunk.{name}": value for name, value in rename(image, _FLAX_IMAGE).items()}
     converted |= {f"text.{name}": value for name, value in rename(text, _FLAX_TEXT).items()}

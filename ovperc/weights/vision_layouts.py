@@ -117,7 +117,7 @@ def from_transformers_dinov3(state: State, side: Side) -> Checkpoint:
     """``DINOv3ViTModel`` of transformers."""
     gated = any(".mlp.gate_proj." in name for name in state)
     rules = (*_DINOV3_RULES, (r"\.mlp\.up_proj\.", ".mlp.fc1_x." if gated else ".mlp.fc1."))
-    renamed = fuse(rename(state, rules), _QKV, "qkv.{}")
+    renamed = fuse(rename(state, rules), _QKV, "qkv.{}", without_bias="k_proj")
     kept = {name: value for name, value in renamed.items() if not name.startswith(_TRAINING_PARTS)}
     heads = side.get("config.json", {}).get("num_attention_heads")
     config = {"num_heads": heads} if heads else None
@@ -203,7 +203,7 @@ def vit_settings(state: State, num_heads: int | None = None, final_norm: bool = 
         "embed_dim": width,
         "depth": count_layers(state, "blocks."),
         "num_heads": num_heads or heads_of(width, count_layers(state, "blocks.")),
-        "mlp_ratio": (first + 0.5) / width,  # timm cuts the product down to a whole number
+        "mlp_ratio": (first + 0.5) / width,  # timm truncates the product to an integer
         "packed": first == 2 * last,
         "qkv_bias": "blocks.0.attn.qkv.bias" in state,
         "init_values": 1e-5 if "blocks.0.ls1.gamma" in state else None,

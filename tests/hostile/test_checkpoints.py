@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from helpers.checkpoint_files import save_torchscript
-from ovperc.weights.reading import CheckpointError, read_checkpoint
+from ovperc.weights.errors import CheckpointError, MissingWeightsError
+from ovperc.weights.reading import read_checkpoint
 
 TABLE = {"proj": torch.arange(6.0).reshape(2, 3), "layers.0.weight": torch.ones(4, 2), "count": torch.tensor(7)}
 
@@ -175,3 +176,62 @@ def test_safetensors_header_without_end(tmp_path):
     (tmp_path / "long.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
     with pytest.raises(CheckpointError, match="truncated or damaged"):
         read_checkpoint(tmp_path / "long.safetensors")
+
+
+@pytest.fixture
+def _offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("OVPERC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("OVPERC_OFFLINE", "1")
+
+
+@pytest.mark.usefixtures("_offline")
+@pytest.mark.parametrize("kind", ["clip", "siglip", "dinov2", "sam"])
+def test_missing_tensors_and_foreign_configs(tmp_path, kind):
+    """Whatever tensor is gone, and whatever stands in the config, the error is one of weights and names the file."""
+    load, reference = _tiny(kind)
+    reference.config.save_pretrained(tmp_path)
+    state, draw = reference.state_dict(), random.Random(kind)
+    needed = sorted(name for name in state if not name.endswith(_UNUSED))
+    path = tmp_path / "model.safetensors"
+    for name in draw.sample(needed, 12):
+        save_file({key: value.clone() for key, value in state.items() if key != name}, path)
+        with pytest.raises((CheckpointError, MissingWeightsError)):
+            load(path)
+    save_file({key: value.clone() for key, value in state.items()}, path)
+    for config in ({"vision_config": None}, {"vision_config": {"num_attention_heads": "x"}, "num_attention_heads": []}):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        try:
+            load(path)
+        except (CheckpointError, MissingWeightsError) as error:
+            assert str(path) in str(error)
+
+
+_UNUSED = ("mask_token", "prompt_encoder.shared_embedding.positional_embedding", "logit_bias")
+
+
+def _tiny(kind):
+    """A loader, and transformers' class at a small size."""
+    from ovperc.backbones.dino import load_dino
+    from ovperc.backbones.loading import load_clip
+    from ovperc.backbones.sam import load_sam
+
+    transformers = pytest.importorskip("transformers")
+    tower = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    both = {**tower, "intermediate_size": 64}
+    vision = {**both, "image_size": 16, "patch_size": 8}
+    if kind == "clip":
+        config = transformers.CLIPConfig(text_config=both, vision_config=vision, projection_dim=24)
+        return (lambda path: load_clip(None, path)), transformers.CLIPModel(config)
+    if kind == "siglip":
+        config = transformers.SiglipConfig(text_config={**both, "vocab_size": 50}, vision_config=vision)
+        return (lambda path: load_clip(None, path)), transformers.SiglipModel(config)
+    if kind == "dinov2":
+        return load_dino, transformers.Dinov2Model(transformers.Dinov2Config(**tower, image_size=16, patch_size=8))
+    encoder = {**tower, "image_size": 64, "patch_size": 8, "output_channels": 32, "global_attn_indexes": [0]}
+    config = transformers.SamConfig(
+        vision_config={**encoder, "window_size": 4, "num_pos_feats": 16},
+        prompt_encoder_config={"hidden_size": 32, "image_size": 64, "patch_size": 8},
+        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 1, "mlp_dim": 32},
+    )
+    return load_sam, transformers.SamModel(config)
