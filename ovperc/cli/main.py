@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,10 +87,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = VERBS.get(given[0]) if given else None
 
     def work() -> int | None:
+        _set_pixel_limit()
         arguments = _parse(given)
         return ExitCode.DONE if arguments is None else arguments.run(arguments)
 
     return run_to_exit_code(work, "" if verb is None else verb.after_stop)
+
+
+def _set_pixel_limit() -> None:
+    """Pillow's limit of pixels for this process, as ``OVPERC_MAX_PIXELS`` says."""
+    given = os.environ.get("OVPERC_MAX_PIXELS")
+    if not given:
+        return
+    if not given.isdecimal() or int(given) == 0:
+        raise UsageError(f"OVPERC_MAX_PIXELS must be a number of pixels such as 400000000; got {given!r}")
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = -(-int(given) // 2)  # Pillow warns from here and refuses from twice as many
 
 
 def _parse(given: Sequence[str]) -> argparse.Namespace | None:

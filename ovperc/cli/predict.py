@@ -18,7 +18,7 @@ from ovperc.io.writers.table import FORMATS, choose_writers
 from ovperc.tasks.table import TASKS
 
 if TYPE_CHECKING:
-    from ovperc.io.images import ImageSource
+    from ovperc.io.image_sources import ImageSource
     from ovperc.io.writers.base import Writer
     from ovperc.tasks.predictor import ImageResult
     from ovperc.tasks.task import PredictRequest, Task
@@ -120,7 +120,8 @@ def find_images(images: Sequence[str], recursive: bool, out: Path) -> tuple[list
     Returns:
         Images with distinct stems, and folders without images as sources whose load raises ImageError.
     """
-    from ovperc.io.images import ImageError, ImageSource, expand_sources, list_images
+    from ovperc.core.errors import ImageError
+    from ovperc.io.image_sources import ImageSource, expand_sources, list_images
     from ovperc.io.output_plan import own_outputs
 
     paths: list[str | Path] = []

@@ -20,7 +20,8 @@ EXAMPLE = "example: python tools/store_teacher.py data/coco/train2017 --out data
 
 def run(arguments: argparse.Namespace) -> None:
     """Completes the store."""
-    from ovperc.io.images import list_images, read_image
+    from ovperc.io.image_sources import list_images
+    from ovperc.io.images import read_image
     from ovperc.tasks.detection.predictor import DetPredictor
     from ovperc.training.teacher_store import TeacherHeader, order_digest, write_store
 

@@ -32,7 +32,7 @@ def read_annotation(path: str | Path) -> np.ndarray:
         raise AnnotationError(
             f"{path}: the annotation is missing; run 'ovperc prepare NAME --check' to list all that are"
         ) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         size = path.stat().st_size if path.is_file() else 0
         raise AnnotationError(
             f"{path}: expected an index image, found {size} bytes that cannot be decoded ({error}); copy it again"

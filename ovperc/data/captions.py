@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
 from ovperc.data.layout import LayoutError
-from ovperc.io.images import list_images, read_image
+from ovperc.io.image_sources import list_images
+from ovperc.io.images import read_image
 from ovperc.registry import DATASETS
 
 

@@ -1,285 +1,141 @@
-"""Images from anywhere, as one kind of array."""
+"""Images from anywhere, as arrays of one type."""
 
 from __future__ import annotations
 
 import io
 import re
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
-_URL = re.compile(r"https?://", re.IGNORECASE)
-_URL_TIMEOUT_S = 20.0
-# Rounding in a resize may leave [0, 1] by a little; more is another value range.
-_FLOAT_SLACK = 1 / 255
+from ovperc.core.errors import ImageError
+from ovperc.io.addresses import AddressLimits, download, has_other_scheme, is_address, without_credentials
+from ovperc.io.arrays import array_to_rgb, is_tensor, tensor_to_array, wide_grey
 
-
-class ImageError(ValueError):
-    """An image that cannot be read or understood; the message names it and the cause."""
+_TIFF_EXTRA_SAMPLES, _TIFF_SAMPLES_PER_PIXEL = 338, 277
+_LONGEST_SHOWN = 200
 
 
-@dataclass(frozen=True)
-class ImageSource:
-    """An image that is not read yet.
+def read_image(source: Any, upright: bool = True, limits: AddressLimits | None = None) -> np.ndarray:
+    """Reads an image as ``(H, W, 3)`` uint8 RGB without transparency.
 
-    Attributes:
-        name: the path or address as it was given, or ``image-N`` for the N-th array (from 0).
-        stem: short name for output files, unique among the sources of one call.
-        load: reads the image, ``(H, W, 3)`` uint8 RGB; raises :class:`ImageError`.
-    """
-
-    name: str
-    stem: str
-    load: Callable[[], np.ndarray]
-
-
-def read_image(source: Any) -> np.ndarray:
-    """Reads an image as ``(H, W, 3)`` uint8 RGB, upright and without transparency.
-
-    Files and PIL images of any mode: turned by their EXIF tag, first frame of an animated file, transparency
-    over white, 16 bits cut to the upper 8 (as Pillow does for colour).
+    Files and PIL images of any mode: first frame of an animated file, transparency over white, 16 bits cut to the
+    upper 8 (as Pillow does for colour). A file with more pixels than Pillow's limit is refused; raise
+    ``PIL.Image.MAX_IMAGE_PIXELS`` for larger ones that you trust.
 
     Args:
-        source: path, ``http(s)`` address, PIL image, array or tensor. Arrays are ``(H, W)`` or
-            ``(H, W, 1 | 3 | 4)``; tensors also channels first, which wins where both fit.
+        source: path, ``http(s)`` address, the content of a file as bytes, a binary file object (read from its
+            start), PIL image, array or tensor. Arrays are ``(H, W)`` or ``(H, W, 1 | 3 | 4)``; tensors also
+            channels first, which wins where both fit.
             Values: uint8, uint16, bool, other integers in 0..255, or floats in ``[0, 1]``; colour order RGB.
+        upright: turn by the EXIF tag; False for pixels as stored, as the annotations of published sets count them.
+        limits: of a download.
 
     Returns:
         A C-contiguous array, which may share memory with a uint8 array or tensor.
 
     Raises:
-        ImageError: missing, unreadable, truncated or empty image, or an array of another shape or range.
+        ImageError: missing, unreadable, truncated, oversized or empty image, or an array of another shape or range.
         TypeError: not an image at all.
     """
+    if is_address(source):
+        return _decode(io.BytesIO(download(source, limits)), repr(without_credentials(source)), upright)
     if isinstance(source, (str, Path)):
-        return _read_url(source) if isinstance(source, str) and _URL.match(source) else _read_file(Path(source))
+        return _read_file(source, upright)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decode(io.BytesIO(source), f"the image of {len(source)} bytes", upright)
     if isinstance(source, Image.Image):
-        return _pil_to_rgb(source, f"the {source.mode} image")
+        name = f"the {source.mode} image"
+        with _decoding(name):
+            return _pil_to_rgb(source, name, upright)
     if isinstance(source, np.ndarray):
-        return _array_to_rgb(source, channels_first=False)
-    if _is_tensor(source):
-        return _array_to_rgb(_tensor_to_array(source), channels_first=True)
-    raise TypeError(f"an image is a path, an address, a PIL image, an array or a tensor; got {type(source).__name__}")
+        return array_to_rgb(source)
+    if is_tensor(source):
+        return array_to_rgb(tensor_to_array(source), channels_first=True)
+    if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
+        return _decode(source, f"the image file {getattr(source, 'name', type(source).__name__)!r}", upright)
+    raise TypeError(
+        "an image is a path, an address, bytes, a file opened in binary mode, a PIL image, an array or a tensor; "
+        f"got {type(source).__name__}"
+    )
 
 
-def read_stored_image(path: Path) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB as stored: an EXIF rotation is not applied, as annotations have none.
-
-    Raises:
-        ImageError: missing, not an image, or cut off.
-    """
+def _read_file(source: str | Path, upright: bool) -> np.ndarray:
+    name = repr(_shortened(str(source)))
+    if has_other_scheme(source):
+        raise ImageError(f"{name} is no address of http or https, and others are not opened; pass a path")
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        size = f"{path.stat().st_size} bytes that cannot be decoded ({error})" if path.is_file() else "no file"
-        raise ImageError(f"{path}: expected an image, found {size}; copy it again") from error
+        path = Path(source).expanduser()
+        if path.is_dir():
+            raise ImageError(f"{name} is a folder; name a file in it, or predict on the folder")
+        if not path.exists():
+            raise ImageError(f"there is no image {name} (relative paths start from the current folder)")
+        if path.stat().st_size == 0:
+            raise ImageError(f"the image {name} is an empty file")
+    except ImageError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a user that is not known, a null character
+        raise ImageError(f"cannot open the image {name}: {getattr(error, 'strerror', None) or error}") from error
+    return _decode(path, name, upright)
 
 
-def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
-    """Image files of a folder, by their ending, in natural order ("2.png" before "10.png").
-
-    Raises:
-        ImageError: no such folder, or no image in it.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise ImageError(f"{str(folder)!r} is not a folder")
-    files = folder.rglob("*") if recursive else folder.iterdir()
-    named = (path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
-    images = [path for path in named if not path.is_dir()]
-    if not images:
-        raise ImageError(f"no image in the folder {str(folder)!r} (endings: {' '.join(sorted(IMAGE_SUFFIXES))})")
-    return sorted(images, key=lambda path: natural_key(str(path.relative_to(folder))))
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}... ({len(text)} characters)"
 
 
-def expand_sources(sources: Any, recursive: bool = False) -> Iterator[ImageSource]:
-    """Image or images, one after the other; nothing is read before its ``load``.
-
-    Args:
-        sources: whatever :func:`read_image` takes, a folder, a batch ``(B, H, W, C)`` as array or tensor,
-            an :class:`ImageSource`, which passes through, or an iterable of all these. A path that
-            does not exist fails at its ``load``.
-        recursive: whether folders are searched with all they hold.
-
-    Raises:
-        ImageError: a folder without images.
-    """
-    stems: dict[str, int] = {}
-    arrays = 0
-    for item in _flatten(sources, recursive):
-        if isinstance(item, ImageSource):
-            yield item
-            continue
-        if isinstance(item, (str, Path)):
-            name = str(item)
-            stem = re.sub(r"[^\w.-]+", "_", Path(name.split("?")[0]).stem) or "image"
-        else:
-            name = stem = f"image-{arrays}"
-            arrays += 1
-        yield ImageSource(name, _unused(stem, stems), partial(read_image, item))
+def _decode(file: Any, name: str, upright: bool) -> np.ndarray:
+    size = f" of {file.stat().st_size} bytes" if isinstance(file, Path) else ""
+    with _decoding(name, size), Image.open(file) as image:
+        return _pil_to_rgb(image, name, upright)
 
 
-def is_several(sources: Any) -> bool:
-    """Whether sources are a folder, a batch or an iterable, whatever they hold, and not one image."""
-    if isinstance(sources, (str, Path)):
-        address = isinstance(sources, str) and _URL.match(sources)
-        return not address and Path(sources).expanduser().is_dir()
-    if isinstance(sources, np.ndarray) or _is_tensor(sources):
-        return sources.ndim == 4
-    return isinstance(sources, Iterable) and not isinstance(sources, (Image.Image, bytes, dict))
-
-
-def _flatten(sources: Any, recursive: bool) -> Iterator[Any]:
-    if not is_several(sources):
-        yield sources
-    elif isinstance(sources, (str, Path)):
-        yield from list_images(Path(sources).expanduser(), recursive)
-    elif isinstance(sources, np.ndarray) or _is_tensor(sources):
-        yield from sources
-    else:
-        for item in sources:
-            yield from _flatten(item, recursive)
-
-
-def _unused(stem: str, seen: dict[str, int]) -> str:
-    """The stem, numbered from its second use on; file systems may ignore case, so this does."""
-    candidate, key = stem, stem.casefold()
-    while candidate.casefold() in seen:
-        seen[key] += 1
-        candidate = f"{stem}-{seen[key]}"
-    seen[candidate.casefold()] = 1
-    return candidate
-
-
-def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sorts ``"2.png"`` before ``"10.png"``, whatever the case."""
-    parts = re.split(r"(\d+)", text.casefold())
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-
-def _read_file(path: Path) -> np.ndarray:
-    path = path.expanduser()
-    if path.is_dir():
-        raise ImageError(f"{str(path)!r} is a folder; name a file in it, or predict on the folder")
-    if not path.exists():
-        raise ImageError(f"there is no image {str(path)!r} (relative paths start from the current folder)")
-    if path.stat().st_size == 0:
-        raise ImageError(f"the image {str(path)!r} is an empty file")
-    return _decode(path, repr(str(path)))
-
-
-def _read_url(url: str) -> np.ndarray:
-    request = urllib.request.Request(url, headers={"User-Agent": "ovperc"})
+@contextmanager
+def _decoding(name: str, size: str = "") -> Iterator[None]:
+    """Turns what Pillow raises for damaged data, errors of many types, into :class:`ImageError`."""
     try:
-        with urllib.request.urlopen(request, timeout=_URL_TIMEOUT_S) as response:
-            content = response.read()
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        cause = getattr(error, "reason", error)
-        raise ImageError(f"cannot download {url!r}: {cause}; check the address and the network, or pass a file") from (
-            error
-        )
-    return _decode(io.BytesIO(content), repr(url))
-
-
-def _decode(file: Path | io.BytesIO, name: str) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            return _pil_to_rgb(image, name)
+        yield
+    except (ImageError, MemoryError):
+        raise
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"{name} is not an image of a known format") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"cannot read {name}: {error}") from error
+    except Image.DecompressionBombError as error:
+        count = re.search(r"\d+", str(error))
+        raise ImageError(
+            f"{name} has {count.group() if count else 'more'} pixels, over the limit of "
+            f"{2 * (Image.MAX_IMAGE_PIXELS or 0)}; if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS, or set "
+            "OVPERC_MAX_PIXELS for the ovperc command"
+        ) from error
+    except Exception as error:
+        raise ImageError(f"cannot read {name}{size}: {error}; copy it again") from error
 
 
-def _pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
-    try:
-        image.load()
-        image = ImageOps.exif_transpose(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's plug-ins raise errors of many types for damaged data
-        raise ImageError(f"cannot read {name}: {error}") from error
+def _pil_to_rgb(image: Image.Image, name: str, upright: bool) -> np.ndarray:
+    image.load()
+    spare_band = _has_spare_band(image)
+    image = ImageOps.exif_transpose(image) if upright else image
     if image.mode.startswith("I;16"):
-        return _array_to_rgb(np.array(image).astype(np.uint16), channels_first=False)
+        return array_to_rgb(np.array(image).astype(np.uint16), name)
     if image.mode in ("I", "F"):
-        return _array_to_rgb(_wide_grey(np.array(image)), channels_first=False)
+        return array_to_rgb(wide_grey(np.array(image)), name)
+    if spare_band:
+        warnings.warn(f"{name} has a fourth band that is not transparency; it is left out", stacklevel=2)
+        return array_to_rgb(np.ascontiguousarray(np.array(image)[:, :, :3]), name)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return _array_to_rgb(np.array(image.convert("RGB")), channels_first=False)
+    return array_to_rgb(np.array(image.convert("RGB")), name)
 
 
-def _wide_grey(values: np.ndarray) -> np.ndarray:
-    """32-bit grey by its range: a file of this kind does not tell its white."""
-    top = float(values.max(initial=0))
-    if values.dtype.kind == "f":
-        return values / 255 if 1 + _FLOAT_SLACK < top <= 255 else values
-    return values.astype(np.uint16) if 255 < top <= 65535 and values.min() >= 0 else values
-
-
-def _is_tensor(value: Any) -> bool:
-    """Whether it is a torch tensor, without importing torch to find out."""
-    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
-
-
-def _tensor_to_array(tensor: Any) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-
-
-def _array_to_rgb(array: np.ndarray, channels_first: bool) -> np.ndarray:
-    """Checks shape and values; ``(H, W, 3)`` uint8."""
-    shape = tuple(array.shape)
-    if array.ndim == 3 and channels_first and shape[0] in (1, 3, 4):
-        array = np.moveaxis(array, 0, -1)
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
-        hint = " (channels first? use np.moveaxis(image, 0, -1))" if len(shape) == 3 and shape[0] in (1, 3, 4) else ""
-        hint = " (a batch? pass its images one by one or as a list)" if len(shape) == 4 else hint
-        raise ImageError(f"an image array is (H, W) or (H, W, 1, 3 or 4); got shape {shape}{hint}")
-    if 0 in shape:
-        raise ImageError(f"the image is empty: shape {shape}")
-    array = _to_uint8(array)
-    if array.shape[-1] == 4:
-        alpha = array[:, :, 3:].astype(np.uint32)
-        array = ((array[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    elif array.shape[-1] == 1:
-        array = np.repeat(array, 3, axis=2)
-    return np.ascontiguousarray(array)
-
-
-def _to_uint8(array: np.ndarray) -> np.ndarray:
-    kind = array.dtype.kind
-    if array.dtype == np.uint8:
-        return array
-    if kind == "b":
-        return array.astype(np.uint8) * 255
-    if array.dtype == np.uint16:
-        return (array >> 8).astype(np.uint8)
-    if kind not in "iuf":
-        raise ImageError(f"image values must be numbers; got an array of {array.dtype}")
-    low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ImageError("the image holds values that are not finite (NaN or infinity)")
-    if kind == "f":
-        if low < -_FLOAT_SLACK or high > 1 + _FLOAT_SLACK:
-            raise ImageError(
-                f"a float image lies in [0, 1]; got {low:.3g}..{high:.3g} (pass uint8 for 0..255; undo a normalisation)"
-            )
-        return (np.clip(array, 0, 1) * 255 + 0.5).astype(np.uint8)
-    if low < 0 or high > 255:
-        raise ImageError(
-            f"an image of {array.dtype} lies in 0..255; got {low:.0f}..{high:.0f} (pass uint16 for 16 bits)"
-        )
-    return array.astype(np.uint8)
+def _has_spare_band(image: Image.Image) -> bool:
+    """Whether it is a TIFF of four bands, red, green, blue and one that its tags do not call transparency."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.mode not in ("RGBA", "RGBX", "RGB"):
+        return False
+    extra = image.tag_v2.get(_TIFF_EXTRA_SAMPLES, ())
+    unspecified = not extra or tuple(extra)[:1] == (0,)
+    return image.tag_v2.get(_TIFF_SAMPLES_PER_PIXEL) == 4 and unspecified

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovperc.io.images import ImageSource
+from ovperc.io.image_sources import ImageSource
 from ovperc.io.ownership import is_own
 from ovperc.io.writers.base import Writer
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovperc.core.version import __version__
-from ovperc.io.images import ImageSource, expand_sources, is_several, read_image
+from ovperc.io.image_sources import ImageSource, expand_sources, is_several
+from ovperc.io.images import read_image
 
 if TYPE_CHECKING:
     from ovperc.tasks.methods import ResolvedMethod

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from helpers.benchmark_fixtures import make_fixture
+from ovperc.core.errors import ImageError
 from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.layout import LayoutError
 from ovperc.data.prepare import CONVERSIONS, conversion
 from ovperc.data.prepare.preparation import prepare
 from ovperc.data.segmentation.eval_settings import FAMILY
 from ovperc.data.segmentation.sets import SEGMENTATION_SETS
-from ovperc.io.images import ImageError
 from ovperc.tasks.methods import list_methods, load_method
 from ovperc.training.compat import prepare_mmseg
 
@@ -108,10 +108,10 @@ def test_a_cut_off_image_is_an_error_with_its_name_and_size(tmp_path):
     images, _ = open_tiny("ade150", tmp_path)
     path = tmp_path / "images/validation/ADE_val_00000002.jpg"
     path.write_bytes(path.read_bytes()[:700])
-    with pytest.raises(ImageError, match=r"ADE_val_00000002\.jpg: expected an image, found 700 bytes"):
+    with pytest.raises(ImageError, match=r"cannot read .*ADE_val_00000002\.jpg' of 700 bytes"):
         images[1]
     path.write_bytes(b"")
-    with pytest.raises(ImageError, match="found 0 bytes"):
+    with pytest.raises(ImageError, match="is an empty file"):
         images[1]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovperc.io.images import expand_sources
+from ovperc.io.image_sources import expand_sources
 from ovperc.io.masks import write_labels
 from ovperc.io.output_plan import OutputNameError, check_output_names, own_outputs
 from ovperc.io.ownership import check_not_source, check_replaceable, is_own, png_mark

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ovperc.core.errors import ImageError
 from ovperc.core.naming import suggest
 from ovperc.data.anomaly.layouts import AnomalyLayout, mask_of
 from ovperc.data.anomaly.records import AnomalyRecord, AnomalySample
 from ovperc.data.anomaly.scanning import FoundImage, by_category, relative_name
 from ovperc.data.benchmark import Source
 from ovperc.data.layout import LayoutError, resolve_root
-from ovperc.io.images import ImageError, read_stored_image
+from ovperc.io.images import read_image
 
 
 class AnomalyFiles:
@@ -30,6 +31,7 @@ class AnomalyFiles:
         hold_out: so many normal test images of each category without training images are taken out of the test to
             learn from.
         seed: which those are.
+        upright: turn images by their EXIF tag, as programs that draw masks show them; None does as the layout says.
 
     Attributes:
         categories, words, records: see ``AnomalyImages``.
@@ -49,8 +51,10 @@ class AnomalyFiles:
         mask_above: int = 0,
         hold_out: int = 0,
         seed: int = 0,
+        upright: bool | None = None,
     ) -> None:
         layout: AnomalyLayout = source.layout
+        self.upright = layout.upright if upright is None else upright
         self.root = resolve_root(root, *source.folders)
         if not self.root.is_dir():
             raise LayoutError(f"{self.root}: no such folder; pass the folder of the data set with --data-root")
@@ -82,7 +86,7 @@ class AnomalyFiles:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of a set of {len(self)}")
         found = self._test[index]
-        image = read_stored_image(found.image)
+        image = read_image(found.image, self.upright)
         if not found.anomalous:
             return AnomalySample(
                 image, np.zeros(image.shape[:2], bool) if self._has_masks else None, self.records[index]
@@ -91,9 +95,11 @@ class AnomalyFiles:
             return AnomalySample(image, None, self.records[index])
         mask = mask_of(found.mask, self.mask_above)
         if mask.shape != image.shape[:2]:
+            turned = mask.shape == image.shape[1::-1]
+            hint = f"; turned by its EXIF tag? Try --cfg-options data.upright={not self.upright}" if turned else ""
             raise ImageError(
                 f"{found.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, its image {found.image.name} "
-                f"{image.shape[1]} x {image.shape[0]}; they must be equal"
+                f"{image.shape[1]} x {image.shape[0]}; they must be equal{hint}"
             )
         return AnomalySample(image, mask, self.records[index])
 
@@ -108,7 +114,7 @@ class AnomalyFiles:
 
     def normal_image(self, category: str, index: int) -> np.ndarray:
         """A normal training image, ``(H, W, 3)`` uint8 RGB."""
-        return read_stored_image(self._train[category][index])
+        return read_image(self._train[category][index], self.upright)
 
 
 def _chosen(

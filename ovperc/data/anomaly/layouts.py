@@ -38,11 +38,13 @@ class AnomalyLayout:
         scan: finds its images below its root.
         categories: of the full set; empty where any will do.
         words: category -> words, where the name with spaces for underscores will not do.
+        upright: whether masks were drawn on images turned by their EXIF tag.
     """
 
     scan: Scan
     categories: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
+    upright: bool = False
 
 
 def scan_mvtec(root: Path) -> list[FoundImage]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ovperc.data.anomaly.records import GOOD
 from ovperc.data.layout import LayoutError, contents_of
-from ovperc.io.images import IMAGE_SUFFIXES, natural_key
+from ovperc.io.image_sources import image_files, natural_key
 
 NORMAL_NAMES: frozenset[str] = frozenset({GOOD, "ok", "normal", "no"})
 """Folders of normal images, in lower case."""
@@ -48,8 +48,7 @@ def images_in(folder: Path) -> list[Path]:
     """Image files of a folder, not of those below it, in natural order; empty if there is no such folder."""
     if not folder.is_dir():
         return []
-    files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
-    return sorted(files, key=lambda path: natural_key(path.name))
+    return sorted(image_files(folder.iterdir()), key=lambda path: natural_key(path.name))
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from ovperc.data.anomaly.layouts import (
 )
 from ovperc.data.benchmark import ON_DISK, Benchmark, Source
 
-_OPTIONS = {**ON_DISK, "categories": None, "words": None, "mask_above": 0, "hold_out": 0, "seed": 0}
+_OPTIONS = {**ON_DISK, "categories": None, "words": None, "mask_above": 0, "hold_out": 0, "seed": 0, "upright": None}
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -36,8 +36,10 @@ def _set(
     words: Mapping[str, str] | None = None,
     homepage: str = "",
     citation: str = "",
+    upright: bool = False,
 ) -> Benchmark:
-    source = Source(folders, citation, homepage=homepage, layout=AnomalyLayout(scan, categories, words or {}))
+    layout = AnomalyLayout(scan, categories, words or {}, upright)
+    source = Source(folders, citation, homepage=homepage, layout=layout)
     return Benchmark(name, title, partial(AnomalyFiles, source), _OPTIONS, source, task="anomaly")
 
 
@@ -107,6 +109,6 @@ ANOMALY_SETS: tuple[Benchmark, ...] = (
     _set("tn3k", "TN3K thyroid nodules, no normal images", ("tn3k", "Thyroid Dataset", "TN3K"),
                flat("thyroid", ("test-image", "test_image"), ("test-mask", "test_mask"))),
     _set("anomaly_folder", "your own parts: good/, a folder per kind of defect, masks if you have them",
-               (), scan_plain),
+               (), scan_plain, upright=True),
     _set("anomaly_meta", "any set listed in a meta.json", (), scan_meta),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ovperc.data.detection.sample import DetectionSample, DetectionTruth
 from ovperc.data.layout import LayoutError
 from ovperc.io.coco import to_rle
-from ovperc.io.images import read_stored_image
+from ovperc.io.images import read_image
 from ovperc.registry import DATASETS
 
 
@@ -69,7 +69,7 @@ class DetectionFiles(Dataset):
 
     def __getitem__(self, index: int) -> DetectionSample:
         row = self._truth.images[index]
-        image = read_stored_image(self.image_path(index))
+        image = read_image(self.image_path(index), upright=False)
         if image.shape[:2] != (row["height"], row["width"]):
             raise LayoutError(
                 f"{self.image_path(index)} is {image.shape[1]} x {image.shape[0]} px, the annotations say "

@@ -12,7 +12,7 @@ from ovperc.core.panoptic import PanopticMap, Segment
 from ovperc.data.detection.annotations import read_document
 from ovperc.data.layout import LayoutError
 from ovperc.data.panoptic.sample import STUFF, THING, PanopticSample
-from ovperc.io.images import read_stored_image
+from ovperc.io.images import read_image
 from ovperc.io.panoptic import read_ids
 
 
@@ -79,7 +79,7 @@ class PanopticFiles(Dataset):
         ]
         try:
             panoptic = PanopticMap(read_ids(self._maps / row["file_name"]), tuple(segments))
-            return PanopticSample(read_stored_image(picture), panoptic, row["image_id"], picture.stem)
+            return PanopticSample(read_image(picture, upright=False), panoptic, row["image_id"], picture.stem)
         except ValueError as error:
             raise LayoutError(f"{self._maps / row['file_name']}: {error}") from error
 

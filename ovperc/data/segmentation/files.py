@@ -14,7 +14,7 @@ from ovperc.data.benchmark import Source
 from ovperc.data.label_map import load_label_map
 from ovperc.data.layout import LayoutError, check_layout, resolve_root
 from ovperc.data.prepare.conversion import conversion_state
-from ovperc.io.images import read_stored_image
+from ovperc.io.images import read_image
 from ovperc.text.class_names import load_class_names
 
 
@@ -96,4 +96,4 @@ class SegmentationFiles(Dataset):
     def __getitem__(self, index: int) -> FileSample:
         sample = self._samples[index]
         labels = self.label_map.apply(read_annotation(sample.annotation), sample.annotation)
-        return FileSample(read_stored_image(sample.image), labels, sample.name)
+        return FileSample(read_image(sample.image, upright=False), labels, sample.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ovperc.io.images import expand_sources
+from ovperc.io.image_sources import expand_sources
 
 
 def augmented(image: np.ndarray, name: str) -> np.ndarray:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ovperc.backbones.base import DenseBackbone
-from ovperc.io.images import expand_sources, read_image
+from ovperc.io.image_sources import expand_sources
+from ovperc.io.images import read_image
 from ovperc.tasks.anomaly.calibration import Calibration
 from ovperc.tasks.anomaly.encoded import AnomalyFeatures, AnomalyQuery
 from ovperc.tasks.anomaly.head import AnomalyHead, HeadFeatures

@@ -23,12 +23,12 @@ from helpers.anomaly_layouts import (
     write_mvtec,
     write_visa,
 )
+from ovperc.core.errors import ImageError
 from ovperc.data.anomaly import AnomalyImages
 from ovperc.data.anomaly.records import shot_images
 from ovperc.data.anomaly.sets import ANOMALY_SETS
 from ovperc.data.benchmarks import get_benchmark
 from ovperc.data.layout import LayoutError
-from ovperc.io.images import ImageError
 
 
 def _of(name: str) -> tuple[str, ...]:

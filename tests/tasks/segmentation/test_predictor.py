@@ -12,8 +12,8 @@ from PIL import Image
 
 import ovperc
 from helpers.tiny_models import tiny_clip
+from ovperc.core.errors import ImageError
 from ovperc.core.structures import Background
-from ovperc.io.images import ImageError
 from ovperc.tasks.load import load
 from ovperc.tasks.methods import load_method
 from ovperc.tasks.predictor import PredictorInfo
