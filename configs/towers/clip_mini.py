@@ -19,7 +19,6 @@ _trident = dict(
     splice=dict(aggregator=dict(cos_factor=3.0, keep_negative=False, share=0.5)),
     tiler=dict(_delete_=True, type="Tiler", short_side_px=112, whole_patches=True),
 )
-_scenes = dict(templates="world", native_px=112, tiler=dict(_delete_=True, type="Tiler", short_side_px=112))
 _proposer = dict(points=14, min_quality=0.7, min_stability=0.75)
 _heads = dict(rpn=dict(before=(300, 200), after=(100, 60), rpn_iou=0.7), fusion=dict(scale=23.0))
 
@@ -32,8 +31,7 @@ tower = dict(
         "sam-vit-b": "sam-mini",
     },
     tasks=dict(
-        segmentation=_scenes,
-        panoptic=_scenes,
+        segmentation=dict(templates="world", native_px=112, tiler=dict(_delete_=True, type="Tiler", short_side_px=112)),
         detection=dict(templates="world", tiler=dict(_delete_=True, type="Tiler", short_side_px=112)),
         anomaly=dict(tiler=dict(size_px=112)),
     ),

@@ -47,7 +47,7 @@ class MethodConfig:
         overlay = find_overlay(tower)
         fields = dict(self.fields)
         if overlay is not None:
-            fields = overlay.apply(fields, self.task, self.name, tuple(self.overrides))
+            fields = overlay.apply(fields, self.task, self.name, tuple(self.overrides), TASKS[self.task].extends)
         method_class = TASKS[self.task].method_class()
         check_fields(self.name, method_class, fields)
         missing = [name for name in _required_fields(method_class) if name not in fields]

@@ -22,7 +22,7 @@ class TowerOverlay:
     Attributes:
         tower: architecture name.
         title: first line of the file's docstring.
-        tasks: task -> fields for all of its methods.
+        tasks: task -> fields for all of its methods, and for those of tasks that extend it.
         methods: method -> fields; applied after those of its task.
         companions: catalogue name -> the weights used instead of it for second towers, heads and refiners.
     """
@@ -33,7 +33,9 @@ class TowerOverlay:
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
 
-    def apply(self, fields: Mapping[str, Any], task: str, method: str, overrides: Collection[str]) -> dict[str, Any]:
+    def apply(
+        self, fields: Mapping[str, Any], task: str, method: str, overrides: Collection[str], extends: str = ""
+    ) -> dict[str, Any]:
         """A method's fields on this tower.
 
         A dict merges into the method's own where neither names another ``type``; with ``_delete_=True`` it replaces it.
@@ -45,13 +47,14 @@ class TowerOverlay:
             task: its task.
             method: its name.
             overrides: dotted keys that the user set.
+            extends: task whose fields apply before those of ``task``; empty for none.
         """
         touched = {key.partition(".")[0] for key in overrides}
         replaced = {key for key in overrides if "." not in key}
         for group in _LINKED:
             replaced |= group - touched if touched & group else set()
         result = dict(fields)
-        for layer in (self.tasks.get(task, {}), self.methods.get(method, {})):
+        for layer in (self.tasks.get(extends, {}), self.tasks.get(task, {}), self.methods.get(method, {})):
             for name, value in layer.items():
                 if name in touched and name not in replaced:
                     result[name] = _filled(result.get(name), value)

@@ -69,6 +69,8 @@ class Task(ABC):
         verb: of its progress bar, such as ``"segmenting"``.
         picture: ending of the picture that ``ovperc predict`` draws: ``STEM_overlay.png``.
         saved: endings of the files that predictions are saved as.
+        extends: task whose methods those of this task extend, so that what towers change in them holds here too; empty
+            for none.
     """
 
     name: ClassVar[str]
@@ -76,6 +78,7 @@ class Task(ABC):
     verb: ClassVar[str]
     picture: ClassVar[str]
     saved: ClassVar[tuple[str, ...]] = (".png", ".json")
+    extends: ClassVar[str] = ""
 
     @abstractmethod
     def method_class(self) -> type[Method]:

@@ -29,6 +29,9 @@ def test_dicts_merge_unless_they_name_another_type():
     replaced = overlay(part={"_delete_": True, "type": "A"}).apply(fields, "t", "m", ())
     assert replaced["part"] == {"type": "A"}
     assert overlay(part={"size": 5}).apply(fields, "t", "another", ()) == fields
+    layered = TowerOverlay("tower", tasks={"t": {"scale": 7, "step": 1}, "u": {"scale": 8}})
+    assert layered.apply({}, "u", "m", (), extends="t") == {"scale": 8, "step": 1}
+    assert layered.apply({}, "u", "m", ()) == {"scale": 8}
 
 
 def test_a_field_of_the_user_is_only_filled():

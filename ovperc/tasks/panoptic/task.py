@@ -21,6 +21,7 @@ class Panoptic(Task):
     title = "instances of things and areas of stuff, a segment for each pixel"
     verb = "segmenting"
     picture = "panoptic"
+    extends = "segmentation"
 
     def method_class(self) -> type[PanopticMethod]:
         """Dataclass of its methods."""

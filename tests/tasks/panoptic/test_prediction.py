@@ -42,7 +42,7 @@ def test_drawing_follows_ids_in_any_order() -> None:
     plain = np.asarray(FOUND.draw(image, legend=False, alpha=1.0))
     other = np.asarray(shuffled.draw(image, legend=False, alpha=1.0))
     assert len(np.unique(plain.reshape(-1, 3), axis=0)) == len(np.unique(other.reshape(-1, 3), axis=0)) == 4
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(ValueError, match="the same size"):
         FOUND.draw(np.zeros((3, 4, 3), np.uint8))
 
 
