@@ -141,6 +141,9 @@ def check_opencv() -> list[Finding]:
     return [*findings, Finding("opencv", "cv2", "ok", f"{cv2.__version__} encodes and decodes")]
 
 
+_DOWNLOAD = "ovperc download "
+
+
 def check_weights() -> list[Finding]:
     """ovperc's home folder, the bundled weights, and the catalogue weights available locally."""
     from ovperc.weights.caches import home
@@ -163,7 +166,7 @@ def check_weights() -> list[Finding]:
             train = f"ovperc train {entry.name.replace('-', '_')}, or install ovperc again"
             findings.append(Finding("weights", entry.name, "fault", "ships with ovperc, but is missing", train))
         else:
-            get = f"ovperc download {entry.name}"
+            get = f"{_DOWNLOAD}{entry.name}"
             findings.append(Finding("weights", entry.name, "note", f"not downloaded ({entry.size_mb} MB)", get))
     return findings
 
@@ -196,10 +199,15 @@ def render(findings: Sequence[Finding]) -> str:
     lines: list[str] = []
     for section in dict.fromkeys(finding.section for finding in findings):
         lines.append(section)
-        for finding in findings:
-            if finding.section == section:
-                lines.append(f"{marks[finding.status]} {finding.name:<24} {finding.detail}")
-                lines += [f"           fix: {finding.fix}"] if finding.fix else []
+        absent = 0
+        for finding in (finding for finding in findings if finding.section == section):
+            if (finding.fix or "").startswith(_DOWNLOAD):
+                absent += 1
+                continue
+            lines.append(f"{marks[finding.status]} {finding.name:<24} {finding.detail}")
+            lines += [f"           fix: {finding.fix}"] if finding.fix else []
+        if absent:
+            lines.append(f"{marks['note']} {'published weights':<24} {absent} not on this machine: {_DOWNLOAD}--list")
     faults = sum(finding.status == "fault" for finding in findings)
     lines.append(f"\n{faults} fault{'s' * (faults != 1)}" if faults else "\nno faults: ovperc can run here")
     return "\n".join(lines)

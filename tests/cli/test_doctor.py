@@ -77,6 +77,9 @@ def test_weights_say_where_they_are_or_how_to_get_them(tmp_path: Path, monkeypat
     assert str(tmp_path / "weights" / "ViT-B-16.pt") in by_name["ViT-B-16/openai"].detail
     assert by_name["RN50/openai"].status == "note"
     assert by_name["RN50/openai"].fix == "ovperc download RN50/openai"
+    report = doctor.render(list(by_name.values()))
+    assert "ViT-B-16/openai" in report and "RN50/openai" not in report, "one line stands for all that can be fetched"
+    assert "not on this machine: ovperc download --list" in report
 
 
 def test_shipped_weights_that_are_missing_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
