@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from ovperc.core.checksum import lines_sha256
 from ovperc.core.naming import suggest
@@ -96,7 +97,8 @@ class Layout:
             listing = self.list_file(root)
             if listing is None:
                 raise LayoutError(f"{root}: expected {' or '.join(self.lists)}, found {contents_of(root)}")
-            names = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = listing.read_text(encoding="utf-8-sig").splitlines()
+            names = [relative_name(line.strip(), f"{listing}: a name") for line in lines if line.strip()]
             where = listing
         else:
             where = self.image_folder(root)
@@ -215,6 +217,25 @@ def _first(root: Path, places: tuple[str, ...]) -> Path | None:
 def _existing_files(folder: Path) -> set[Path]:
     """All files below a folder in one walk: asking for each by name takes minutes on network disks."""
     return {Path(base, name) for base, _, files in os.walk(folder, followlinks=True) for name in files}
+
+
+def relative_name(name: Any, where: str) -> str:
+    """A file name of a data set's listing, with forward slashes; never one that leads out of the set's folder.
+
+    Args:
+        name: as the listing has it, with slashes of either system.
+        where: listing and field, for the message.
+
+    Raises:
+        LayoutError: not a name, absolute, or with ``..`` in it.
+    """
+    if not isinstance(name, str) or not name.strip("./\\") or "\0" in name:
+        raise LayoutError(f"{where} must be a file name; got {name!r}")
+    path = PureWindowsPath(name)
+    if path.drive or path.root or ".." in path.parts:
+        shown = name if len(name) <= 200 else f"{name[:200]}..."
+        raise LayoutError(f"{where} must stay inside the data set's folder; got {shown!r}: write it relative to that")
+    return path.as_posix()
 
 
 def contents_of(root: Path, limit: int = 8) -> str:

@@ -16,8 +16,42 @@ def encode_rle(mask: np.ndarray) -> dict[str, Any]:
 
 
 def decode_rle(code: Mapping[str, Any]) -> np.ndarray:
-    """Decodes compressed COCO RLE to a mask ``(H, W)`` bool."""
-    return coco_mask.decode({"size": code["size"], "counts": code["counts"].encode("ascii")}).astype(bool)
+    """Decodes compressed COCO RLE to a mask ``(H, W)`` bool.
+
+    Raises:
+        ValueError: damaged counts, or runs that do not cover the mask.
+    """
+    height, width = code["size"]
+    counts = code["counts"].encode()
+    # pycocotools leaves what the runs do not cover as it was in memory.
+    if _covered(counts) != height * width:
+        raise ValueError(f"a mask cannot be decoded (its runs do not cover {height} x {width} px)")
+    return coco_mask.decode({"size": [height, width], "counts": counts}).astype(bool)
+
+
+def _covered(counts: bytes) -> int:
+    """Sum of the runs of compressed counts.
+
+    A run is written in characters of 5 bits from the lowest on, offset by 48, the sixth bit marking that more follow
+    and the highest bit of the last its sign; from the fourth run on it is the difference to the run before the last.
+    """
+    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    if not len(digits) or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        raise ValueError("a mask cannot be decoded (its counts are damaged)")
+    last = np.flatnonzero((digits & 32) == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    length = last - first + 1
+    if length.max() > 12:
+        raise ValueError("a mask cannot be decoded (its counts are damaged)")
+    place = np.arange(len(digits)) - np.repeat(first, length)
+    values = np.add.reduceat((digits & 31) << (5 * place), first)
+    values -= np.where(digits[last] & 16, 1 << (5 * length), 0)
+    runs = values.copy()
+    for start in (1, 2):  # differences add up along every second run
+        runs[start::2] = np.cumsum(values[start::2])
+    if (runs < 0).any():
+        raise ValueError("a mask cannot be decoded (its counts are damaged)")
+    return int(runs.sum())
 
 
 def to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
@@ -38,4 +72,6 @@ def to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
         raise ValueError(f"a mask cannot be decoded ({error})") from error
     if size != [height, width]:
         raise ValueError(f"expected a mask of {size_hw} px, found {tuple(size)}")
+    if _covered(counts if isinstance(counts, bytes) else counts.encode()) != height * width:
+        raise ValueError(f"a mask cannot be decoded (its runs do not cover {height} x {width} px)")
     return {"size": size, "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}

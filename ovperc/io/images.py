@@ -65,6 +65,16 @@ def read_image(source: Any, upright: bool = True, limits: AddressLimits | None =
     )
 
 
+def image_size_hw(path: Path) -> tuple[int, int]:
+    """Height and width of a file in px as stored, from its header.
+
+    Raises:
+        ImageError: it is missing or no image.
+    """
+    with _decoding(repr(str(path))), Image.open(path) as image:
+        return image.height, image.width
+
+
 def _read_file(source: str | Path, upright: bool) -> np.ndarray:
     name = repr(_shortened(str(source)))
     if has_other_scheme(source):

@@ -158,7 +158,7 @@ def test_own_photos_are_upright_as_their_masks(tmp_path, orientation):
     if orientation == 3:
         assert np.array_equal(stored.normal_image(stored.categories[0], 0), RGB[::-1, ::-1])
     else:
-        with pytest.raises(ImageError, match=r"EXIF tag\? Try --cfg-options data.upright=True"):
+        with pytest.raises(ImageError, match=r"EXIF tag\? Try --set data.upright=True"):
             [stored[index] for index in range(len(stored))]
 
 

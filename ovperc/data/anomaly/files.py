@@ -96,7 +96,7 @@ class AnomalyFiles:
         mask = mask_of(found.mask, self.mask_above)
         if mask.shape != image.shape[:2]:
             turned = mask.shape == image.shape[1::-1]
-            hint = f"; turned by its EXIF tag? Try --cfg-options data.upright={not self.upright}" if turned else ""
+            hint = f"; turned by its EXIF tag? Try --set data.upright={not self.upright}" if turned else ""
             raise ImageError(
                 f"{found.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, its image {found.image.name} "
                 f"{image.shape[1]} x {image.shape[0]}; they must be equal{hint}"

@@ -24,7 +24,7 @@ from ovperc.data.anomaly.scanning import (
     scan_splits,
     with_masks,
 )
-from ovperc.data.layout import LayoutError, contents_of
+from ovperc.data.layout import LayoutError, contents_of, relative_name
 
 Scan = Callable[[Path], list[FoundImage]]
 _KOLEKTOR_SEED, _KOLEKTOR_TRAIN = 42, 0.8
@@ -78,11 +78,13 @@ def scan_visa(root: Path) -> list[FoundImage]:
         anomalous = row["label"].strip().lower() != "normal"
         found.append(
             FoundImage(
-                root / row["image"].strip(),
+                root / relative_name(row["image"].strip(), f"{listing}: image"),
                 row["object"].strip(),
                 "bad" if anomalous else GOOD,
                 row["split"].strip().lower() == "train",
-                root / row["mask"].strip() if anomalous and row["mask"].strip() else None,
+                root / relative_name(row["mask"].strip(), f"{listing}: mask")
+                if anomalous and row["mask"].strip()
+                else None,
             )
         )
     # A copy without some categories can be read in part; a category without some files cannot.
@@ -238,7 +240,7 @@ def scan_meta(root: Path) -> list[FoundImage]:
     if not path.is_file():
         raise LayoutError(f"{root}: expected meta.json, found {contents_of(root)}")
     try:
-        splits = {name.lower(): rows for name, rows in json.loads(path.read_text(encoding="utf-8")).items()}
+        splits = {name.lower(): rows for name, rows in json.loads(path.read_text(encoding="utf-8-sig")).items()}
         entries = [
             (split == "train", category, row)
             for split in splits
@@ -246,7 +248,9 @@ def scan_meta(root: Path) -> list[FoundImage]:
             for row in rows
         ]
         found = [_meta_image(root, train, category, row) for train, category, row in entries]
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except LayoutError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise LayoutError(
             f'{path}: expected {{"train": {{CATEGORY: [{{img_path, mask_path, cls_name, specie_name, anomaly}}]}}, '
             f'"test": ...}}; reading it failed with {error!r}'
@@ -268,7 +272,7 @@ def _moved(root: Path, written: str) -> Path:
     """A file by its path in ``meta.json``: below the root, or by the longest end of the path that is there."""
     parts = PureWindowsPath(written).parts if "\\" in written else Path(written).parts
     if not Path(written).is_absolute() and not PureWindowsPath(written).drive:
-        return root.joinpath(*parts)
+        return root / relative_name(written, f"{root / 'meta.json'}: a path")
     if Path(written).is_file():
         return Path(written)
     ends = (root.joinpath(*parts[start:]) for start in range(1, len(parts)))

@@ -12,7 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ovperc.data.detection.sample import DetectionSample, DetectionTruth
-from ovperc.data.layout import LayoutError
+from ovperc.data.layout import LayoutError, relative_name
 from ovperc.io.coco import to_rle
 from ovperc.io.images import read_image
 from ovperc.registry import DATASETS
@@ -29,6 +29,7 @@ class DetectionFiles(Dataset):
         truth: annotations.
         folders: where pictures may lie; the first that has one is taken.
         asked: words asked for beyond those that are annotated, after them (``classes``).
+        upright: turn pictures by their EXIF tag, for boxes that were drawn on what programs show.
 
     Attributes:
         classes: label -> words.
@@ -36,11 +37,18 @@ class DetectionFiles(Dataset):
         complete: whether all pictures of the set are there.
     """
 
-    def __init__(self, truth: DetectionTruth, folders: Sequence[str | Path], asked: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        truth: DetectionTruth,
+        folders: Sequence[str | Path],
+        asked: Sequence[str] = (),
+        upright: bool = False,
+    ) -> None:
         if not truth.images:
             raise LayoutError("the annotation file lists no image; there is nothing to score")
         self.complete = True
         self._asked = tuple(asked)
+        self._upright = upright
         self._truth = truth
         self._folders = tuple(Path(folder) for folder in folders)
         self.classes: tuple[str, ...] = (*truth.names, *asked)
@@ -69,11 +77,13 @@ class DetectionFiles(Dataset):
 
     def __getitem__(self, index: int) -> DetectionSample:
         row = self._truth.images[index]
-        image = read_image(self.image_path(index), upright=False)
+        image = read_image(self.image_path(index), self._upright)
         if image.shape[:2] != (row["height"], row["width"]):
+            turned = image.shape[1::-1] == (row["height"], row["width"])
+            hint = " (turned by its EXIF tag? coco_file has the option data.upright)" if turned else ""
             raise LayoutError(
                 f"{self.image_path(index)} is {image.shape[1]} x {image.shape[0]} px, the annotations say "
-                f"{row['width']} x {row['height']}: these are other pictures"
+                f"{row['width']} x {row['height']}: these are other pictures{hint}"
             )
         return self._sample(image, row)
 
@@ -107,7 +117,7 @@ class DetectionFiles(Dataset):
 
     def select(self, indices: Sequence[int]) -> DetectionFiles:
         """The pictures that are there of an incomplete copy."""
-        chosen = DetectionFiles(self.truth(indices), self._folders, self._asked)
+        chosen = DetectionFiles(self.truth(indices), self._folders, self._asked, self._upright)
         chosen.complete = False
         return chosen
 
@@ -117,5 +127,5 @@ def picture_name(row: Mapping[str, Any]) -> str:
     if "file_name" in row:
         return str(row["file_name"])
     if "coco_url" in row:
-        return "/".join(str(row["coco_url"]).split("/")[-2:])
+        return relative_name("/".join(str(row["coco_url"]).split("/")[-2:]), f"image {row['id']}: coco_url")
     raise LayoutError(f"image {row['id']} has neither file_name nor coco_url")

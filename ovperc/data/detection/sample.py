@@ -79,11 +79,11 @@ class DetectionTruth:
             )
 
     def document(self) -> dict[str, Any]:
-        """The annotations in COCO's layout, as pycocotools reads them."""
+        """The annotations in COCO's layout, as pycocotools reads them: numbered from 1, as it takes 0 for no match."""
         pairs = zip(self.category_ids, self.names, strict=True)
         return {
             "images": [dict(row) for row in self.images],
-            "annotations": [dict(row) for row in self.annotations],
+            "annotations": [{**row, "id": number} for number, row in enumerate(self.annotations, start=1)],
             "categories": [{"id": number, "name": name} for number, name in pairs],
         }
 

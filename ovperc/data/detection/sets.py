@@ -17,7 +17,7 @@ from ovperc.data.detection.sample import DetectionTruth
 from ovperc.data.detection.splits import COCO_GROUPS, LVIS_BASE, OV_COCO_BASE, OV_COCO_NOVEL, OV_COCO_UNUSED
 from ovperc.data.detection.voc import read_voc
 from ovperc.data.detection.yolo import read_yolo
-from ovperc.data.layout import LayoutError, resolve_root
+from ovperc.data.layout import LayoutError, contents_of, resolve_root
 from ovperc.data.segmentation.sets import COCO_SAMPLE
 from ovperc.data.world.detection import WorldDetection
 from ovperc.data.world.regions import WorldRegions
@@ -197,6 +197,36 @@ def open_coco_sample(root: str | Path | None, split: str = "val2017", partial: b
     return _there(DetectionFiles(truth, [layout.image_folder(folder)]), partial)
 
 
+def open_coco_file(
+    root: str | Path | None, annotations: str = "", images: str = "", upright: bool = True, partial: bool = False
+) -> DetectionFiles:
+    """One's own set in COCO's layout, all its categories asked together.
+
+    Args:
+        root: folder that holds both.
+        annotations: the JSON file, below the root; left out, the only one there or in ``annotations/``.
+        images: folder of the pictures, below the root; left out, the root, ``images/`` and the file's folder.
+        upright: whether boxes were drawn on pictures turned by their EXIF tag, as labelling tools show them.
+        partial: score the pictures that are there.
+
+    Raises:
+        LayoutError: no annotation file or several, a wrong entry in it, categories of one name, or pictures are
+            missing.
+    """
+    folder = resolve_root(root)
+    found = sorted([*folder.glob("*.json"), *(folder / "annotations").glob("*.json")])
+    path = folder / annotations if annotations else found[0] if len(found) == 1 else None
+    if path is None:
+        some = ", ".join(file.relative_to(folder).as_posix() for file in found[:5]) or contents_of(folder)
+        raise LayoutError(f"{folder}: name one annotation file with data.annotations=FILE.json; found {some}")
+    places = [folder / images] if images else [folder, folder / "images", path.parent]
+    truth = read_annotations(path, groups={}, folders=places)
+    repeated = next((name for name in truth.names if truth.names.count(name) > 1), None)
+    if repeated is not None:
+        raise LayoutError(f"{path}: two categories are called {repeated!r}; give each a name of its own")
+    return _there(DetectionFiles(truth, places, upright=upright), partial)
+
+
 def _read_coco(folder: Path) -> DetectionTruth:
     return read_annotations(folder / "annotations" / "instances_val2017.json", groups={})
 
@@ -287,6 +317,14 @@ DETECTION_SETS: tuple[DetectionBenchmark, ...] = (
         {**ON_DISK, "split": "val2017"},
         COCO_SAMPLE,
         protocol=DetectionEvalSettings(tags=_transfer(80)),
+    ),
+    DetectionBenchmark(
+        "coco_file",
+        "your own pictures with boxes in a COCO file",
+        open_coco_file,
+        {**ON_DISK, "annotations": "", "images": "", "upright": True},
+        Source(),
+        protocol=DetectionEvalSettings(tags={"split": "none: all classes alike"}),
     ),
     DetectionBenchmark(
         "coco_regions",

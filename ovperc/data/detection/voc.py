@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from ovperc.data.detection.sample import DetectionTruth
-from ovperc.data.layout import LayoutError
+from ovperc.data.layout import LayoutError, relative_name
 
 # fmt: off
 VOC_CLASSES: tuple[str, ...] = (
@@ -30,7 +31,7 @@ def read_voc(root: str | Path, split: str = "test") -> DetectionTruth:
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         raise LayoutError(f"there is no {listing}; pass the folder that holds ImageSets, Annotations and JPEGImages")
-    names = listing.read_text(encoding="utf-8").split()
+    names = [relative_name(name, f"{listing}: a name") for name in listing.read_text(encoding="utf-8-sig").split()]
     images, annotations = [], []
     for number, name in enumerate(names, start=1):
         tree = _parse(root / "Annotations" / f"{name}.xml")
@@ -38,8 +39,8 @@ def read_voc(root: str | Path, split: str = "test") -> DetectionTruth:
             {
                 "id": number,
                 "file_name": f"{name}.jpg",
-                "height": int(_text(tree, "size/height", name)),
-                "width": int(_text(tree, "size/width", name)),
+                "height": int(_number(tree, "size/height", name)),
+                "width": int(_number(tree, "size/width", name)),
             }
         )
         for item in tree.findall("object"):
@@ -52,7 +53,7 @@ def _object(item: ElementTree.Element, name: str) -> dict[str, Any]:
     kind = _text(item, "name", name)
     if kind not in VOC_CLASSES:
         raise LayoutError(f"{name}.xml names {kind!r}, which is no class of VOC")
-    x0, y0, x1, y1 = (float(_text(item, f"bndbox/{side}", name)) for side in ("xmin", "ymin", "xmax", "ymax"))
+    x0, y0, x1, y1 = (_number(item, f"bndbox/{side}", name) for side in ("xmin", "ymin", "xmax", "ymax"))
     width, height = x1 - x0 + 1, y1 - y0 + 1
     return {
         "category_id": VOC_CLASSES.index(kind) + 1,
@@ -69,6 +70,17 @@ def _parse(path: Path) -> ElementTree.ElementTree:
         raise LayoutError(f"there is no annotation file {path}") from error
     except ElementTree.ParseError as error:
         raise LayoutError(f"{path} is damaged: {error}") from error
+
+
+def _number(tree: Any, path: str, name: str) -> float:
+    text = _text(tree, path, name)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise LayoutError(f"{name}.xml: {path} must be a finite number; got {text[:80]!r}")
+    return number
 
 
 def _text(tree: Any, path: str, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from ovperc.core.panoptic import PanopticMap, Segment
-from ovperc.data.detection.annotations import read_document
+from ovperc.data.detection.coco_document import read_document
 from ovperc.data.layout import LayoutError
 from ovperc.data.panoptic.sample import STUFF, THING, PanopticSample
 from ovperc.io.images import read_image

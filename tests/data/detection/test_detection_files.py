@@ -158,7 +158,7 @@ def broken(tmp_path: Path, **parts) -> Path:
         ({"categories": []}, "has 0 categories"),
         ({"annotations": [annotation(7, 2, 3, (1, 1, 5, 5))]}, "annotation 7 is of image 2"),
         ({"annotations": [annotation(7, 1, 4, (1, 1, 5, 5))]}, "annotation 7 is of category 4"),
-        ({"annotations": [annotation(7, 1, 3, (1, 1, float("nan"), 5))]}, "annotation 7 must be four finite"),
+        ({"annotations": [annotation(7, 1, 3, (1, 1, float("nan"), 5))]}, "annotation 7: bbox must be four finite"),
         ({"annotations": None}, "it needs the lists"),
     ],
 )
