@@ -1,6 +1,6 @@
-"""Images, datasets, samplers and the table of benchmarks.
+"""Datasets, samplers and the table of benchmarks.
 
-Reading images needs no torch (an exported runtime does it), so the sampler is fetched at its first use.
+Reading images does not require torch (exported models need it), so the sampler is imported on first use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["PositionSampler", "SeededDataset"]
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module 'ovperc.data' has no attribute {name!r}; it offers {', '.join(__all__)}")
+        raise AttributeError(f"module 'ovperc.data' has no attribute {name!r}; available: {', '.join(__all__)}")
     from ovperc.data import sampling
 
     return getattr(sampling, name)

@@ -1,4 +1,4 @@
-"""Reading annotation images as numbers, and writing them."""
+"""Reading and writing annotation images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class AnnotationError(DataError):
 
 
 def read_annotation(path: str | Path) -> np.ndarray:
-    """The numbers of an index image (8 or 16 bit, palette or grey, PNG or TIFF).
+    """Reads an index image (8 or 16 bit, palette or greyscale, PNG or TIFF).
 
     Returns:
-        ``(H, W)`` uint8, uint16 or int32; ``(H, W, C)`` where the file holds colours.
+        ``(H, W)`` uint8, uint16 or int32; ``(H, W, C)`` if the file has colour channels.
 
     Raises:
-        AnnotationError: no such file, or not an image, or cut off.
+        AnnotationError: the file is missing, truncated or not an image.
     """
     path = Path(path)
     try:
@@ -30,7 +30,7 @@ def read_annotation(path: str | Path) -> np.ndarray:
             numbers = np.asarray(image)
     except FileNotFoundError as error:
         raise AnnotationError(
-            f"{path}: the annotation is missing; run 'ovperc prepare NAME --check' to list all that are"
+            f"{path}: the annotation is missing; run 'ovperc prepare NAME --check' to list all missing files"
         ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         size = path.stat().st_size if path.is_file() else 0
@@ -41,7 +41,7 @@ def read_annotation(path: str | Path) -> np.ndarray:
 
 
 def encode_annotation(labels: np.ndarray, suffix: str) -> bytes:
-    """An index image as the bytes of a ``.png`` or ``.tif`` file.
+    """Encodes an index image as a ``.png`` or ``.tif`` file.
 
     Args:
         labels: ``(H, W)`` uint8 or uint16.
@@ -54,5 +54,5 @@ def encode_annotation(labels: np.ndarray, suffix: str) -> bytes:
     elif suffix == ".tif":
         image.save(stream, "TIFF", compression="tiff_adobe_deflate")
     else:
-        raise ValueError(f"annotations are written as .png or .tif; got {suffix!r}")
+        raise ValueError(f"suffix must be .png or .tif; got {suffix!r}")
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""What a benchmark declares: where its images come from, what opens them, and the task it measures."""
+"""Declaration of benchmarks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ovperc.data.anomaly.layouts import AnomalyLayout
 from ovperc.data.layout import Layout
 
 ON_DISK: Mapping[str, Any] = {"root": None, "partial": False}
-"""Options of every benchmark that is read from files."""
+"""Options of all benchmarks read from files."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Archive:
 
     Attributes:
         name: file name.
-        url: where its publisher offers it.
-        digest: ``"md5:..."`` or ``"sha1:..."`` where a public source states one.
-        note: what to know before downloading.
+        url: download URL.
+        digest: ``"md5:..."`` or ``"sha1:..."`` if published.
+        note: remark on the download.
     """
 
     name: str
@@ -33,17 +33,17 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """The files behind one or several benchmarks.
+    """The files of one or several benchmarks.
 
     Attributes:
-        folders: names that the data set's root may have in a folder of data sets, the usual one first.
+        folders: possible names of the data set's root within a folder of data sets, the usual one first.
         citation: paper.
-        licence: in words.
-        archives: what to download; unpacked as the publishers pack them.
-        homepage: of the publisher, where there is no direct download.
-        unpack: how the archives are unpacked, where that is not obvious.
-        layout: of the evaluated split: images and label maps, or the categories of an anomaly set.
-        conversion: name of the conversion that makes its label maps; empty where the download is read as it is.
+        licence: licence terms.
+        archives: files to download, unpacked as published.
+        homepage: homepage, if there is no direct download.
+        unpack: instructions for unpacking, if not obvious.
+        layout: layout of the evaluated split: images and label maps, or the categories of an anomaly data set.
+        conversion: name of the conversion that creates its label maps; empty if none is needed.
     """
 
     folders: tuple[str, ...] = ()
@@ -58,16 +58,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One test set with the rules it is scored by.
+    """A test set with its evaluation settings.
 
     Attributes:
-        name: on the command line.
-        title: one line for lists.
-        open: makes the images; takes ``options`` as keywords.
-        options: its defaults; ``data.NAME=VALUE`` on the command line replaces them.
-        source: its files; None for generated images.
-        task: of the methods that it compares.
-        evaluation: what is measured (a key of ``ovperc.evaluation.table.EVALUATIONS``), where that is not the task.
+        name: name on the command line.
+        title: one-line description.
+        open: opens the images; takes ``options`` as keywords.
+        options: default options; ``data.NAME=VALUE`` on the command line overrides them.
+        source: files; None for generated images.
+        task: task of the methods it evaluates.
+        evaluation: evaluation (a key of ``ovperc.evaluation.table.EVALUATIONS``), if it differs from the task.
     """
 
     name: str
@@ -80,16 +80,16 @@ class Benchmark:
 
     @property
     def needs_data(self) -> bool:
-        """Whether its images are files that have to be downloaded."""
+        """Whether its images have to be downloaded."""
         return self.source is not None
 
     def images(self, **options: Any) -> Any:
-        """The annotated images, with options replaced.
+        """Opens the annotated images, with overridden options.
 
         Raises:
-            ValueError: an option that the benchmark does not have.
-            LayoutError: its files are missing.
-            ImportError: a package that it needs is not installed; the message says which.
+            ValueError: an option is unknown.
+            LayoutError: files are missing.
+            ImportError: a required package is not installed.
         """
         unknown = sorted(set(options) - set(self.options))
         if unknown:

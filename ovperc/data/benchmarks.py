@@ -1,4 +1,4 @@
-"""The table of benchmarks: all that can be scored, by name."""
+"""The table of benchmarks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def _world(name: str, title: str, num_scenes: int = 200) -> SegmentationBenchmar
 _WORLD: tuple[Benchmark, ...] = (
     _world("world-materials", "12 materials of the procedural world"),
     _world("world-base", "pattern x colour objects on materials, pairs seen in training"),
-    _world("world-novel", "the same, half of the objects with pairs held out of training"),
-    _world("world-shapes", "colour x shape objects on materials, the hard one"),
+    _world("world-novel", "the same, with half of the objects from pairs held out of training"),
+    _world("world-shapes", "colour x shape objects on materials (hard)"),
     _world("world-real", "mosaics of photographs of brick, grass and gravel", num_scenes=100),
     Benchmark(
         "world-anomaly",
-        "where 10 products of the world are damaged; products and kinds of damage that training never shows",
+        "anomalies on 10 products of the world; products and defect types held out of training",
         WorldAnomaly,
         {"split": "test", "good": 16, "per_kind": 6, "normal": 16, "size_px": 112, "seed": 0, "categories": None},
         task="anomaly",
@@ -41,10 +41,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """A row of the table; dashes and underscores are the same.
+    """Looks up a benchmark by name; dashes and underscores are equivalent.
 
     Raises:
-        ValueError: no benchmark of that name; near matches are offered.
+        ValueError: there is no such benchmark; the message suggests close matches.
     """
     known = {row.replace("_", "-"): row for row in BENCHMARKS}
     key = name.replace("_", "-")

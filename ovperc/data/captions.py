@@ -1,4 +1,4 @@
-"""Photographs with captions, as CLIM and FILIP are trained on."""
+"""Captioned images, for training CLIM and FILIP."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ovperc.registry import DATASETS
 
 @DATASETS.register_module()
 class CaptionPictures(Dataset):
-    """Random square views of photographs, each with one of its captions if there are any.
+    """Random square crops of images, each with one of its captions if available.
 
-    Draws from Python's, numpy's and torch's generators: wrap it in ``SeededDataset``.
+    Draws from the global generators of Python, numpy and torch: wrap it in ``SeededDataset``.
 
     Args:
-        root: folder of the pictures.
-        annotations: JSON ``{"images": [{"id", "file_name", "captions": [...]}]}``, or COCO's own caption file; left
-            out, all pictures of the folder, without captions.
-        size_px: side of a view.
-        scale: least and largest share of a picture's area that a view shows.
+        root: image folder.
+        annotations: JSON ``{"images": [{"id", "file_name", "captions": [...]}]}``, or COCO's caption file. By
+            default all images of the folder, without captions.
+        size_px: side of a crop.
+        scale: minimum and maximum fraction of the image's area.
 
     Raises:
-        LayoutError: no such file, or a picture in it has no caption.
+        LayoutError: a file is missing, or an image has no caption.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class CaptionPictures(Dataset):
 def _listed(folder: Path) -> list[tuple[str, list[str]]]:
     files = list_images(folder, recursive=True) if folder.is_dir() else []
     if not files:
-        raise LayoutError(f"there are no pictures in {folder}")
+        raise LayoutError(f"{folder}: expected images, found none")
     return [(path.relative_to(folder).as_posix(), []) for path in files]
 
 
@@ -71,8 +71,8 @@ def _read(path: Path) -> list[tuple[str, list[str]]]:
     for entry in document.get("annotations", ()):
         rows[entry["image_id"]][1].append(entry["caption"])
     if not rows:
-        raise LayoutError(f"{path} lists no picture")
+        raise LayoutError(f"{path} lists no images")
     bare = next((name for name, captions in rows.values() if not captions), None)
     if bare is not None:
-        raise LayoutError(f"{path}: the picture {bare} has no caption")
+        raise LayoutError(f"{path}: image {bare} has no caption")
     return list(rows.values())

@@ -1,4 +1,4 @@
-"""Label maps: from the numbers an annotation file holds to the labels that are evaluated."""
+"""Label maps: from raw annotation values to evaluated labels."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _RAW_VALUES = 1 << 16
 
 
 class LabelRangeError(DataError):
-    """An annotation holds a number that its data set does not define."""
+    """An annotation contains a value that its data set does not define."""
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """What each raw number of an annotation stands for.
+    """Mapping of raw annotation values to labels.
 
     Attributes:
-        name: of the map, for messages.
-        num_labels: labels are ``0 .. num_labels - 1``.
-        ignore_index: what pixels that are not evaluated become; outside the labels.
-        table: ``(65536,)`` int32, raw number -> label, ``ignore_index``, or -1 where the number is an error.
+        name: name of the map, for messages.
+        num_labels: number of labels, ``0 .. num_labels - 1``.
+        ignore_index: label of ignored pixels, outside the range of labels.
+        table: ``(65536,)`` int32, raw value -> label, ``ignore_index``, or -1 for invalid values.
     """
 
     name: str
@@ -49,17 +49,17 @@ class LabelMap:
 
         Args:
             name: for messages.
-            raw_ids: label -> raw number; ``None`` for a label that no raw number of its own has.
-            void: raw numbers of pixels that are not evaluated.
-            others: what any other raw number is: ``error``, ``void`` or ``background`` (label 0).
-            ignore_index: what void becomes; not below the number of labels.
+            raw_ids: label -> raw value; ``None`` for a label without one.
+            void: raw values of ignored pixels.
+            others: meaning of all other raw values: ``error``, ``void`` or ``background`` (label 0).
+            ignore_index: label of void; at least the number of labels.
         """
         fill = {"error": _FORBIDDEN, "void": ignore_index, "background": 0}
         if others not in fill:
             raise ValueError(f"others must be one of {', '.join(fill)}; got {others!r}")
         if not len(raw_ids) <= ignore_index < _RAW_VALUES:
             raise ValueError(
-                f"label map {name!r}: ignore_index must lie outside its {len(raw_ids)} labels; got {ignore_index}"
+                f"label map {name!r}: ignore_index must be outside its {len(raw_ids)} labels; got {ignore_index}"
             )
         table = np.full(_RAW_VALUES, fill[others], dtype=np.int32)
         table[np.asarray(void, dtype=np.int64)] = ignore_index
@@ -71,11 +71,11 @@ class LabelMap:
 
     @property
     def dtype(self) -> type[np.generic]:
-        """The narrowest type that holds every label and ``ignore_index``."""
+        """The smallest dtype that holds all labels and ``ignore_index``."""
         return np.uint8 if self.ignore_index < 256 else np.uint16
 
     def apply(self, raw: np.ndarray, source: object = "the annotation") -> np.ndarray:
-        """Labels of an annotation.
+        """Maps an annotation to labels.
 
         Args:
             raw: ``(H, W)`` integers as read from the file.
@@ -85,17 +85,17 @@ class LabelMap:
             ``(H, W)`` of :attr:`dtype`.
 
         Raises:
-            LabelRangeError: a number that the data set does not define.
+            LabelRangeError: a value is not defined by the data set.
         """
         if raw.ndim != 2 or not np.issubdtype(raw.dtype, np.integer):
             raise LabelRangeError(
                 f"{source}: expected one channel of integers (an index image); found shape {raw.shape} of {raw.dtype}. "
-                "Colour-coded copies cannot be used; take the index images of the original download"
+                "Colour-coded copies are not supported; use the index images of the original download"
             )
         wide = raw.dtype.itemsize > 2 or np.issubdtype(raw.dtype, np.signedinteger)
         if wide and raw.size and not 0 <= int(raw.min()) <= int(raw.max()) < _RAW_VALUES:
             raise LabelRangeError(
-                f"{source}: numbers {int(raw.min())}..{int(raw.max())} are no labels of {self.name!r}"
+                f"{source}: values {int(raw.min())}..{int(raw.max())} are not labels of {self.name!r}"
             )
         labels = self.table[raw]
         if labels.size and int(labels.min()) == _FORBIDDEN:
@@ -103,7 +103,7 @@ class LabelMap:
             raise LabelRangeError(
                 f"{source}: found {', '.join(map(str, wrong[:5].tolist()))}{', ...' if wrong.size > 5 else ''}, "
                 f"which label map {self.name!r} does not define (expected {self._expected()}). "
-                "Is this the annotation of another data set, or one that was already converted?"
+                "Is this an annotation of another data set, or already converted?"
             )
         return labels.astype(self.dtype)
 
@@ -117,16 +117,16 @@ def _folder() -> resources.abc.Traversable:
 
 
 def list_label_maps() -> tuple[str, ...]:
-    """Names of all shipped label maps."""
+    """Names of all bundled label maps."""
     return tuple(sorted(entry.name.removesuffix(".json") for entry in _folder().iterdir()))
 
 
 @cache
 def load_label_map(name: str) -> LabelMap:
-    """A shipped label map.
+    """Loads a bundled label map.
 
     Raises:
-        ValueError: no map of that name.
+        ValueError: there is no such map.
     """
     path = _folder() / f"{name}.json"
     if not path.is_file():

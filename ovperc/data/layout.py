@@ -1,4 +1,4 @@
-"""How a data set lies on disk, and what is missing from it."""
+"""Layout of data sets on disk, and checks for completeness."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ROOT_VARIABLE = "OVPERC_DATA"
 
 
 class LayoutError(ValueError):
-    """A folder does not hold the data set that was asked for."""
+    """A folder does not contain the expected data set."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its annotation.
+    """An image file with its annotation file.
 
     Attributes:
-        name: path below the image folder without suffix, such as ``"frankfurt/frankfurt_000000_000294"``.
+        name: path relative to the image folder, without suffix, such as ``"frankfurt/frankfurt_000000_000294"``.
         image, annotation: files.
     """
 
@@ -34,18 +34,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where images and annotations of one split lie below a data set's root.
+    """Locations of the images and annotations of a split, relative to the data set's root.
 
-    Where several places are in use, the first that exists is taken.
+    If there are several candidates, the first existing one is used.
 
     Attributes:
-        images, annotations: folders; ``{split}`` stands for the name of a split.
-        image_suffix, annotation_suffix: what follows a sample's name.
-        lists: files that name the samples of the split; without them every file of a folder counts.
-        count: samples in the full split.
-        names_sha256: digest of the split's sorted file names, see :func:`names_digest`; empty where unknown.
-        splits: that can be read, the reported one first; empty where the layout is of one split.
-        annotated_only: list the annotation folder: images without an annotation do not belong to the split.
+        images, annotations: folders; ``{split}`` is replaced by the name of the split.
+        image_suffix, annotation_suffix: suffixes after a sample's name.
+        lists: files that list the samples of the split; by default all files of the folder.
+        count: number of samples in the full split.
+        names_sha256: digest of the split's sorted file names, see :func:`names_digest`; empty if unknown.
+        splits: available splits, the reported one first; empty for a layout of a single split.
+        annotated_only: list the annotation folder instead: images without annotation are not part of the split.
     """
 
     images: tuple[str, ...]
@@ -59,10 +59,10 @@ class Layout:
     annotated_only: bool = False
 
     def of_split(self, name: str = "") -> Layout:
-        """The layout of one of its splits, by default of the reported one.
+        """The layout of a split, by default of the reported one.
 
         Raises:
-            ValueError: no such split; near matches are offered.
+            ValueError: there is no such split; the message suggests close matches.
         """
         if not (name or self.splits):
             return self
@@ -83,7 +83,7 @@ class Layout:
         return _first(root, self.annotations) or root / self.annotations[0]
 
     def list_file(self, root: Path) -> Path | None:
-        """The file that names the samples, if the layout has one and it is there."""
+        """The file that lists the samples, if it exists."""
         return _first(root, self.lists)
 
     def names(self, root: Path) -> tuple[str, ...]:
@@ -111,26 +111,26 @@ class Layout:
         return tuple(sorted(names))
 
     def sample(self, root: Path, name: str) -> Sample:
-        """The files of one sample."""
+        """The files of a sample."""
         image = self.image_folder(root) / f"{name}{self.image_suffix}"
         return Sample(name, image, self.annotation_folder(root) / f"{name}{self.annotation_suffix}")
 
     def samples(self, root: Path) -> tuple[Sample, ...]:
-        """All samples of the split in order of name, whether or not their files exist."""
+        """All samples of the split in order of name, including missing ones."""
         return tuple(self.sample(root, name) for name in self.names(root))
 
 
 @dataclass(frozen=True)
 class LayoutReport:
-    """What a look at the files of a split found.
+    """Result of checking the files of a split.
 
     Attributes:
-        root: that was looked at.
-        expected: samples in the full split.
-        named: samples that the list or the image folder names.
-        found: samples with both files.
-        missing_images, missing_annotations: files of named samples that are not there.
-        names_match: whether the names are those of the official split; ``None`` where their digest is unknown.
+        root: the checked folder.
+        expected: number of samples in the full split.
+        named: number of samples in the list or image folder.
+        found: number of samples with both files.
+        missing_images, missing_annotations: missing files of named samples.
+        names_match: whether the names match the official split; ``None`` if their digest is unknown.
     """
 
     root: Path
@@ -143,36 +143,36 @@ class LayoutReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every sample of the official split is there."""
+        """Whether the official split is complete."""
         return self.found == self.expected and self.names_match is not False
 
     def problems(self) -> tuple[str, ...]:
-        """One sentence for each thing that is wrong."""
+        """Descriptions of all problems."""
         found = []
         for kind, missing in (("images", self.missing_images), ("annotations", self.missing_annotations)):
             if missing:
                 found.append(f"{len(missing)} {kind} are missing: {_some(missing, self.root)}")
         if self.named != self.expected:
             found.append(
-                f"expected {self.expected} samples, found {self.named}: the copy is not complete, or not this split"
+                f"expected {self.expected} samples, found {self.named}: the copy is incomplete or another split"
             )
         elif self.names_match is False:
-            found.append("the file names are not those of the official split (same count, other digest)")
+            found.append("the file names do not match the official split (same count, different digest)")
         return tuple(found)
 
 
 def check_layout(layout: Layout, root: Path) -> LayoutReport:
-    """Compares the files below ``root`` with a layout; reads no image.
+    """Compares the files below ``root`` with a layout, without reading images.
 
     Raises:
-        LayoutError: nothing of the data set is there.
+        LayoutError: the data set was not found.
     """
     if not root.is_dir():
-        raise LayoutError(f"{root}: no such folder; pass the folder that holds {layout.images[0]}")
+        raise LayoutError(f"{root}: no such folder; pass the folder that contains {layout.images[0]}")
     if _first(root, layout.images) is None:
         raise LayoutError(
             f"{root}: expected a folder {' or '.join(layout.images)}, found {contents_of(root)}; "
-            "pass the folder that holds it"
+            "pass the folder that contains it"
         )
     samples = layout.samples(root)
     there = _existing_files(layout.image_folder(root)) | _existing_files(layout.annotation_folder(root))
@@ -185,20 +185,20 @@ def check_layout(layout: Layout, root: Path) -> LayoutReport:
 
 
 def names_digest(names: Iterable[str]) -> str:
-    """SHA-256 of the sorted last parts of the names, one a line."""
+    """SHA-256 of the sorted base names, one per line."""
     return lines_sha256(sorted(PurePosixPath(name).name for name in names))
 
 
 def resolve_root(given: str | Path | None, *folders: str) -> Path:
-    """The root of a data set.
+    """Finds the root of a data set.
 
     Args:
-        given: the data set's own root, or a folder that holds many data sets; ``None`` takes the environment
-            variable ``OVPERC_DATA``.
-        *folders: names that the data set may have in such a folder, as ``"VOCdevkit/VOC2012"``.
+        given: root of the data set, or a folder of data sets; ``None`` uses the environment variable
+            ``OVPERC_DATA``.
+        *folders: possible names of the data set within such a folder, such as ``"VOCdevkit/VOC2012"``.
 
     Raises:
-        LayoutError: neither a root nor the variable is given.
+        LayoutError: neither a root nor the variable is set.
     """
     given = given or os.environ.get(ROOT_VARIABLE)
     if not given:
@@ -215,7 +215,7 @@ def _first(root: Path, places: tuple[str, ...]) -> Path | None:
 
 
 def _existing_files(folder: Path) -> set[Path]:
-    """All files below a folder in one walk: asking for each by name takes minutes on network disks."""
+    """All files below a folder in a single walk, as checking each by name takes minutes on network disks."""
     return {Path(base, name) for base, _, files in os.walk(folder, followlinks=True) for name in files}
 
 

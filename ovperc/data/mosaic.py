@@ -1,7 +1,7 @@
-"""Mosaics: captioned pictures tiled into one image, so that each tile is a region whose text is known.
+"""Mosaics: captioned images tiled into one, so that each tile is a region with a known text.
 
-CLIM (Wu et al., AAAI 2024). `plan_mosaics` and `tile_images` are what a tower is trained on; `compose_mosaic` and
-`join_tiles` are the mosaics of caption-supervised detectors, whose pictures keep their aspect.
+CLIM (Wu et al., AAAI 2024). `plan_mosaics` and `tile_images` are for training towers; `compose_mosaic` and
+`join_tiles` are for caption-supervised detectors, whose images keep their aspect ratio.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PADDING_GREY = 114
 
 @dataclass(frozen=True)
 class MosaicPlan:
-    """How a batch is cut: its first images fill mosaics, in order; the rest stay single.
+    """Partition of a batch: the first images fill mosaics, in order; the rest stay single.
 
     Attributes:
-        mosaics: ``(side, count)``: so many mosaics of ``side x side`` pictures.
-        singles: pictures that stay as they are.
+        mosaics: ``(side, count)``: number of mosaics of ``side x side`` images.
+        singles: number of images left single.
     """
 
     mosaics: tuple[tuple[int, int], ...]
@@ -33,19 +33,19 @@ class MosaicPlan:
 
     @property
     def tiled(self) -> int:
-        """Pictures that are part of a mosaic."""
+        """Number of images in mosaics."""
         return sum(side * side * count for side, count in self.mosaics)
 
 
 def plan_mosaics(batch_size: int, sides: Sequence[int] = SIDES) -> MosaicPlan:
-    """As many mosaics of every side as the batch fills, the same number of each.
+    """Plans as many mosaics as the batch fills, equally many of each side.
 
     Args:
-        batch_size: pictures; at least one mosaic of each side must fit.
-        sides: pictures along a mosaic's side.
+        batch_size: number of images; at least one mosaic of each side must fit.
+        sides: images along a mosaic's side.
 
     Raises:
-        ValueError: too few pictures, or no side.
+        ValueError: there are too few images, or no sides.
     """
     if not sides or min(sides) < 1:
         raise ValueError(f"sides must name mosaics of at least 1 x 1; got {tuple(sides)}")
@@ -54,25 +54,25 @@ def plan_mosaics(batch_size: int, sides: Sequence[int] = SIDES) -> MosaicPlan:
     if count == 0:
         raise ValueError(
             f"a batch of {batch_size} does not fill one mosaic of each side {tuple(sides)}: "
-            f"that takes {pictures} pictures; enlarge the batch or name fewer sides"
+            f"{pictures} images are needed; enlarge the batch or use fewer sides"
         )
     return MosaicPlan(tuple((side, count) for side in sides), singles)
 
 
 def tile_images(images: Tensor, side: int, size_px: int) -> Tensor:
-    """Mosaics of ``side x side`` pictures, row by row, brought to one size.
+    """Tiles images into mosaics of ``side x side``, row by row, and resizes them.
 
     Args:
-        images: ``(k * side * side, 3, S, S)`` normalised floats; picture ``t`` of a mosaic lies in row ``t // side``.
-        side: pictures along a side.
-        size_px: side of the result; bicubic without antialiasing, as the authors resize.
+        images: ``(k * side * side, 3, S, S)`` normalised floats; image ``t`` of a mosaic is in row ``t // side``.
+        side: images along a side.
+        size_px: side of the result; bicubic without antialiasing, as in the authors' code.
 
     Returns:
         ``(k, 3, size_px, size_px)``.
     """
     count, channels, height, width = images.shape
     if count % (side * side):
-        raise ValueError(f"{count} pictures do not fill mosaics of {side} x {side}")
+        raise ValueError(f"{count} images do not fill mosaics of {side} x {side}")
     grid = images.view(-1, side, side, channels, height, width).permute(0, 3, 1, 4, 2, 5)
     tiled = grid.reshape(-1, channels, side * height, side * width)
     if tiled.shape[-2:] == (size_px, size_px):
@@ -90,12 +90,12 @@ def cell_boxes(side: int, size_px: float = 1.0) -> Tensor:
 
 @dataclass(frozen=True)
 class CaptionMosaic:
-    """A mosaic of pictures that keep their aspect.
+    """A mosaic of images that keep their aspect ratio.
 
     Attributes:
         image: ``(H, W, 3)`` uint8.
-        boxes: ``(T, 4)`` float32 ``xyxy`` px, where each picture lies; row by row.
-        grid: rows and columns; kept, as boxes may be dropped later.
+        boxes: ``(T, 4)`` float32 ``xyxy`` px, box of each image; row by row.
+        grid: rows and columns, kept because boxes may be dropped later.
     """
 
     image: np.ndarray
@@ -106,21 +106,21 @@ class CaptionMosaic:
 def compose_mosaic(
     pictures: Sequence[np.ndarray], grid: tuple[int, int], cell_px: int, long_side_px: int, rng: np.random.Generator
 ) -> CaptionMosaic:
-    """Fits pictures into the cells of a grid, pushed towards the mosaic's centre.
+    """Fits images into the cells of a grid, aligned towards the mosaic's centre.
 
-    A picture keeps its aspect; outer rows and columns align inwards, inner ones lie anywhere in their cell; what
-    stays free is grey.
+    Images keep their aspect ratio; outer rows and columns are aligned inwards, inner ones are placed at random in their
+    cell; the rest is grey.
 
     Args:
         pictures: rows x columns of ``(H, W, 3)`` uint8, row by row.
         grid: rows and columns.
         cell_px: side of a cell.
         long_side_px: longer side of the result.
-        rng: places inner pictures.
+        rng: generator for the placement of inner images.
     """
     rows, columns = grid
     if len(pictures) != rows * columns:
-        raise ValueError(f"a mosaic of {rows} x {columns} takes {rows * columns} pictures; got {len(pictures)}")
+        raise ValueError(f"a mosaic of {rows} x {columns} needs {rows * columns} images; got {len(pictures)}")
     canvas = np.full((rows * cell_px, columns * cell_px, 3), PADDING_GREY, np.uint8)
     boxes = np.zeros((len(pictures), 4), np.float32)
     for index, picture in enumerate(pictures):
@@ -152,11 +152,11 @@ def _place(index: int, count: int, free_px: int, rng: np.random.Generator) -> in
 
 @dataclass(frozen=True)
 class TileGroup:
-    """Several tiles taken as one region.
+    """Several tiles merged into a region.
 
     Attributes:
-        tiles: their indices, row by row.
-        box: ``(4,)`` float32, the hull of their boxes.
+        tiles: tile indices, row by row.
+        box: ``(4,)`` float32, the bounding box of the tiles.
     """
 
     tiles: tuple[int, ...]
@@ -164,7 +164,7 @@ class TileGroup:
 
 
 def join_tiles(mosaic: CaptionMosaic, count: int, rng: np.random.Generator) -> tuple[TileGroup, ...]:
-    """Different rectangles of more than one cell, at most ``count``; each stands for all that its tiles say."""
+    """Samples up to ``count`` distinct rectangles of more than one cell; each has the texts of all its tiles."""
     rows, columns = mosaic.grid
     every = [
         (top, left, bottom, right)

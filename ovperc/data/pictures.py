@@ -1,4 +1,4 @@
-"""A folder of pictures without labels, as training without labels takes them."""
+"""Unlabelled image folders, for self-supervised training."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 @DATASETS.register_module()
 class PictureFolder(Dataset):
-    """Random squares of the pictures under a folder.
+    """Random square crops of the images below a folder.
 
-    A picture is resized to ``size_px`` on its short side (bilinear, no antialiasing), cut to a random square,
-    mirrored half of the time and made lighter or darker. Wrap it in ``SeededDataset`` to make a run repeatable.
+    An image is resized to ``size_px`` on its short side (bilinear, no antialiasing), cropped to a random square,
+    flipped with probability 0.5 and changed in brightness. Wrap it in ``SeededDataset`` for reproducible runs.
 
     Args:
-        root: folder; searched in depth.
-        size_px: side of the squares.
-        sample: draw this many pictures once, with replacement; None takes each once.
-        seed: of that draw.
-        brightness: largest relative change.
+        root: image folder, searched recursively.
+        size_px: side of the crops.
+        sample: draw this many images once, with replacement; None uses each once.
+        seed: seed of that draw.
+        brightness: maximum relative change.
 
     Raises:
-        FileNotFoundError: there is no picture under the folder.
+        FileNotFoundError: there are no images below the folder.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PictureFolder(Dataset):
         root = Path(root).expanduser()
         files = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES)
         if not files:
-            raise FileNotFoundError(f"there are no pictures ({', '.join(_SUFFIXES)}) under {root}")
+            raise FileNotFoundError(f"there are no images ({', '.join(_SUFFIXES)}) below {root}")
         if sample is not None:
             picks = np.random.default_rng(seed).integers(0, len(files), sample)
             files = [files[int(pick)] for pick in picks]

@@ -1,4 +1,4 @@
-"""An endless sampler with a position, so that a resumed run draws the samples an unbroken one would have drawn."""
+"""An infinite sampler with a position, so that a resumed run draws the same samples as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ovperc.registry import DATA_SAMPLERS, DATASETS
 
 
 class Draw(int):
-    """An index into a dataset that also knows how many draws came before it, over all processes."""
+    """A dataset index with its position in the sequence of draws over all processes."""
 
     position: int
 
@@ -31,14 +31,14 @@ class Draw(int):
 
 @DATA_SAMPLERS.register_module()
 class PositionSampler(Sampler[Draw]):
-    """Indices without end, as ``Draw``; the order depends on the seed and the position only.
+    """An infinite stream of ``Draw`` indices; the order depends only on the seed and the position.
 
-    With several processes, process ``r`` of ``W`` takes positions ``r, r + W, ...`` of one common order.
+    With several processes, process ``r`` of ``W`` takes positions ``r, r + W, ...`` of a common order.
 
     Args:
-        dataset: its length bounds the indices.
-        shuffle: a new random order each time round; otherwise ``0, 1, 2, ...``.
-        seed: of the order; ``None`` agrees on a random one.
+        dataset: dataset to sample from.
+        shuffle: reshuffle every epoch; otherwise ``0, 1, 2, ...``.
+        seed: seed of the order; ``None`` for a random one shared by all processes.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
@@ -51,9 +51,9 @@ class PositionSampler(Sampler[Draw]):
         self.start = 0
 
     def advance(self, samples: int) -> None:
-        """Makes the next iteration begin after ``samples`` draws (of all processes together)."""
+        """Starts the next iteration after ``samples`` draws (over all processes)."""
         if samples < 0 or samples % self.world_size:
-            raise ValueError(f"samples must be a multiple of {self.world_size} and not negative; got {samples}")
+            raise ValueError(f"samples must be a non-negative multiple of {self.world_size}; got {samples}")
         self.start = samples
 
     def __iter__(self) -> Iterator[Draw]:
@@ -79,13 +79,13 @@ class PositionSampler(Sampler[Draw]):
 
 @DATASETS.register_module()
 class SeededDataset(Dataset):
-    """A dataset whose random augmentation depends on the draw only, not on the worker or on earlier draws.
+    """A dataset whose augmentation depends only on the draw, not on the worker or earlier draws.
 
-    Python's, numpy's and torch's generators are seeded from ``(seed, position)`` for the time of one item.
+    Python's, numpy's and torch's generators are seeded from ``(seed, position)`` for each item.
 
     Args:
         dataset: the dataset, or its config.
-        seed: of the augmentation.
+        seed: seed of the augmentation.
     """
 
     def __init__(self, dataset: Any, seed: int = 0) -> None:
@@ -104,7 +104,7 @@ class SeededDataset(Dataset):
         before = RandomState.capture(cuda=False)
         words = np.random.SeedSequence((self.seed, getattr(draw, "position", int(draw)))).generate_state(3)
         random.seed(int(words[0]))
-        np.random.seed(int(words[1]))  # noqa: NPY002 (the global generator is what transforms draw from)
+        np.random.seed(int(words[1]))  # noqa: NPY002 (transforms use the global generator)
         torch.default_generator.manual_seed(int(words[2]))
         try:
             return self.dataset[draw]

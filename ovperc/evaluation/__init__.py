@@ -1,1 +1,1 @@
-"""Evaluation of methods on benchmarks: the resumable run, metrics and reports."""
+"""Evaluation of methods on benchmarks: resumable runs, metrics and reports."""

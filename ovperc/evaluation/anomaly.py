@@ -1,7 +1,7 @@
-"""Evaluation of an anomaly method on all categories of a set.
+"""Evaluation of anomaly methods on all categories of a data set.
 
-Scores stay on the patch grid: grids are stored, and maps are rendered from them when they are counted, so memory does
-not grow with the number of images. Nothing is fitted on test labels and no score is stretched.
+Scores are stored on the patch grid and upsampled to maps when they are counted, so memory does not grow with the number
+of images. Nothing is fitted on test labels, and scores are not rescaled.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnomalyEvaluation(TaskEvaluation):
-    """A method on a set of categories.
+    """A method on an anomaly data set.
 
     Attributes:
-        images: the set.
-        predictor: the method, before it has been shown normal images.
-        protocol: how maps are scored.
-        predictions: folder for rendered maps, ``NAME.npy`` float32; None for none.
+        images: the data set.
+        predictor: the method, not fitted yet.
+        protocol: evaluation settings.
+        predictions: folder for anomaly maps, ``NAME.npy`` float32; None to discard them.
     """
 
     titles = COLUMNS
@@ -54,7 +54,7 @@ class AnomalyEvaluation(TaskEvaluation):
 
     @classmethod
     def method_overrides(cls, row: Benchmark, method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Overrides without those of the protocol (``eval.size_px=518``, ``shots=4``)."""
+        """Overrides without the evaluation settings (``eval.size_px=518``, ``shots=4``)."""
         return AnomalyEvalSettings.split(overrides)[1]
 
     @classmethod
@@ -75,22 +75,22 @@ class AnomalyEvaluation(TaskEvaluation):
         return self.protocol.batch
 
     def select(self, limit: int | None) -> list[int]:
-        """All images, or about ``limit`` of them taken evenly from all categories."""
+        """All images, or about ``limit`` of them, spread evenly over all categories."""
         return spread(self.images, limit)
 
     def group_of(self, index: int) -> int:
-        """Number of the image's category."""
+        """Index of the image's category."""
         return self.images.categories.index(self.images.records[index].category)
 
     def fitted(self, category: str) -> AnomalyPredictor:
-        """The predictor of a category: one that remembers its shots, or the same for all."""
+        """The predictor of a category, fitted with its normal images if needed."""
         if not self.protocol.shots:
             return self.predictor
         shots = shot_images(self.images, category, self.protocol.shots, self.protocol.shot_seed)
         return self.predictor.fit(shots, self.images.words[category])
 
     def scorer_of(self, group: int) -> Scorer:
-        """Scores images of a category, with the method shown its normal images."""
+        """Scores images of a category."""
         category = self.images.categories[group]
         predictor, words = self.fitted(category), self.images.words[category]
 
@@ -104,15 +104,15 @@ class AnomalyEvaluation(TaskEvaluation):
         name = sample.record.name
         if sample.mask is not None and sample.mask.shape != sample.image.shape[:2]:
             raise ValueError(
-                f"{name}: the mask is {sample.mask.shape}, the image {sample.image.shape[:2]}; make them equal"
+                f"{name}: the mask is {sample.mask.shape}, the image {sample.image.shape[:2]}; the sizes must be equal"
             )
         if not (np.isfinite(answer.grid).all() and np.isfinite(answer.image_score)):
-            raise ValueError(f"{name}: the method gave scores that are not finite; check its weights")
+            raise ValueError(f"{name}: the method returned non-finite scores; check its weights")
         mask = {} if sample.mask is None else pack_mask(resize_mask(sample.mask, self.protocol.size_px))
         return StoredResult({"grid": answer.grid.astype(np.float32), **mask}, float(answer.image_score))
 
     def summarise(self, store: PartStore, indices: Sequence[int]) -> EvaluationScores:
-        """Means over categories, and the figures of each in ``details``."""
+        """Means over categories, with the metrics of each in ``details``."""
         categories = self.count(store, indices)
         details = {
             "per_category": {name: entry.figures for name, entry in categories.items()},
@@ -123,7 +123,7 @@ class AnomalyEvaluation(TaskEvaluation):
         return EvaluationScores(mean_scores(categories.values()), details, settings, categories)
 
     def count(self, store: PartStore, indices: Sequence[int]) -> dict[str, CategoryScores]:
-        """Figures of every category that has stored images; categories are shared among processes."""
+        """Metrics of every category with stored images; categories are distributed over processes."""
         by_category: dict[str, list[int]] = {name: [] for name in self.images.categories}
         for index in indices:
             by_category[self.images.records[index].category].append(index)
@@ -155,14 +155,14 @@ class AnomalyEvaluation(TaskEvaluation):
     def write_reports(
         self, work_dir: Path, summary: RunSummary, scores: EvaluationScores, store: PartStore, indices: Sequence[int]
     ) -> None:
-        """``report.md``: a row for each category; and maps, if the request says so."""
+        """Writes ``report.md`` with one row per category, and the maps if requested."""
         if self.predictions is not None:
             self.save_maps(self.predictions, store, indices)
         with atomic_write(work_dir / "report.md") as (temporary,):
             temporary.write_text(category_table(summary.settings, scores.counts), encoding="utf-8")
 
     def save_maps(self, folder: Path, store: PartStore, indices: Sequence[int]) -> None:
-        """Writes rendered maps as ``NAME.npy``, at the size of evaluation, or of the image where it has no mask."""
+        """Writes maps as ``NAME.npy``, at evaluation size, or at image size without masks."""
         upsamplers: dict[str, Any] = {}
         for index, result in zip(indices, store.results(indices), strict=True):
             record, mask = self.images.records[index], unpack_mask(result.arrays)
@@ -174,7 +174,7 @@ class AnomalyEvaluation(TaskEvaluation):
 
 
 def spread(images: AnomalyImages, limit: int | None) -> list[int]:
-    """Indices of all images, or of about ``limit`` of them taken evenly, so that all categories stay present."""
+    """Indices of all images, or of about ``limit`` of them, spread evenly so that all categories are represented."""
     if limit is None or limit >= len(images):
         return list(range(len(images)))
     if limit < 1:
@@ -183,7 +183,7 @@ def spread(images: AnomalyImages, limit: int | None) -> list[int]:
 
 
 def resize_mask(mask: np.ndarray, size_px: int | None) -> np.ndarray:
-    """A mask at the size of evaluation, as the published protocols do it: bilinear by Pillow, then above one half.
+    """Resizes a mask to evaluation size as published code does: bilinear with Pillow, then thresholded at one half.
 
     Args:
         mask: ``(H, W)`` bool.
@@ -196,13 +196,13 @@ def resize_mask(mask: np.ndarray, size_px: int | None) -> np.ndarray:
 
 
 def pack_mask(mask: np.ndarray) -> dict[str, np.ndarray]:
-    """A mask ``(H, W)`` bool as compressed bits, for the store."""
+    """Packs a mask ``(H, W)`` bool into compressed bits, for the store."""
     packed = zlib.compress(np.packbits(mask).tobytes(), 1)
     return {"mask": np.frombuffer(packed, np.uint8), "mask_hw": np.array(mask.shape, np.int64)}
 
 
 def unpack_mask(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """The mask that :func:`pack_mask` packed; None where the set has none."""
+    """Unpacks a mask from :func:`pack_mask`; None if there is none."""
     if "mask" not in arrays:
         return None
     height, width = arrays["mask_hw"].tolist()

@@ -1,4 +1,4 @@
-"""How the maps of an anomaly method are scored."""
+"""Evaluation settings of anomaly localization."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PixelMode = Literal["exact", "histogram"]
 
 @dataclass(frozen=True)
 class AnomalyEvalSettings:
-    """How a set is scored; ``eval.NAME=VALUE`` on the command line.
+    """Evaluation settings; ``eval.NAME=VALUE`` on the command line.
 
     Attributes:
-        shots: normal training images shown to the method before each category; None for 4 where the method needs them
-            and none where it does not. ``shots=4`` without the prefix is read too.
-        shot_seed: which images these are.
-        size_px: side of the square at which pixels are counted, masks and maps alike; None for each image's own size.
-            Published figures are at the size of the network's input (518, 240): figures of different sizes differ.
-        batch: images scored together; changes no result.
-        pixels: ``exact``, or ``histogram`` for a single pass, which falls back on ``exact`` where the bracket of its
+        shots: normal training images per category to fit the method with; None for 4 if the method needs them, else
+            none. ``shots=4`` also works without the prefix.
+        shot_seed: seed of their selection.
+        size_px: side of the square to which masks and maps are resized; None for each image's own size. Published
+            results use the size of the network's input (518, 240), and results at different sizes are not comparable.
+        batch: batch size; does not affect results.
+        pixels: ``exact``, or ``histogram`` for a single pass, which falls back to ``exact`` if the bracket of its
             AUROC and AUPRO is wider than 1e-4.
-        max_positives: defective pixels held in memory at a time; more are worked off in bands of scores.
-        legacy_pro: also the 200-step estimator of AUPRO behind most published tables.
+        max_positives: anomalous pixels held in memory at a time; more are processed in bands of scores.
+        legacy_pro: also compute the 200-step AUPRO estimator used in most published tables.
     """
 
     shots: int | None = None
@@ -47,7 +47,7 @@ class AnomalyEvalSettings:
         for name, least in (("shots", 0), ("size_px", 8), ("batch", 1), ("max_positives", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
-                raise ValueError(f"{PREFIX}{name} must be a whole number of at least {least}; got {value!r}")
+                raise ValueError(f"{PREFIX}{name} must be an integer of at least {least}; got {value!r}")
         if self.pixels not in get_args(PixelMode):
             raise ValueError(f"unknown {PREFIX}pixels {self.pixels!r}; {suggest(self.pixels, get_args(PixelMode))}")
 
@@ -56,7 +56,7 @@ class AnomalyEvalSettings:
         """Separates these settings from those of the method.
 
         Raises:
-            ValueError: a setting that does not exist; near matches are offered.
+            ValueError: a setting does not exist; the message suggests close matches.
         """
         known = {entry.name for entry in dataclasses.fields(cls)}
         own = {name.removeprefix(PREFIX): value for name, value in options.items() if name.startswith(PREFIX)}
@@ -69,12 +69,12 @@ class AnomalyEvalSettings:
         return cls(**own), rest
 
     def shots_for(self, predictor: AnomalyPredictor) -> int:
-        """Normal images to show to a predictor.
+        """Number of normal images for a predictor.
 
         Raises:
-            ValueError: none for a method that needs some.
+            ValueError: ``shots`` is 0 for a method that needs normal images.
         """
         shots = (DEFAULT_SHOTS if predictor.head.needs_fit else 0) if self.shots is None else self.shots
         if predictor.head.needs_fit and not shots:
-            raise ValueError("this method learns from normal images and shots=0 gives it none; use shots=1 or more")
+            raise ValueError("this method needs normal images, but shots is 0; use shots=1 or more")
         return shots

@@ -1,4 +1,4 @@
-"""Evaluation of a detector: average precision by its benchmark's protocol, and how regions are named."""
+"""Evaluation of detectors: average precision, and region classification accuracy."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ NAMER = "maskclip"
 
 @dataclass(frozen=True)
 class DetectionEvaluation(TaskEvaluation):
-    """A detector on a set of images with boxes.
+    """A detector on a detection data set.
 
     Attributes:
-        images: the set.
+        images: the data set.
         predictor: the detector.
         row: the benchmark.
-        supervision: what the detector was trained with, in words.
-        method_options: of the detector, for the summary.
-        namer: predictor that names annotated regions too; None where the protocol does not ask for it.
-        predictions: folder for ``results.json`` in COCO's result format; None for none.
+        supervision: description of the detector's training data.
+        method_options: settings of the detector, for the summary.
+        namer: predictor that also classifies annotated regions; None if the benchmark does not require it.
+        predictions: folder for ``results.json`` in COCO's result format; None to discard them.
     """
 
     images: DetectionImages
@@ -52,7 +52,7 @@ class DetectionEvaluation(TaskEvaluation):
 
     @classmethod
     def of(cls, inputs: EvaluationInputs) -> DetectionEvaluation:
-        """A detector; where the protocol wants it, `NAMER` on the same CLIP weights names annotated regions too."""
+        """A detector and, if the benchmark requires it, `NAMER` on the same CLIP weights to classify regions."""
         request, row = inputs.request, inputs.row
         return cls(
             inputs.images,
@@ -66,11 +66,11 @@ class DetectionEvaluation(TaskEvaluation):
 
     @property
     def decisive(self) -> dict[str, Any]:  # type: ignore[override]
-        """The names that are asked for."""
+        """The vocabulary."""
         return {"words": list(self.images.classes)}
 
     def scorer_of(self, group: int) -> Scorer:
-        """Detects in each image by itself."""
+        """Runs the detector on each image separately."""
         return self._score
 
     def _score(self, samples: Sequence[DetectionSample]) -> Iterator[StoredResult]:
@@ -82,7 +82,7 @@ class DetectionEvaluation(TaskEvaluation):
             yield StoredResult(row={"found": kept.to_plain(), "regions": regions})
 
     def summarise(self, store: PartStore, indices: Sequence[int]) -> EvaluationScores:
-        """Average precision, by class in ``details``; ``settings["protocol"]`` says how figures are to be read."""
+        """Average precision, per class in ``details``; ``settings["protocol"]`` describes the evaluation."""
         rows = [result.row for result in store.results(indices)]
         detections = [ImageDetections.from_plain(row["found"]) for row in rows]
         classes, figures, kind = score_detections(self.images, indices, detections, self.row.protocol)
@@ -103,21 +103,21 @@ class DetectionEvaluation(TaskEvaluation):
             **protocol.tags,
             "headline": protocol.headline,
             "metric": f"{protocol.metric}, {'masks' if kind == 'segm' else 'boxes'}",
-            "vocabulary": f"{len(words)} names asked together",
-            "image set": f"{len(self.images)} images, {protocol.per_image} objects of each count",
+            "vocabulary": f"{len(words)} classes in one vocabulary",
+            "image set": f"{len(self.images)} images, at most {protocol.per_image} objects per image",
             "training": self.supervision,
-            "names known from training": known_names(words, getattr(self.predictor, "base_words", ())),
+            "classes seen in training": known_names(words, getattr(self.predictor, "base_words", ())),
             "CLIP weights": self.info.weights,
         }
         if self.namer is not None:
-            tags["mAcc"] = f"places given, named by {NAMER} on the same CLIP weights"
+            tags["mAcc"] = f"annotated regions, classified by {NAMER} on the same CLIP weights"
         about = {"method_options": self.method_options, "words": list(words), "pictures": len(self.images)}
         return {**about, "protocol": tags}
 
     def write_reports(
         self, work_dir: Path, summary: RunSummary, scores: EvaluationScores, store: PartStore, indices: Sequence[int]
     ) -> None:
-        """``report.md``, and ``results.json`` if the request says so."""
+        """Writes ``report.md``, and ``results.json`` if requested."""
         write_detection_page(work_dir, summary)
         if self.predictions is not None:
             detections, kind = scores.counts
@@ -125,13 +125,13 @@ class DetectionEvaluation(TaskEvaluation):
 
 
 def known_names(words: Sequence[str], trained: Collection[str]) -> str:
-    """Which of the words training knew, as transfers have to say."""
+    """Which classes were seen in training, to be reported in transfer experiments."""
     known = [word for word in words if word.casefold() in trained]
     return f"{len(known)} of {len(words)}" + (f": {', '.join(known)}" if known else "")
 
 
 def image_detections(found: DetPrediction, image_id: int) -> ImageDetections:
-    """A prediction as the evaluators read it."""
+    """Converts a prediction to the evaluators' format."""
     return ImageDetections(image_id, found.boxes, found.scores, found.labels, tuple(found.masks or ()))
 
 
@@ -141,10 +141,10 @@ def score_detections(
     detections: Sequence[ImageDetections],
     protocol: DetectionEvalSettings,
 ) -> tuple[ClassPrecision, dict[str, float], str]:
-    """Average precision by class, the figures in percent, and whether ``bbox`` or ``segm`` was compared.
+    """Average precision per class, the metrics in percent, and whether ``bbox`` or ``segm`` was evaluated.
 
-    Detections of words beyond the annotated classes are dropped. Masks are compared where protocol, detector and
-    set have them; otherwise boxes.
+    Detections of classes without annotations are dropped. Masks are evaluated if benchmark, detector and data set
+    have them; otherwise boxes.
     """
     truth = images.truth(indices)
     detections = [_known(found, len(truth.names)) for found in detections]
@@ -179,7 +179,7 @@ def save_results(
     detections: Sequence[ImageDetections],
     kind: str,
 ) -> None:
-    """Writes COCO's result format, for the evaluation servers and other tools."""
+    """Writes COCO's result format, for evaluation servers and other tools."""
     truth = images.truth(indices)
     rows = result_rows([_known(found, len(truth.names)) for found in detections], truth, kind)
     with atomic_write(path) as (temporary,):

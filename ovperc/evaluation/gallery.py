@@ -1,4 +1,4 @@
-"""The pictures of a finished evaluation: panels of the worst images and the report page."""
+"""Panels of the worst images and the HTML report of an evaluation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_report(
     bank: TextBank,
     counts: SegmentationCounts,
 ) -> None:
-    """Writes ``report.html`` and ``panels/NAME.png`` into the work dir; the worst images are segmented once more."""
+    """Writes ``report.html`` and ``panels/NAME.png`` into the work dir; the worst images are segmented again."""
     worst = []
     for score, index in counts.worst:
         item = images[index]

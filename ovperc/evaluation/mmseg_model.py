@@ -1,4 +1,4 @@
-"""A dense segmenter as an mmsegmentation model, for its Runner, datasets and metrics.
+"""A dense segmenter as an mmsegmentation model, for mmseg's Runner, datasets and metrics.
 
 Importing this module imports mmseg's models: call ``ovperc.training.compat.prepare_mmseg`` first.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class HostImages(BaseDataPreprocessor):
-    """Leaves images where they are: the segmenter resizes and moves them itself."""
+    """A no-op preprocessor; the segmenter resizes and moves images itself."""
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Returns the batch unchanged."""
@@ -30,12 +30,12 @@ class HostImages(BaseDataPreprocessor):
 
 
 class OpenVocabularySegmentor(BaseSegmentor):
-    """Speaks mmseg for a ``DenseSegmenter`` and the words it looks for.
+    """Wraps a ``DenseSegmenter`` and its text bank as an mmseg model.
 
     Args:
         segmenter: any training-free method.
-        bank: the words.
-        channel_order: of the inputs where a data sample does not say it: ``bgr`` is what mmseg's pipelines give.
+        bank: text bank.
+        channel_order: channel order of inputs whose data sample does not specify it; mmseg's pipelines use ``bgr``.
     """
 
     def __init__(self, segmenter: DenseSegmenter, bank: TextBank, channel_order: str = "bgr") -> None:
@@ -49,7 +49,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
     def predict(
         self, inputs: Sequence[Tensor] | Tensor, data_samples: Sequence[SegDataSample] | None = None
     ) -> list[SegDataSample]:
-        """Labels of each image by itself, at its own size.
+        """Segments each image separately, at its own size.
 
         Args:
             inputs: ``(3, H, W)`` uint8 each.
@@ -69,15 +69,15 @@ class OpenVocabularySegmentor(BaseSegmentor):
         return np.ascontiguousarray(pixels if order == "rgb" else pixels[..., ::-1])
 
     def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> NoReturn:
-        """Training-free: there is nothing to learn."""
+        """Not supported, as the method is training-free."""
         raise NotImplementedError("a training-free method has no loss; train with a config of configs/train")
 
     def extract_feat(self, inputs: Tensor) -> NoReturn:
-        """Features are made by ``DenseSegmenter.encode``, image by image."""
+        """Not supported; use ``DenseSegmenter.encode``."""
         raise NotImplementedError("use segmenter.encode(image) for the features of an image")
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Sequence[SegDataSample]) -> NoReturn:
-        """Classes are scored in chunks, so no map of all classes exists."""
+        """Not supported, as classes are scored in chunks."""
         raise NotImplementedError("scores of all classes are not kept; use predict for labels")
 
     def _forward(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Asking an image for classes that it does not hold."""
+"""Segmentation with absent classes in the vocabulary."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PresenceProbe:
-    """Asks an image for the classes of its truth and for ``count`` others.
+    """Segments an image with its ground-truth classes and ``count`` absent ones.
 
     Attributes:
         count: absent classes per image.
-        key: names the test set; with the image's name it decides which classes are asked.
-        ignore_index: true label of pixels that do not count.
+        key: name of the test set; together with the image's name it determines the absent classes.
+        ignore_index: label of ignored pixels.
     """
 
     count: int
@@ -33,7 +33,7 @@ class PresenceProbe:
     def __call__(
         self, segmenter: DenseSegmenter, encoded: ImageEmbeddings, bank: TextBank, sample: LabelledImage
     ) -> dict[str, np.ndarray]:
-        """Segments the encoded image once more, with these classes only; counts for ``PresenceMeter.add``."""
+        """Segments the encoded image with these classes; returns counts for ``PresenceMeter.add``."""
         first = int(bank.background.enabled)
         found = np.unique(sample.labels).tolist()
         present = [label for label in found if label != self.ignore_index and label >= first]

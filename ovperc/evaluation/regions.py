@@ -1,4 +1,4 @@
-"""Accuracy of naming regions whose place is given, for any method with dense embeddings."""
+"""Classification accuracy of annotated regions, for any method with dense embeddings."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ovperc.evaluation.task_evaluation import EvaluationInputs, EvaluationScores
 
 @dataclass(frozen=True)
 class RegionEvaluation(TaskEvaluation):
-    """Annotated boxes and masks, named by the mean of a method's embeddings inside them.
+    """Annotated boxes and masks, classified by the mean of a method's embeddings inside them.
 
     Attributes:
-        images: the set.
-        predictor: any method that classifies regions, those of segmentation too.
+        images: the data set.
+        predictor: any method that classifies regions, including segmentation methods.
     """
 
     any_task = True
@@ -33,30 +33,30 @@ class RegionEvaluation(TaskEvaluation):
 
     @classmethod
     def check(cls, request: EvaluationRequest) -> None:
-        """Refuses settings of segmentation, and predictions."""
+        """Rejects segmentation settings, and saving predictions."""
         super().check(request)
         if request.save_predictions:
-            raise ValueError("regions have no predictions to save: their places are given")
+            raise ValueError("annotated regions have no predictions to save")
 
     @classmethod
     def of(cls, inputs: EvaluationInputs) -> RegionEvaluation:
         """A method.
 
         Raises:
-            ValueError: it has no dense embeddings to read regions from.
+            ValueError: the method has no dense embeddings.
         """
         predictor = inputs.predictor
         if not hasattr(predictor, "classify_regions"):
-            raise ValueError(f"method {predictor.info.method!r} does not name regions; use one of segmentation")
+            raise ValueError(f"method {predictor.info.method!r} does not classify regions; use a segmentation method")
         return cls(inputs.images, predictor)
 
     @property
     def decisive(self) -> dict[str, Any]:  # type: ignore[override]
-        """The names that are asked for."""
+        """The vocabulary."""
         return {"words": list(self.images.classes)}
 
     def scorer_of(self, group: int) -> Scorer:
-        """Names the regions of each image."""
+        """Classifies the regions of each image."""
         return self._score
 
     def _score(self, samples: Sequence[DetectionSample]) -> Iterator[StoredResult]:
@@ -65,11 +65,11 @@ class RegionEvaluation(TaskEvaluation):
             yield StoredResult(row={"regions": region_hits(self.predictor, sample, words)})
 
     def summarise(self, store: PartStore, indices: Sequence[int]) -> EvaluationScores:
-        """``mAcc1.box``, ``mAcc1.mask`` and top 5, means over classes in percent, also by group."""
+        """``mAcc1.box``, ``mAcc1.mask`` and top 5, means over classes in percent, overall and per group."""
         tags = {
-            "regions": "annotated places, tiny ones left out; mean of dense embeddings inside box or mask",
-            "figure": "top-1 and top-5 accuracy, mean over classes that occur",
-            "vocabulary": f"{len(self.images.classes)} names asked together",
+            "regions": "annotated regions except tiny ones; mean of dense embeddings inside box or mask",
+            "figure": "top-1 and top-5 accuracy, mean over present classes",
+            "vocabulary": f"{len(self.images.classes)} classes in one vocabulary",
             "CLIP weights": self.info.weights,
         }
         figures = region_figures([result.row for result in store.results(indices)], self.images)
@@ -84,12 +84,12 @@ class RegionEvaluation(TaskEvaluation):
 
 
 def region_hits(namer: Any, sample: DetectionSample, words: Sequence[str]) -> dict[str, Any]:
-    """How annotated regions are named when their place is given: labels, and the best five words by box and mask.
+    """Classifies annotated regions: labels, and the top five classes by box and by mask.
 
     Args:
-        namer: has ``classify_regions``; a segmentation predictor encodes the image once for both.
-        sample: an annotated image; crowds are left out.
-        words: label -> word.
+        namer: predictor with ``classify_regions``; a segmentation predictor encodes the image once for both.
+        sample: annotated image; crowds are skipped.
+        words: label -> class name.
     """
     from ovperc.tasks.segmentation.predictor import SegPredictor
 
@@ -107,7 +107,7 @@ def region_hits(namer: Any, sample: DetectionSample, words: Sequence[str]) -> di
 
 
 def region_figures(rows: Sequence[Mapping[str, Any]], images: DetectionImages, compat: str = "") -> dict[str, float]:
-    """Mean accuracy by class of named regions, in percent; empty where none were named."""
+    """Mean class accuracy of regions, in percent; empty without regions."""
     hits = [row["regions"] for row in rows if row.get("regions") and row["regions"]["labels"]]
     views = [view for view in ("box", "mask") if any(view in row for row in hits)]
     if not views:

@@ -1,4 +1,4 @@
-"""What an evaluation runs and how, the same for every task."""
+"""Evaluation requests, common to all tasks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DATA_PREFIX = "data."
 
 @dataclass(frozen=True)
 class Shard:
-    """Every ``count``-th image, beginning with image ``number - 1``.
+    """Every ``count``-th image, starting with image ``number - 1``.
 
     Attributes:
         number: 1 to ``count``.
-        count: of all shards.
+        count: number of shards.
     """
 
     number: int = 1
@@ -31,16 +31,16 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
-            raise ValueError(f"a shard is i/n with 1 <= i <= n; got {self.number}/{self.count}")
+            raise ValueError(f"a shard must be i/n with 1 <= i <= n; got {self.number}/{self.count}")
 
     @classmethod
     def parse(cls, text: str | None) -> Shard:
-        """Reads ``"2/4"``; ``None`` is everything."""
+        """Parses ``"2/4"``; ``None`` for all images."""
         if text is None:
             return cls()
         match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
         if match is None:
-            raise ValueError(f"a shard is written i/n, such as 2/4 for the second of four; got {text!r}")
+            raise ValueError(f"a shard must be i/n, such as 2/4 for the second of four; got {text!r}")
         return cls(int(match[1]), int(match[2]))
 
     def holds(self, index: int) -> bool:
@@ -53,17 +53,17 @@ class Shard:
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """How a test set is run through.
+    """Options of an evaluation run.
 
     Attributes:
-        num_workers: processes that make or read images.
+        num_workers: data loading processes.
         launcher: ``none``, or ``pytorch`` under torchrun.
-        shard: the part of the images that this run scores.
-        presence: absent classes that each image is asked for too (segmentation); 0 leaves the protocol out.
-        save_every_s: seconds between two parts of the store.
+        shard: shard of the images to evaluate.
+        presence: number of absent classes per image for the presence metrics (segmentation); 0 to skip them.
+        save_every_s: seconds between two writes to the store.
     """
 
-    __test__ = False  # not a test case, whatever pytest makes of the name
+    __test__ = False  # not a test case for pytest
 
     num_workers: int = 0
     launcher: str = "none"
@@ -74,26 +74,26 @@ class EvalOptions:
     def __post_init__(self) -> None:
         for name in ("num_workers", "presence", "save_every_s"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
+                raise ValueError(f"{name} must be non-negative; got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """One method on one benchmark.
+    """An evaluation of a method on a benchmark.
 
     Attributes:
         method: name or file of a method config.
-        weights, arch, device, dtype: as for ``ovperc.load``.
-        overrides: of the method (``readout.residual=False``), or of the test set (``data.seed=1``).
-        data_root: the data set's folder, or the folder of all; ``None`` takes ``$OVPERC_DATA``.
-        allow_partial: score what is there of an incomplete copy.
-        threshold: replaces the published background threshold (segmentation).
-        limit: only the first images; of anomaly sets about so many, evenly from all categories.
-        panels: images with the lowest mIoU in ``report.html``; 0 writes no report (segmentation).
-        save_predictions: a folder for the predictions; ``True`` is one in the work dir.
-        options: processes, shard, presence protocol.
-        work_dir: for results; ``work_dirs/METHOD_BENCHMARK`` by default.
-        summary_file: a second place for the summary.
+        weights, arch, device, dtype: as in ``ovperc.load``.
+        overrides: user settings of the method (``readout.residual=False``) or the test set (``data.seed=1``).
+        data_root: folder of the data set, or of all data sets; ``None`` uses ``$OVPERC_DATA``.
+        allow_partial: evaluate an incomplete copy of the data set.
+        threshold: overrides the published background threshold (segmentation).
+        limit: maximum number of images; for anomaly data sets approximate, spread evenly over categories.
+        panels: number of worst images in ``report.html``; 0 for no report (segmentation).
+        save_predictions: folder for the predictions; ``True`` for one in the work dir.
+        options: workers, shard and presence.
+        work_dir: folder for results; ``work_dirs/METHOD_BENCHMARK`` by default.
+        summary_file: additional path of the summary.
     """
 
     method: str | Path
@@ -117,56 +117,56 @@ class EvaluationRequest:
         """Name of the method: the stem of its config file.
 
         Raises:
-            FileNotFoundError: no such method; near matches are offered.
+            FileNotFoundError: there is no such method; the message suggests close matches.
         """
         return find_config(self.method, "methods").stem
 
     def load(self, config: MethodConfig | None = None) -> Any:
-        """The predictor of the method, or of a config of it that was read before."""
+        """Loads the predictor of the method, or of its config if already read."""
         from ovperc.tasks.load import load
 
         return load(config or self.method, self.weights, self.arch, device=self.device, dtype=self.dtype)
 
     def folder(self, row: Benchmark) -> Path:
-        """The work dir on a benchmark."""
+        """The work dir for a benchmark."""
         return Path(self.work_dir or Path("work_dirs") / f"{self.method_name}_{row.name}")
 
     def saved_in(self, folder: Path) -> Path | None:
-        """Where predictions go, ``folder`` where no other is named; None where they are not kept."""
+        """Folder for predictions, ``folder`` by default; None to discard them."""
         if not self.save_predictions:
             return None
         return folder if self.save_predictions is True else Path(self.save_predictions)
 
     def images(self, row: Benchmark, options: Mapping[str, Any]) -> Any:
-        """A benchmark's images, with options replaced.
+        """Opens a benchmark's images, with overridden options.
 
         Raises:
-            LayoutError: the data is not there, or incomplete.
-            ValueError: a data root for a benchmark that has no files.
+            LayoutError: the data is missing or incomplete.
+            ValueError: a data root is given for a generated benchmark.
         """
         if row.needs_data:
             root = None if self.data_root is None else str(self.data_root)
             return row.images(**{"root": root, "partial": self.allow_partial, **options})
         if self.data_root is not None:
-            raise ValueError(f"benchmark {row.name!r} is generated and has no files; leave out --data-root")
+            raise ValueError(f"benchmark {row.name!r} is generated and has no files; omit --data-root")
         return row.images(**options)
 
     def refuse_segmentation_settings(self) -> None:
-        """For other tasks: settings that would change nothing are errors.
+        """Rejects segmentation settings, for other tasks.
 
         Raises:
-            ValueError: ``threshold``, ``panels`` or the presence protocol is set.
+            ValueError: ``threshold``, ``panels`` or ``presence`` is set.
         """
         if self.threshold is not None:
-            raise ValueError("--threshold is for segmentation: these figures rank scores and need no threshold")
+            raise ValueError("--threshold is only supported for segmentation")
         if self.options.presence:
-            raise ValueError("--presence is for segmentation, whose images can be asked for absent classes")
+            raise ValueError("--presence is only supported for segmentation")
         if self.panels:
-            raise ValueError("--panels is for segmentation; --save-predictions stores what the method finds")
+            raise ValueError("--panels is only supported for segmentation; use --save-predictions")
 
 
 def split_overrides(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Separates overrides of the method from those of the test set, which are written ``data.NAME``."""
+    """Separates overrides of the method from those of the test set, ``data.NAME``."""
     method = {name: value for name, value in options.items() if not name.startswith(DATA_PREFIX)}
     data = {name.removeprefix(DATA_PREFIX): options[name] for name in options if name not in method}
     return method, data

@@ -1,4 +1,4 @@
-"""Evaluation of a method on a benchmark: resumable, in shards, over processes, the same for every task."""
+"""Evaluation of a method on a benchmark: resumable, sharded and distributed, for all tasks."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ from ovperc.training.train import prepare_launcher
 
 
 def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
-    """Scores a method on a benchmark of its task.
+    """Evaluates a method on a benchmark of its task.
 
-    A run that was killed goes on where it stopped when it is started again with the same arguments.
+    An interrupted run continues when started again with the same arguments.
 
     Args:
         method: name or file of a method config.
-        benchmark: name in ``ovperc.data.benchmarks``.
-        **settings: the other fields of :class:`ovperc.evaluation.request.EvaluationRequest`.
+        benchmark: name of a benchmark in ``ovperc.data.benchmarks``.
+        **settings: other fields of :class:`ovperc.evaluation.request.EvaluationRequest`.
 
     Returns:
-        The summary: ``metrics`` in percent, figures by class or category in ``details``.
+        The summary: ``metrics`` in percent, and results per class or category in ``details``.
 
     Raises:
-        ValueError: the method is for another task than the benchmark, or a setting does not exist.
+        ValueError: method and benchmark have different tasks, or a setting does not exist.
     """
     return run_evaluation(EvaluationRequest(method, **settings), get_benchmark(benchmark))
 
 
 def run_evaluation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
-    """Runs a request on a benchmark, writes the summary and reports, and returns the summary; see :func:`evaluate`."""
+    """Runs a request on a benchmark, writes summary and reports, and returns the summary; see :func:`evaluate`."""
     started = time.perf_counter()
     opened = _open(request, row)
     evaluation, work_dir, options = opened.evaluation, request.folder(row), request.options
@@ -89,7 +89,7 @@ def run_evaluation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A method on a benchmark, with what summaries say of it and what tells its results from others."""
+    """A method on a benchmark, with its settings for the summary and their digest."""
 
     evaluation: TaskEvaluation
     settings: Mapping[str, Any]
@@ -133,15 +133,15 @@ def score_images(
     indices: Sequence[int],
     options: EvalOptions,
 ) -> list[int]:
-    """Scores the images of the shard that are not stored yet, this process's share of them.
+    """Scores this process's share of the images that are not stored yet.
 
     Returns:
-        Those of ``indices`` that are stored, by all processes, shards and attempts.
+        The stored indices, from all processes, shards and attempts.
 
     Raises:
-        ValueError: processes do not see each other's results.
+        ValueError: processes do not share a work dir.
     """
-    barrier()  # every process has read the store before one writes a new part
+    barrier()  # all processes must read the store before one writes a new part
     todo = [index for index in indices if options.shard.holds(index) and index not in store]
     own = sorted(todo[get_rank() :: get_world_size()], key=lambda index: (evaluation.group_of(index), index))
     with progress_bar(quiet=not is_main_process()) as bar:
@@ -165,7 +165,7 @@ def score_images(
 
 
 def join_processes(launcher: str) -> None:
-    """Joins the processes of torchrun, if that is the launcher; safe to repeat."""
+    """Initialises torch.distributed under torchrun; idempotent."""
     if launcher == "none" or is_distributed():
         return
     config = Config({"launcher": launcher})
@@ -175,7 +175,7 @@ def join_processes(launcher: str) -> None:
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of settings; equal settings have equal digests, whatever their order."""
+    """SHA-256 of settings, independent of their order."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -192,7 +192,7 @@ class _Indexed(Dataset):
 def _batches(
     evaluation: TaskEvaluation, indices: Sequence[int], num_workers: int
 ) -> Iterator[Sequence[tuple[int, Any]]]:
-    """Annotated images in batches of one group each, read ahead by worker processes."""
+    """Batches of annotated images of one group each, prefetched by worker processes."""
     size = evaluation.batch_size
     groups = (list(group) for _, group in groupby(indices, evaluation.group_of))
     batches = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
@@ -201,7 +201,7 @@ def _batches(
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=list,
-        generator=torch.Generator(),  # otherwise it draws from torch's global one
+        generator=torch.Generator(),  # otherwise it draws from torch's global generator
     )
     try:
         yield from loader
@@ -210,7 +210,7 @@ def _batches(
 
 
 def _worker_error(error: ValueError) -> ValueError:
-    """The error that a loading process met, without the traceback that torch writes around its message."""
+    """The error raised in a worker process, without the traceback that torch adds to its message."""
     text = str(error)
     if not text.startswith("Caught ") or "Original Traceback" not in text:
         return error
@@ -229,13 +229,13 @@ def _check_task(evaluation: type[TaskEvaluation], task: str, request: Evaluation
 
 
 def _identity(evaluation: TaskEvaluation) -> dict[str, Any]:
-    """What of the predictor decides the results: not where it computes, nor where its weights lie."""
+    """Settings of the predictor that determine results: not its device or the location of its weights."""
     known = {key: value for key, value in asdict(evaluation.info).items() if key != "device"}
     return {**known, "weights": Path(str(known["weights"])).name}
 
 
 def _log(work_dir: Path, line: str) -> None:
-    """Appends a line to ``run.log``, which keeps the attempts of a run."""
+    """Appends a line to ``run.log``, the history of a run's attempts."""
     if is_main_process():
         work_dir.mkdir(parents=True, exist_ok=True)
         with (work_dir / "run.log").open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Evaluation of a segmentation method: counts of every label map, summed over images."""
+"""Evaluation of segmentation methods, from counts summed over images."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SegmentationEvaluation(TaskEvaluation):
-    """A segmenter on a benchmark.
+    """A segmentation method on a benchmark.
 
     Attributes:
-        segmenter: any method.
-        bank: its words, label by label those of the benchmark.
+        segmenter: the method's segmenter.
+        bank: text bank with the benchmark's labels.
         images: all images.
         row: the benchmark.
-        info: of the predictor; None for segmenters without one.
-        presence: absent classes that each image is asked for too; 0 leaves the protocol out.
-        keep_worst: images with the lowest mIoU that are shown in the report.
-        predictions: folder for label maps, ``NAME.png``; None for none.
-        words: vocabulary behind the bank, for the settings of the run.
+        info: predictor info; None for segmenters without a predictor.
+        presence: number of absent classes per image for the presence metrics; 0 to skip them.
+        keep_worst: number of worst images in the report.
+        predictions: folder for label maps, ``NAME.png``; None to discard them.
+        words: vocabulary of the bank, for the summary.
 
     Raises:
-        ValueError: the bank's names are not the benchmark's classes, or there is no image.
+        ValueError: the bank's names differ from the benchmark's classes, or there are no images.
     """
 
     titles = SEGMENTATION_TITLES
@@ -73,16 +73,16 @@ class SegmentationEvaluation(TaskEvaluation):
 
     @classmethod
     def method_overrides(cls, row: SegmentationBenchmark, method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """The method's published settings on the benchmark, and the user's in their place."""
+        """The method's published settings on the benchmark, overridden by the user's."""
         return {**row.settings_of(method).overrides(), **overrides}
 
     @classmethod
     def check(cls, request: EvaluationRequest) -> None:
-        """All settings are of this task."""
+        """Accepts all settings."""
 
     @classmethod
     def of(cls, inputs: EvaluationInputs) -> SegmentationEvaluation:
-        """A method with its published words."""
+        """A method with its published prompts."""
         request, row = inputs.request, inputs.row
         vocabulary = row.vocabulary(inputs.images, request.method_name, request.threshold)
         return cls(
@@ -99,7 +99,7 @@ class SegmentationEvaluation(TaskEvaluation):
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """Words and protocol; results that came without predictions on disk do not stand for those with."""
+        """Vocabulary and options that determine results; runs with and without saved predictions are separate."""
         return {
             "words": plain(self.words),
             "absent": self.row.absent,
@@ -112,7 +112,7 @@ class SegmentationEvaluation(TaskEvaluation):
         return tuple(kind.of(len(self.bank.names), row.ignore_index, row.absent) for kind in SEGMENTATION_METRICS)
 
     def scorer_of(self, group: int) -> Scorer:
-        """Counts each image by itself, at its own size."""
+        """Counts each image separately, at its own size."""
         return self._score
 
     def _score(self, samples: Sequence[LabelledImage]) -> Iterator[StoredResult]:
@@ -146,7 +146,7 @@ class SegmentationEvaluation(TaskEvaluation):
         return SegmentationCounts(metrics, presence, tuple(worst))
 
     def summarise(self, store: PartStore, indices: Sequence[int]) -> EvaluationScores:
-        """All figures, those of classes in ``details``."""
+        """All metrics, per class in ``details``."""
         counts = self.count(store, indices)
         return EvaluationScores(
             counts.figures(getattr(self.images, "groups", {})),
@@ -162,7 +162,7 @@ class SegmentationEvaluation(TaskEvaluation):
     def write_reports(
         self, work_dir: Path, summary: RunSummary, scores: EvaluationScores, store: PartStore, indices: Sequence[int]
     ) -> None:
-        """``report.html`` with panels of the worst images, which are segmented once more."""
+        """Writes ``report.html`` with panels of the worst images, which are segmented again."""
         if self.keep_worst and summary.settings["images"]:
             write_report(work_dir, summary, self._label_map, self.images, self.row, self.bank, scores.counts)
 
@@ -171,7 +171,7 @@ class SegmentationEvaluation(TaskEvaluation):
 
 
 def save_prediction(folder: Path, name: str, labels: np.ndarray, num_classes: int) -> None:
-    """Stores a label map ``(H, W)`` as ``folder/name.png``: 8 bit up to 256 labels, else 16."""
+    """Saves a label map ``(H, W)`` as ``folder/name.png``, 8-bit up to 256 labels, else 16-bit."""
     narrow = labels.astype(np.uint8 if num_classes <= 256 else np.uint16)
     with atomic_write(folder / f"{name}.png") as (temporary,):
         temporary.write_bytes(encode_annotation(narrow, ".png"))

@@ -1,8 +1,8 @@
-"""Results of an unfinished evaluation on disk, image by image, to go on from and to sum up.
+"""Per-image results of an evaluation on disk, for resuming and aggregation.
 
-Each process of each attempt appends parts of its own, complete or absent, and never changes a part again. So a killed
-run, several processes and several machines (shards) add to one folder, and an image that two of them scored counts
-once. What has been written is not kept in memory.
+Each process of each attempt atomically writes its own immutable parts. Resumed runs, several processes and several
+machines (shards) can therefore share a folder, and an image scored twice counts once. Written results are not kept in
+memory.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _MOST_OPEN = 4
 
 @dataclass(frozen=True, eq=False)
 class StoredResult:
-    """What is kept of one image.
+    """Stored result of an image.
 
     Attributes:
-        arrays: name -> numbers, of any shape.
-        row: what JSON can hold.
+        arrays: name -> array of any shape.
+        row: JSON-serialisable values.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class StoredResult:
 
 @dataclass(frozen=True)
 class _Part:
-    """An open file, with the names of each image's arrays."""
+    """An open part file, with the names of each image's arrays."""
 
     file: Any
     names: Mapping[int, tuple[str, ...]]
@@ -63,14 +63,14 @@ class _Part:
 
 
 class PartStore:
-    """A folder of results by image.
+    """A folder of per-image results.
 
     Args:
-        folder: of this evaluation and no other.
-        every_s: seconds between two parts; 0 writes one for each image.
+        folder: folder of this evaluation only.
+        every_s: seconds between two parts; 0 writes one per image.
 
     Raises:
-        ValueError: a part is damaged.
+        ValueError: a part is corrupt.
     """
 
     def __init__(self, folder: Path, every_s: float = 30.0) -> None:
@@ -89,13 +89,13 @@ class PartStore:
         return len(self._places.keys() | self._waiting.keys())
 
     def add(self, index: int, result: StoredResult) -> None:
-        """Keeps the result of an image; writes a part when one is due."""
+        """Adds the result of an image; writes a part when due."""
         self._waiting[index] = result
         if len(self._waiting) >= _MOST_WAITING or time.monotonic() - self._written >= self.every_s:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the results that wait."""
+        """Writes pending results."""
         if self._waiting:
             path = self.folder / f"part-{uuid.uuid4().hex}.safetensors"
             with atomic_write(path) as (temporary,):
@@ -112,10 +112,10 @@ class PartStore:
                 yield f"{index}/{name}", np.ascontiguousarray(array)
 
     def refresh(self) -> None:
-        """Looks for parts that other processes, shards or attempts have written.
+        """Reads parts written by other processes, shards or attempts.
 
         Raises:
-            ValueError: a part is damaged.
+            ValueError: a part is corrupt.
         """
         for path in sorted(set(self.folder.glob("part-*.safetensors")) - self._known):
             self._known.add(path)
@@ -128,7 +128,7 @@ class PartStore:
             except (SafetensorError, ValueError) as error:
                 raise ValueError(f"{path}: {error}; delete {self.folder} to score all images again") from error
         self._open.move_to_end(path)
-        if len(self._open) > _MOST_OPEN:  # what has been read of an open file stays in memory
+        if len(self._open) > _MOST_OPEN:  # data read from an open file stays in memory
             self._open.popitem(last=False)
         return self._open[path]
 
@@ -137,7 +137,7 @@ class PartStore:
         return self._waiting[index] if index in self._waiting else self._part(self._places[index]).load(index)
 
     def results(self, indices: Iterable[int]) -> Iterator[StoredResult]:
-        """Results in the order asked for, read one after the other."""
+        """Results in the given order, read one at a time."""
         return (self.load(index) for index in indices)
 
     def clear(self) -> None:

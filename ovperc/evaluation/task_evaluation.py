@@ -1,4 +1,4 @@
-"""What a task adds to an evaluation run: how images are scored, and how stored results become figures."""
+"""Base class of task evaluations, which score images and compute metrics from stored results."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Scorer = Callable[[Sequence[Any]], Iterable[StoredResult]]
 
 @dataclass(frozen=True)
 class EvaluationInputs:
-    """What a run has opened.
+    """Context of an evaluation run.
 
     Attributes:
-        request: what to run.
+        request: the evaluation request.
         row: the benchmark.
         images: its images.
-        predictor: of the method.
-        method: its settings, a dataclass of its task.
-        overrides: the user's, without those of the test set.
+        predictor: predictor of the method.
+        method: method settings, a dataclass of the task.
+        overrides: user settings, without those of the test set.
     """
 
     request: EvaluationRequest
@@ -42,19 +42,19 @@ class EvaluationInputs:
 
     @property
     def predictions(self) -> Path | None:
-        """Folder for predictions; None where they are not kept."""
+        """Folder for predictions; None to discard them."""
         return self.request.saved_in(self.request.folder(self.row) / "predictions")
 
 
 @dataclass(frozen=True)
 class EvaluationScores:
-    """The figures of a run.
+    """The metrics of a run.
 
     Attributes:
         metrics: name -> value, in percent.
-        details: further figures, such as those by class.
-        settings: what readers of the summary have to know, beside the settings of every run.
-        counts: what the figures rest on, for the task's own report.
+        details: further results, such as those per class.
+        settings: task-specific settings for the summary.
+        counts: underlying counts, for the task's report.
     """
 
     metrics: Mapping[str, float]
@@ -64,16 +64,16 @@ class EvaluationScores:
 
 
 class TaskEvaluation(ABC):
-    """A method on the images of one benchmark.
+    """A method on the images of a benchmark.
 
     Attributes:
-        any_task: whether methods of other tasks than the benchmark's may be scored.
+        any_task: whether methods of other tasks may be evaluated.
         titles: figure -> its title in the model table, in their order.
-        headline: the figure by which methods are sorted and compared over benchmarks; empty for none.
+        headline: main metric, by which methods are sorted and compared; empty for none.
         images: the test set.
         predictor: the method.
-        decisive: further settings that decide the results; runs that differ in them do not share results.
-        batch_size: images scored together; changes no result.
+        decisive: further settings that determine results; runs that differ in them do not share results.
+        batch_size: batch size; does not affect results.
     """
 
     any_task: ClassVar[bool] = False
@@ -91,25 +91,25 @@ class TaskEvaluation(ABC):
 
     @classmethod
     def method_overrides(cls, row: Benchmark, method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the user's overrides, and of published settings, goes to the method."""
+        """Overrides for the method, from the user and from published settings."""
         return dict(overrides)
 
     @classmethod
     def check(cls, request: EvaluationRequest) -> None:
-        """Refuses settings that would change nothing, before anything is loaded.
+        """Rejects unsupported settings before anything is loaded.
 
         Raises:
-            ValueError: a setting that this task does not have.
+            ValueError: a setting is not supported by the task.
         """
         request.refuse_segmentation_settings()
 
     @classmethod
     @abstractmethod
     def of(cls, inputs: EvaluationInputs) -> TaskEvaluation:
-        """The evaluation of a predictor.
+        """Creates the evaluation of a predictor.
 
         Raises:
-            ValueError: the predictor does not fit the benchmark.
+            ValueError: the predictor does not suit the benchmark.
         """
 
     def select(self, limit: int | None) -> Sequence[int]:
@@ -117,19 +117,19 @@ class TaskEvaluation(ABC):
         return range(len(self.images) if limit is None else min(limit, len(self.images)))
 
     def group_of(self, index: int) -> int:
-        """Images of one group are scored one after the other; a batch never holds images of two groups."""
+        """Group of an image; groups are scored one after another, and batches do not mix groups."""
         return 0
 
     @abstractmethod
     def scorer_of(self, group: int) -> Scorer:
-        """Scores batches of a group's annotated images: their results, in order."""
+        """Scores batches of a group's annotated images, in order."""
 
     @abstractmethod
     def summarise(self, store: PartStore, indices: Sequence[int]) -> EvaluationScores:
-        """Figures of the images with stored results; every process of a run calls it and gets the same."""
+        """Metrics of the stored images; called by all processes of a run, with the same result."""
 
     @abstractmethod
     def write_reports(
         self, work_dir: Path, summary: RunSummary, scores: EvaluationScores, store: PartStore, indices: Sequence[int]
     ) -> None:
-        """Writes reports and, where the request says so, predictions; the main process calls it."""
+        """Writes reports and, if requested, predictions; called by the main process only."""

@@ -27,7 +27,7 @@ def test_plans():
     assert plan.mosaics == ((2, 1), (3, 1), (4, 1))
     assert (plan.tiled, plan.singles) == (29, 3)
     assert plan_mosaics(64).mosaics == ((2, 2), (3, 2), (4, 2))
-    with pytest.raises(ValueError, match="takes 29 pictures"):
+    with pytest.raises(ValueError, match="29 images are needed"):
         plan_mosaics(28)
     with pytest.raises(ValueError, match="at least 1 x 1"):
         plan_mosaics(28, ())
@@ -72,7 +72,7 @@ def test_mosaics_are_brought_to_their_long_side():
     mosaic = compose_mosaic([solid(1, 30, 30)] * 6, (2, 3), 30, 45, np.random.default_rng(0))
     assert mosaic.image.shape == (30, 45, 3)
     assert mosaic.boxes[-1].tolist() == [30, 15, 45, 30]
-    with pytest.raises(ValueError, match="takes 4 pictures; got 3"):
+    with pytest.raises(ValueError, match="needs 4 images; got 3"):
         compose_mosaic([solid(1, 8, 8)] * 3, (2, 2), 8, 16, np.random.default_rng(0))
 
 

@@ -73,7 +73,7 @@ def test_a_killed_conversion_goes_on_and_is_not_taken_for_done(name, tmp_path, m
         prepare(fixture.row, tmp_path, progress=False)
     monkeypatch.undo()
     assert conversion_state(tmp_path, fixture.row.source.conversion) == "unfinished"
-    assert "not finished" in prepare(fixture.row, tmp_path, check_only=True).problems[0]
+    assert "unfinished" in prepare(fixture.row, tmp_path, check_only=True).problems[0]
 
     again = []
     monkeypatch.setattr(kind, "convert", lambda self, job, do=kind.convert: again.append(job.key) or do(self, job))
@@ -89,7 +89,7 @@ def test_threads_and_a_second_run_give_the_same_digest_and_no_new_files(tmp_path
     two = run_conversion(CONVERSIONS["coco_object"](tmp_path / "b"), workers=3, progress=False)
     assert one == two
     times = {path: path.stat().st_mtime_ns for path in fixture.root.rglob("*_instanceTrainIds.png")}
-    assert "converted before" in prepare(fixture.row, fixture.root, progress=False).notes[0]
+    assert "already converted" in prepare(fixture.row, fixture.root, progress=False).notes[0]
     assert times == {path: path.stat().st_mtime_ns for path in fixture.root.rglob("*_instanceTrainIds.png")}
 
 
@@ -100,7 +100,7 @@ def test_a_changed_file_is_found_and_made_again(tmp_path):
     good = sample.annotation.read_bytes()
     sample.annotation.write_bytes(good[:-20])
     report = prepare(fixture.row, tmp_path, check_only=True, read_all=True, progress=False)
-    assert any("not as they were made" in problem for problem in report.problems)
+    assert any("converted files have changed" in problem for problem in report.problems)
     assert prepare(fixture.row, tmp_path, progress=False).ready
     assert sample.annotation.read_bytes() == good
 
@@ -125,7 +125,7 @@ def test_a_full_disk_says_so_and_leaves_no_torn_file(tmp_path, monkeypatch):
         return write(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    with pytest.raises(ConversionError, match=r"disk is full \(\d+ MiB free\).*goes on where it stopped"):
+    with pytest.raises(ConversionError, match=r"disk is full \(\d+ MiB free\).*again to continue"):
         run_conversion(CONVERSIONS["pc459"](tmp_path), progress=False)
     monkeypatch.undo()
     assert len(list((tmp_path / "annotations_detectron2/pc459_val").iterdir())) == 1
@@ -176,7 +176,7 @@ def test_a_split_of_the_right_size_with_other_names_is_found(tmp_path):
     right = replace(fixture.layout, names_sha256=names_digest(names))
     assert check_layout(right, tmp_path).names_match
     wrong = replace(fixture.layout, names_sha256=names_digest(["a", "b", "c"]))
-    assert "not those of the official split" in check_layout(wrong, tmp_path).problems()[0]
+    assert "do not match the official split" in check_layout(wrong, tmp_path).problems()[0]
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -224,7 +224,7 @@ def test_archives_are_compared_with_the_published_digest(tmp_path):
         Archive("b.zip", "http://x/b.zip", note="needs an account"),
     )
     right, wrong, missing = check_archives(Source(archives=archives), tmp_path)
-    assert right == "a.zip: md5 as published"
+    assert right == "a.zip: md5 matches"
     assert "wrong sha1, expected 00, found a9993e36" in wrong
     assert "http://x/b.zip (needs an account)" in missing
 

@@ -92,7 +92,7 @@ def test_an_unfinished_conversion_is_refused_even_if_files_are_there(tmp_path):
     make_fixture("pc459", tmp_path)
     prepare(get_benchmark("pc459"), tmp_path, progress=False)
     conversion.journal_path(tmp_path, "pc459").write_text("")
-    with pytest.raises(LayoutError, match="not finished"):
+    with pytest.raises(LayoutError, match="unfinished"):
         get_benchmark("pc459").images(root=str(tmp_path), partial=True)
     assert set(CONVERSIONS) == {get_benchmark(name).source.conversion for name in BENCHMARKS} - {""}
 

@@ -42,7 +42,7 @@ def test_limit_takes_the_first_images() -> None:
     [
         (np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint8), r"\(H, W, 3\) uint8"),
         (np.zeros((4, 5, 3), np.float32), np.zeros((4, 5), np.uint8), r"\(H, W, 3\) uint8"),
-        (np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8), "does not fit the image"),
+        (np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8), "does not match image"),
     ],
 )
 def test_images_and_label_maps_that_do_not_fit_are_refused(image: np.ndarray, labels: np.ndarray, message: str) -> None:

@@ -95,4 +95,4 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["test", "clip_surgery", "--benchmark", "world-panoptic", "--work-dir", str(tmp_path)]) == 2
     assert "is for segmentation, benchmark 'world-panoptic' for panoptic" in capsys.readouterr().err
     assert main([*command, "--presence", "3", "--work-dir", str(tmp_path)]) == 2
-    assert "--presence is for segmentation" in capsys.readouterr().err
+    assert "--presence is only supported for segmentation" in capsys.readouterr().err

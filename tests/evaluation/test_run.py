@@ -175,5 +175,5 @@ def test_bad_shards_are_refused(text: str) -> None:
 
 
 def test_bad_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="presence must not be negative"):
+    with pytest.raises(ValueError, match="presence must be non-negative"):
         EvalOptions(presence=-1)

@@ -316,9 +316,9 @@ def test_wrong_settings() -> None:
         task("clim")(batch(3))
     with pytest.raises(ValueError, match="leaves 1 pictures single, but singles=False"):
         task("clim")(batch(5))
-    with pytest.raises(ValueError, match="needs a batch with seeds"):
+    with pytest.raises(ValueError, match="needs a batch with one seed per image"):
         task("locality")(RegionTextBatch(batch(2).images))
     with pytest.raises(ValueError, match="texts, boxes and phrases"):
         task("grain")(RegionTextBatch(batch(2).images, WORDS[:2]))
-    with pytest.raises(ValueError, match="one entry for each of 2 images; got 1"):
+    with pytest.raises(ValueError, match=r"one entry per image \(2\); got 1"):
         RegionTextBatch(batch(2).images, ("a",))

@@ -126,5 +126,5 @@ def test_pictures_of_a_folder(tmp_path: Path):
     picture = folder[0]
     assert picture.shape == (3, 32, 32)
     assert 0.0 <= float(picture.min()) <= float(picture.max()) <= 1.0
-    with pytest.raises(FileNotFoundError, match="no pictures"):
+    with pytest.raises(FileNotFoundError, match="no images"):
         PictureFolder(tmp_path / "empty")

@@ -1,4 +1,4 @@
-"""Test sets of anomaly localization: products by category, normal and defective, with masks of the defects."""
+"""Anomaly localization data sets: normal and anomalous images by category, with masks."""
 
 from ovperc.data.anomaly.records import AnomalyImages, AnomalyRecord, AnomalySample
 

@@ -1,4 +1,4 @@
-"""Anomaly sets on disk, read in the layout of their publisher."""
+"""Anomaly data sets on disk, read in their published layout."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from ovperc.io.images import read_image
 
 
 class AnomalyFiles:
-    """A set on disk.
+    """An anomaly data set on disk.
 
     Args:
-        source: where its files lie, and in which layout.
-        root: its folder, or the folder of all data sets; ``None`` takes ``$OVPERC_DATA``.
-        partial: read a copy that lacks categories.
-        categories: only these; None for all that are expected or, where none are, found.
-        words: category -> words, replaces the table's.
-        mask_above: values of mask files above it are defects; 0 as published. JPEG masks have noise round their
-            edges: 127 is better there.
-        hold_out: so many normal test images of each category without training images are taken out of the test to
-            learn from.
-        seed: which those are.
+        source: location and layout of the files.
+        root: folder of the data set, or of all data sets; ``None`` uses ``$OVPERC_DATA``.
+        partial: accept a copy with missing categories.
+        categories: categories to read; None for all expected ones or, if the layout lists none, all found.
+        words: category -> object name, overriding the default.
+        mask_above: mask values above it are anomalous; 0 as published. Use 127 for JPEG masks, which have noisy
+            edges.
+        hold_out: number of normal test images per category to use for training instead, in categories without
+            training images.
+        seed: seed of that selection.
         upright: turn images by their EXIF tag, as programs that draw masks show them; None does as the layout says.
 
     Attributes:
         categories, words, records: see ``AnomalyImages``.
-        complete: whether all categories of the set are read.
+        complete: whether all categories of the set were read.
 
     Raises:
-        LayoutError: the data is not there, or not whole; the message says what was expected where.
+        LayoutError: the data is missing or incomplete; the message names what was expected where.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class AnomalyFiles:
 
     def __getitem__(self, index: int) -> AnomalySample:
         if not 0 <= index < len(self):
-            raise IndexError(f"image {index} of a set of {len(self)}")
+            raise IndexError(f"index {index} is out of range for {len(self)} images")
         found = self._test[index]
         image = read_image(found.image, self.upright)
         if not found.anomalous:
@@ -99,17 +99,17 @@ class AnomalyFiles:
             hint = f"; turned by its EXIF tag? Try --set data.upright={not self.upright}" if turned else ""
             raise ImageError(
                 f"{found.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, its image {found.image.name} "
-                f"{image.shape[1]} x {image.shape[0]}; they must be equal{hint}"
+                f"{image.shape[1]} x {image.shape[0]}; the sizes must be equal{hint}"
             )
         return AnomalySample(image, mask, self.records[index])
 
     @property
     def _has_masks(self) -> bool:
-        """Whether pixels can be scored, for which normal images count with all they have."""
+        """Whether pixel metrics can be computed."""
         return any(item.mask is not None for item in self._test)
 
     def num_normal(self, category: str) -> int:
-        """How many normal training images a category has."""
+        """Number of normal training images of a category."""
         return len(self._train[category])
 
     def normal_image(self, category: str, index: int) -> np.ndarray:
@@ -124,7 +124,7 @@ def _chosen(
     partial: bool,
     root: Path,
 ) -> tuple[str, ...]:
-    """Categories to read, all of them there."""
+    """Categories to read, checked to exist."""
     known = layout.categories or tuple(groups)
     wanted = known if asked is None else tuple(asked)
     strange = [name for name in wanted if name not in known and name not in groups]
@@ -134,7 +134,7 @@ def _chosen(
     if missing and (not partial or len(missing) == len(wanted)):
         raise LayoutError(
             f"{root}: categories {', '.join(missing)} are missing (found: "
-            f"{', '.join(sorted(groups)) or 'none'}); --allow-partial scores what is there"
+            f"{', '.join(sorted(groups)) or 'none'}); --allow-partial evaluates the rest"
         )
     return tuple(name for name in wanted if name in groups)
 
@@ -150,7 +150,7 @@ def _split(found: Sequence[FoundImage], hold_out: int, seed: int, category: str)
         return train, test
     if hold_out >= len(good):
         raise LayoutError(
-            f"hold_out={hold_out} normal images of {category!r} are asked for, and some must remain for the test; "
+            f"hold_out={hold_out} normal images of {category!r} are requested, but some must remain for testing; "
             f"there are {len(good)}"
         )
     order = np.random.default_rng((seed, *category.encode())).permutation(len(good))[:hold_out]

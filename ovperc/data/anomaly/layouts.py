@@ -1,4 +1,4 @@
-"""The public layouts of anomaly sets, each read from disk as its publisher packs it."""
+"""Layouts of public anomaly data sets."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _KOLEKTOR_SEED, _KOLEKTOR_TRAIN = 42, 0.8
 
 @dataclass(frozen=True)
 class AnomalyLayout:
-    """How an anomaly set lies on disk.
+    """Layout of an anomaly data set on disk.
 
     Attributes:
-        scan: finds its images below its root.
-        categories: of the full set; empty where any will do.
-        words: category -> words, where the name with spaces for underscores will not do.
+        scan: function that finds the images below the root.
+        categories: categories of the full data set; empty if any are accepted.
+        words: category -> object name, where it is not the category with spaces for underscores.
         upright: whether masks were drawn on images turned by their EXIF tag.
     """
 
@@ -48,7 +48,7 @@ class AnomalyLayout:
 
 
 def scan_mvtec(root: Path) -> list[FoundImage]:
-    """``CATEGORY/{train,test,ground_truth}`` (MVTec AD, BTAD, MPDD, DTD-Synthetic), or one category alone."""
+    """``CATEGORY/{train,test,ground_truth}`` (MVTec AD, BTAD, MPDD, DTD-Synthetic), or a single category."""
     if child(root, "test"):
         return scan_splits(root, root.name)
     found: list[FoundImage] = []
@@ -56,17 +56,17 @@ def scan_mvtec(root: Path) -> list[FoundImage]:
         if child(folder, "test"):
             found += scan_splits(folder, folder.name)
     if not found:
-        raise LayoutError(f"{root}: expected folders CATEGORY/test/KIND, found {contents_of(root)}")
+        raise LayoutError(f"{root}: expected folders CATEGORY/test/TYPE, found {contents_of(root)}")
     return found
 
 
 def scan_visa(root: Path) -> list[FoundImage]:
-    """VisA as downloaded (``split_csv/1cls.csv`` names its files), or like MVTec AD, below ``1cls`` or not."""
+    """VisA as downloaded (files listed in ``split_csv/1cls.csv``), or in MVTec AD's layout, optionally in ``1cls``."""
     listing = root / "split_csv" / "1cls.csv"
     if not listing.is_file():
         inner = child(root, "1cls") or root
         if any(child(folder, "Data") for folder in folders_in(root)):
-            raise LayoutError(f"{root}: expected split_csv/1cls.csv beside the categories, found {contents_of(root)}")
+            raise LayoutError(f"{root}: expected split_csv/1cls.csv next to the categories, found {contents_of(root)}")
         return scan_mvtec(inner)
     with listing.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
@@ -87,7 +87,7 @@ def scan_visa(root: Path) -> list[FoundImage]:
                 else None,
             )
         )
-    # A copy without some categories can be read in part; a category without some files cannot.
+    # Missing categories can be skipped; missing files within a category cannot.
     there = {item.category for item in found if (root / item.category).is_dir()}
     return list(need_masks([item for item in found if item.category in there], root))
 
@@ -105,7 +105,7 @@ def scan_dagm(root: Path) -> list[FoundImage]:
             masks = pair_masks(images, images_in(labels)) if labels else {}
             for image in images:
                 kind = "defect" if image in masks else GOOD
-                if not (train and kind != GOOD):  # training defects are not shown to methods here
+                if not (train and kind != GOOD):  # anomalous training images are not used
                     found.append(FoundImage(image, folder.name, kind, train, masks.get(image)))
     if not found:
         raise LayoutError(f"{root}: expected folders Class1/Test and so on, found {contents_of(root)}")
@@ -113,9 +113,9 @@ def scan_dagm(root: Path) -> list[FoundImage]:
 
 
 def scan_kolektor(root: Path) -> list[FoundImage]:
-    """KolektorSDD rearranged (``electrical commutators/{train,test,ground_truth}``) or as downloaded (``kos01``).
+    """KolektorSDD, rearranged (``electrical commutators/{train,test,ground_truth}``) or as downloaded (``kos01``).
 
-    The download has no split: four fifths of the normal images, drawn with seed 42, are for training.
+    The download has no split: four fifths of the normal images, drawn with seed 42, are used for training.
     """
     if child(root, "test"):
         return scan_splits(root, "electrical commutators")
@@ -131,7 +131,7 @@ def scan_kolektor(root: Path) -> list[FoundImage]:
             masks = pair_masks(images, labels)
             for image in images:
                 if image not in masks:
-                    raise LayoutError(f"{image}: expected its label {image.stem}_label.bmp beside it, found none")
+                    raise LayoutError(f"{image}: expected its label {image.stem}_label.bmp, found none")
                 damaged = bool(mask_of(masks[image]).any())
                 found.append(
                     FoundImage(
@@ -169,7 +169,7 @@ def flat(category: str, images: tuple[str, ...], masks: tuple[str, ...]) -> Scan
 
 
 def kinds(category: str, inner: tuple[str, ...], normal: tuple[str, ...], masks: str = "") -> Scan:
-    """One folder per kind, below ``inner`` (head scans, X-rays), with masks in a folder beside ``test`` if any."""
+    """One folder per class below ``inner`` (head scans, X-rays), with optional masks in a sibling of ``test``."""
 
     def scan(root: Path) -> list[FoundImage]:
         folder: Path | None = root
@@ -191,10 +191,10 @@ def kinds(category: str, inner: tuple[str, ...], normal: tuple[str, ...], masks:
 
 
 def scan_plain(root: Path) -> list[FoundImage]:
-    """One's own parts: ``good/`` and a folder for each kind of defect, or a folder of these for each category.
+    """Custom data: ``good/`` and one folder per defect type, or a folder of these per category.
 
-    ``train/`` (or ``train/good``) holds normal images to learn from. Masks, which may be missing for some or all
-    images, lie in ``masks/KIND`` or ``ground_truth/KIND``. A folder with ``test/`` is read as MVTec AD's.
+    ``train/`` (or ``train/good``) holds normal training images. Masks, which are optional, are in ``masks/TYPE`` or
+    ``ground_truth/TYPE``. A folder with ``test/`` is read as MVTec AD's layout.
     """
     if child(root, "test"):
         return scan_splits(root, root.name, masks=False)
@@ -208,8 +208,8 @@ def scan_plain(root: Path) -> list[FoundImage]:
             found += _plain_category(folder, folder.name)
     if not found:
         raise LayoutError(
-            f"{root}: expected a folder good/ with normal images beside a folder for each kind of defect, or a folder "
-            f"of these for each category; found {contents_of(root)}"
+            f"{root}: expected a folder good/ with normal images and one folder per defect type, or a folder "
+            f"of these per category; found {contents_of(root)}"
         )
     return found
 
@@ -229,12 +229,12 @@ def _plain_category(folder: Path, category: str) -> list[FoundImage]:
 
 
 def scan_meta(root: Path) -> list[FoundImage]:
-    """``meta.json`` of AnomalyCLIP and others: split -> category -> images with masks.
+    """``meta.json`` as used by AnomalyCLIP and others: split -> category -> images with masks.
 
     Paths may be relative to the root, or absolute paths of the machine that wrote them; splits may be capitalised.
 
     Raises:
-        LayoutError: no such file, or it is of another form.
+        LayoutError: the file is missing or has another format.
     """
     path = root / "meta.json"
     if not path.is_file():
@@ -256,7 +256,7 @@ def scan_meta(root: Path) -> list[FoundImage]:
             f'"test": ...}}; reading it failed with {error!r}'
         ) from error
     if not any(not item.train for item in found):
-        raise LayoutError(f"{path}: it lists no test images (splits: {', '.join(splits) or 'none'})")
+        raise LayoutError(f"{path}: no test images listed (splits: {', '.join(splits) or 'none'})")
     return [item for item in found if not (item.train and item.anomalous)]
 
 
@@ -269,7 +269,7 @@ def _meta_image(root: Path, train: bool, category: str, row: Mapping[str, object
 
 
 def _moved(root: Path, written: str) -> Path:
-    """A file by its path in ``meta.json``: below the root, or by the longest end of the path that is there."""
+    """Resolves a path in ``meta.json``: relative to the root, or by the longest existing path suffix."""
     parts = PureWindowsPath(written).parts if "\\" in written else Path(written).parts
     if not Path(written).is_absolute() and not PureWindowsPath(written).drive:
         return root / relative_name(written, f"{root / 'meta.json'}: a path")
@@ -280,14 +280,14 @@ def _moved(root: Path, written: str) -> Path:
 
 
 def mask_of(path: Path, above: int = 0) -> np.ndarray:
-    """A mask file as ``(H, W)`` bool.
+    """Reads a mask as ``(H, W)`` bool.
 
     Args:
-        path: image of any mode; palette images count by index, colours by their brightest channel, alpha not at all.
-        above: values above it are defects; 0 as published protocols have it.
+        path: image of any mode; palette images are read by index, colour images by their maximum, alpha is ignored.
+        above: values above it are anomalous; 0 in published evaluations.
 
     Raises:
-        AnnotationError: missing or damaged.
+        AnnotationError: the file is missing or corrupt.
     """
     values = read_annotation(path)
     if values.ndim == 3:

@@ -1,4 +1,4 @@
-"""What every anomaly set offers, whether its images are files or drawn."""
+"""Base class of anomaly data sets, from files or generated."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ GOOD = "good"
 
 @dataclass(frozen=True)
 class AnomalyRecord:
-    """One test image, not read yet.
+    """A test image, not loaded yet.
 
     Attributes:
         name: unique in its set, such as ``"bottle/broken_large/003"``.
         category: product.
-        kind: of defect; ``"good"`` for a normal image.
-        anomalous: whether the image shows a defect.
+        kind: defect type; ``"good"`` for a normal image.
+        anomalous: whether the image is anomalous.
     """
 
     name: str
@@ -30,12 +30,13 @@ class AnomalyRecord:
 
 @dataclass(frozen=True)
 class AnomalySample:
-    """One image with its truth.
+    """An image with its ground truth.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
-        mask: ``(H, W)`` bool, True on defects; all False for a normal image; None where the set has no masks.
-        record: whose image it is.
+        mask: ``(H, W)`` bool, True on anomalous pixels; all False for a normal image; None if the data set has no
+            masks.
+        record: the image's record.
     """
 
     image: np.ndarray
@@ -45,12 +46,12 @@ class AnomalySample:
 
 @runtime_checkable
 class AnomalyImages(Protocol):
-    """A test set of several categories, each with normal images to learn from where the set has them.
+    """A test set of several categories, with normal training images where available.
 
     Attributes:
-        categories: in order.
-        words: category -> its name in words, as a method is told it (``"metal nut"``).
-        records: the test images; image ``i`` is ``self[i]``.
+        categories: category names, in order.
+        words: category -> object name (``"metal nut"``).
+        records: test images; image ``i`` is ``self[i]``.
     """
 
     categories: tuple[str, ...]
@@ -62,7 +63,7 @@ class AnomalyImages(Protocol):
     def __getitem__(self, index: int) -> AnomalySample: ...
 
     def num_normal(self, category: str) -> int:
-        """How many normal training images a category has."""
+        """Number of normal training images of a category."""
         ...
 
     def normal_image(self, category: str, index: int) -> np.ndarray:
@@ -71,19 +72,18 @@ class AnomalyImages(Protocol):
 
 
 def shot_images(images: AnomalyImages, category: str, shots: int, seed: int = 0) -> list[np.ndarray]:
-    """Draws ``shots`` different normal training images of a category.
+    """Samples ``shots`` distinct normal training images of a category.
 
-    The draw depends on the category, the number and the seed only, and the first images of a larger draw are those
-    of a smaller one, so that more shots add to what fewer showed.
+    The sample depends only on the category, ``shots`` and the seed, and a larger sample starts with the smaller ones.
 
     Raises:
-        ValueError: the category has not that many.
+        ValueError: the category has fewer images.
     """
     have = images.num_normal(category)
     if not 1 <= shots <= have:
         raise ValueError(
-            f"shots={shots} normal images of {category!r} are asked for; the set has {have}: "
-            f"{'choose at most that many' if have else 'it has no normal training images, use a zero-shot method'}"
+            f"shots={shots} normal images of {category!r} are requested, but the data set has {have}: "
+            f"{'request at most that many' if have else 'without normal training images, use a zero-shot method'}"
         )
     order = np.random.default_rng((seed, *category.encode())).permutation(have)
     return [images.normal_image(category, int(index)) for index in order[:shots]]

@@ -1,4 +1,4 @@
-"""Finding images and their masks in folders: any image suffix, any case, masks paired by name and never by position."""
+"""Finds images and masks in folders, with any image suffix and case; masks are matched by name."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ovperc.data.layout import LayoutError, contents_of
 from ovperc.io.image_sources import image_files, natural_key
 
 NORMAL_NAMES: frozenset[str] = frozenset({GOOD, "ok", "normal", "no"})
-"""Folders of normal images, in lower case."""
+"""Names of folders with normal images, in lower case."""
 _MASK_ENDINGS = ("", "_mask", "_label", "_segmentation", "_gt", "-mask", " mask")
 
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image on disk, not read.
+    """An image on disk, not loaded.
 
     Attributes:
-        image: file.
+        image: image file.
         category: product.
-        kind: of defect, ``"good"`` for a normal image.
+        kind: defect type, ``"good"`` for a normal image.
         train: whether it belongs to the training split.
-        mask: file of its defects; None for a normal image, or where there is none.
+        mask: mask file; None for a normal image, or if there is none.
     """
 
     image: Path
@@ -35,24 +35,24 @@ class FoundImage:
 
     @property
     def anomalous(self) -> bool:
-        """Whether it shows a defect."""
+        """Whether the image is anomalous."""
         return self.kind != GOOD
 
 
 def is_normal(folder: str) -> bool:
-    """Whether a folder of this name holds normal images."""
+    """Whether a folder of this name contains normal images."""
     return folder.lower() in NORMAL_NAMES
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Image files of a folder, not of those below it, in natural order; empty if there is no such folder."""
+    """Image files directly in a folder, in natural order; empty if the folder does not exist."""
     if not folder.is_dir():
         return []
     return sorted(image_files(folder.iterdir()), key=lambda path: natural_key(path.name))
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Folders of a folder in natural order, hidden ones left out; empty if there is no such folder."""
+    """Subfolders in natural order, except hidden ones; empty if the folder does not exist."""
     if not folder.is_dir():
         return []
     inner = [path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._"]
@@ -60,7 +60,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def child(folder: Path, *names: str) -> Path | None:
-    """The first of some folders that is there, whatever its case and whether spaces are written as underscores."""
+    """The first existing folder, ignoring case and treating underscores as spaces."""
     have = {_plain(path.name): path for path in folders_in(folder)}
     return next((have[_plain(name)] for name in names if _plain(name) in have), None)
 
@@ -70,10 +70,10 @@ def _plain(name: str) -> str:
 
 
 def pair_masks(images: Sequence[Path], masks: Iterable[Path]) -> dict[Path, Path]:
-    """Masks of images by their names without suffix: ``003_mask.png`` and ``003.png`` are of ``003.jpg``.
+    """Masks by stem of their image: ``003_mask.png`` and ``003.png`` belong to ``003.jpg``.
 
     Raises:
-        LayoutError: two masks of one image.
+        LayoutError: an image has two masks.
     """
     by_stem: dict[str, Path] = {}
     for mask in masks:
@@ -91,7 +91,7 @@ def pair_masks(images: Sequence[Path], masks: Iterable[Path]) -> dict[Path, Path
 
 
 def with_masks(found: Iterable[FoundImage], folders: Iterable[Path]) -> list[FoundImage]:
-    """Images with the masks that lie in some folders; normal images get none."""
+    """Assigns masks from folders to images; normal images get none."""
     found = list(found)
     masks = [mask for folder in folders for mask in images_in(folder)]
     pairs = pair_masks([item.image for item in found if item.anomalous], masks)
@@ -99,31 +99,31 @@ def with_masks(found: Iterable[FoundImage], folders: Iterable[Path]) -> list[Fou
 
 
 def need_masks(found: Sequence[FoundImage], root: Path) -> Sequence[FoundImage]:
-    """The same images, if every anomalous one has a mask.
+    """Checks that every anomalous image has a mask.
 
     Raises:
-        LayoutError: some have none.
+        LayoutError: masks are missing.
     """
     without = [item.image for item in found if item.anomalous and item.mask is None]
     if without:
         shown = ", ".join(path.relative_to(root).as_posix() for path in without[:3])
         raise LayoutError(
             f"{root}: {len(without)} anomalous images have no mask: {shown}{', ...' if len(without) > 3 else ''}; "
-            "a mask has the name of its image, with or without _mask"
+            "a mask must have the name of its image, with or without _mask"
         )
     return found
 
 
 def scan_splits(folder: Path, category: str, masks: bool = True) -> list[FoundImage]:
-    """One category as MVTec AD has it: ``train/good``, ``test/KIND``, ``ground_truth/KIND``.
+    """A category in MVTec AD's layout: ``train/good``, ``test/TYPE``, ``ground_truth/TYPE``.
 
     Args:
-        folder: of the category.
+        folder: folder of the category.
         category: its name.
-        masks: whether anomalous images need one.
+        masks: whether anomalous images must have masks.
 
     Raises:
-        LayoutError: there is no test folder with images, or masks are missing.
+        LayoutError: there are no test images, or masks are missing.
     """
     tests, truth = child(folder, "test"), child(folder, "ground_truth", "masks", "groundtruth")
     found: list[FoundImage] = []
@@ -133,7 +133,7 @@ def scan_splits(folder: Path, category: str, masks: bool = True) -> list[FoundIm
         inner = child(truth, kind.name) if truth else None
         found += with_masks(here, [inner] if inner else [])
     if not found:
-        raise LayoutError(f"{folder}: expected test/good and test/KIND with images, found {contents_of(folder)}")
+        raise LayoutError(f"{folder}: expected test/good and test/TYPE with images, found {contents_of(folder)}")
     if masks:
         need_masks(found, folder)
     train = child(folder, "train")
@@ -144,13 +144,13 @@ def scan_splits(folder: Path, category: str, masks: bool = True) -> list[FoundIm
 def scan_kinds(
     folder: Path, category: str, normal: Iterable[str] = NORMAL_NAMES, mask_folders: Iterable[Path] = ()
 ) -> list[FoundImage]:
-    """Test images in one folder per kind, such as ``yes`` and ``no``.
+    """Test images in one folder per class, such as ``yes`` and ``no``.
 
     Args:
-        folder: that holds them; a folder ``images`` inside a kind is looked into.
+        folder: parent folder; images may also be in a subfolder ``images``.
         category: product.
-        normal: folders of normal images, in lower case.
-        mask_folders: where masks lie; they are no kinds.
+        normal: names of folders with normal images, in lower case.
+        mask_folders: mask folders, which are not classes.
     """
     mask_folders, normal = list(mask_folders), {name.lower() for name in normal}
     found = []
@@ -162,12 +162,12 @@ def scan_kinds(
 
 
 def relative_name(path: Path, root: Path) -> str:
-    """A path below a root without suffix, for the record of an image."""
+    """Name of an image: its path relative to the root, without suffix."""
     return path.relative_to(root).with_suffix("").as_posix()
 
 
 def by_category(found: Iterable[FoundImage]) -> Mapping[str, list[FoundImage]]:
-    """Images by category, in order of appearance."""
+    """Groups images by category, in order of appearance."""
     groups: dict[str, list[FoundImage]] = {}
     for item in found:
         groups.setdefault(item.category, []).append(item)

@@ -1,4 +1,4 @@
-"""The benchmarks of anomaly localization that are read from files."""
+"""Anomaly localization benchmarks read from files."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ ANOMALY_SETS: tuple[Benchmark, ...] = (
                ("endo", "EndoTect_2020_Segmentation_Test_Dataset"), _POLYPS),
     _set("tn3k", "TN3K thyroid nodules, no normal images", ("tn3k", "Thyroid Dataset", "TN3K"),
                flat("thyroid", ("test-image", "test_image"), ("test-mask", "test_mask"))),
-    _set("anomaly_folder", "your own parts: good/, a folder per kind of defect, masks if you have them",
+    _set("anomaly_folder", "custom data: good/, one folder per defect type, optional masks",
                (), scan_plain, upright=True),
-    _set("anomaly_meta", "any set listed in a meta.json", (), scan_meta),
+    _set("anomaly_meta", "any data set listed in a meta.json", (), scan_meta),
 )  # fmt: skip

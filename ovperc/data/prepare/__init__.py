@@ -1,4 +1,4 @@
-"""Checking downloads and converting the few that need it."""
+"""Checks downloads, and converts those that need it."""
 
 from ovperc.data.prepare.ade847 import Ade847
 from ovperc.data.prepare.coco_object import CocoObject

@@ -1,4 +1,4 @@
-"""ADE20K full -> the 847 classes, as the MaskFormer line of work evaluates them."""
+"""ADE20K full -> 847 classes, as evaluated by MaskFormer and its successors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Ade847(Conversion):
     """``ADE_val_*.jpg`` with ``*_seg.png`` -> ``images_detectron2`` and ``annotations_detectron2``.
 
     An object's id is ``R // 10 * 256 + G`` of the ``_seg.png``; ids outside the 847 classes are void. Images and
-    labels are shrunk to a short side of 512 px, images stored as JPEG of quality 75: the published figures were
+    labels are resized to a short side of 512 px, images saved as JPEG of quality 75: published results were
     measured on such files.
     """
 
@@ -34,7 +34,7 @@ class Ade847(Conversion):
         self._images = {path.stem: path for path in sorted(folder.rglob("ADE_val_*.jpg"))}
         if not self._images:
             raise LayoutError(
-                f"{folder}: expected ADE_val_*.jpg in folders by scene, found none; unpack ADE20K_2021_17_01.zip "
+                f"{folder}: expected ADE_val_*.jpg in scene folders, found none; unpack ADE20K_2021_17_01.zip "
                 "and pass the folder ADE20K_2021_17_01"
             )
         return tuple(
@@ -62,7 +62,7 @@ class Ade847(Conversion):
 
 
 def _read_colours(path: Path) -> np.ndarray:
-    """``(H, W, 3)`` uint8 as stored: an EXIF rotation is not applied, as the annotation has none."""
+    """``(H, W, 3)`` uint8 as stored: EXIF rotation is not applied, matching the annotation."""
     colours = read_annotation(path)
     if colours.ndim == 2 and path.suffix == ".jpg":
         colours = np.repeat(colours[..., None], 3, axis=2)
@@ -72,7 +72,7 @@ def _read_colours(path: Path) -> np.ndarray:
 
 
 def _shrink(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both at a short side of at most 512 px."""
+    """Resizes both to a short side of at most 512 px."""
     height, width = labels.shape
     short = min(height, width)
     if short <= _SHORT_SIDE_PX:

@@ -23,11 +23,11 @@ _CROWD = 255
 
 
 class CocoObject(Conversion):
-    """Makes ``*_instanceTrainIds.png`` beside the stuff maps.
+    """Creates ``*_instanceTrainIds.png`` next to the stuff maps.
 
-    With ``stuffthingmaps`` (what the published figures use): things keep their pixels, crowds included; stuff and
+    With ``stuffthingmaps`` (used by published results), things keep their pixels, including crowds; stuff and
     unlabelled pixels are background. Without them, from the instance file: masks are painted from large to small,
-    crowds become void where no instance covers them, and images without instances are all background.
+    uncovered crowd pixels become void, and images without instances are all background.
     """
 
     name = "coco_object"
@@ -73,7 +73,7 @@ def _read_instances(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, l
 
 
 def _paint(size_hw: tuple[int, int], annotations: list[dict[str, Any]], name: str) -> np.ndarray:
-    """Labels ``(H, W)`` uint8 of one image: crowds first, then instances from large to small."""
+    """Labels ``(H, W)`` uint8 of an image: crowds first, then instances from large to small."""
     table = load_label_map("coco_categories_to_object")
     labels = np.zeros(size_hw, dtype=np.uint8)
     try:
@@ -90,10 +90,10 @@ def _paint(size_hw: tuple[int, int], annotations: list[dict[str, Any]], name: st
 
 
 def annotated_mask(segmentation: Any, size_hw: tuple[int, int], name: str) -> np.ndarray:
-    """A mask ``(H, W)`` bool of an annotation file.
+    """Decodes a mask ``(H, W)`` bool of an annotation.
 
     Raises:
-        AnnotationError: it cannot be decoded, or is of another size.
+        AnnotationError: it cannot be decoded, or has another size.
     """
     try:
         return decode_rle(to_rle(segmentation, size_hw))

@@ -34,7 +34,7 @@ class Context(Conversion):
         path = self.root / _MERGED
         if not path.is_file():
             raise LayoutError(
-                f"{self.root}: expected {_MERGED} beside JPEGImages, found none; download it into this folder"
+                f"{self.root}: expected {_MERGED} next to JPEGImages, found none; download it into this folder"
             )
         self._sizes, self._annotations = _read_merged(path)
         images = (Job(stem, (f"SegmentationClassContext/{stem}.png",)) for stem in sorted(self._sizes))
@@ -102,7 +102,7 @@ def _val_stems(root: Path) -> tuple[str, ...]:
             return tuple(sorted((root / name).read_text(encoding="utf-8").split()))
     if (root / _MERGED).is_file():
         return tuple(sorted(_read_merged(root / _MERGED)[0]))
-    raise LayoutError(f"{root}: which images are the val split? expected {' or '.join((*_LISTS, _MERGED))}, found none")
+    raise LayoutError(f"{root}: the val split is unknown; expected {' or '.join((*_LISTS, _MERGED))}, found none")
 
 
 def _read_label_map(path: Path) -> np.ndarray:
@@ -115,6 +115,6 @@ def _read_label_map(path: Path) -> np.ndarray:
         raise AnnotationError(
             f"{path}: expected a variable LabelMap, found none; unpack trainval.tar.gz again"
         ) from error
-    except Exception as error:  # scipy raises many kinds for damaged files
+    except Exception as error:  # scipy raises various exceptions for corrupt files
         raise AnnotationError(f"{path}: cannot be read ({error}); unpack trainval.tar.gz again") from error
     return numbers

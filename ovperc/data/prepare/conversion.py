@@ -1,8 +1,8 @@
-"""Converting a data set: resumable, each file whole or absent, unfinished work never mistaken for done.
+"""Resumable conversion of data sets, with atomic files and a manifest.
 
-While a conversion runs, ``ROOT/.ovperc/NAME.journal`` holds one line per finished file with its size and SHA-256.
-When every file is there, ``ROOT/.ovperc/NAME.json`` (the manifest) replaces it. A journal on disk therefore means
-unfinished, and benchmarks refuse such a root.
+While a conversion runs, ``ROOT/.ovperc/NAME.journal`` has one line per finished file with its size and SHA-256. When
+all files are finished, ``ROOT/.ovperc/NAME.json`` (the manifest) replaces it. A journal therefore marks an unfinished
+conversion, and benchmarks reject such a root.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _FOLDER = ".ovperc"
 
 
 class ConversionError(ValueError):
-    """A data set could not be converted, or what was converted is not what the manifest says."""
+    """A data set could not be converted, or converted files do not match the manifest."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One unit of work.
+    """A unit of work.
 
     Attributes:
-        key: names the job in messages and in the journal.
-        targets: files it makes, relative to the root, with forward slashes.
+        key: name of the job in messages and the journal.
+        targets: files it creates, relative to the root, with forward slashes.
     """
 
     key: str
@@ -43,11 +43,11 @@ class Job:
 
 
 class Conversion(ABC):
-    """Turns one download into the files a benchmark reads.
+    """Converts a download to the files read by a benchmark.
 
     Attributes:
-        name: of the conversion.
-        version: grows when the output changes, so that older output is made again.
+        name: name of the conversion.
+        version: incremented when the output changes, so that older output is replaced.
     """
 
     name: ClassVar[str]
@@ -61,12 +61,12 @@ class Conversion(ABC):
         """All jobs in a fixed order.
 
         Raises:
-            LayoutError: the download is not there, or not whole.
+            LayoutError: the download is missing or incomplete.
         """
 
     @abstractmethod
     def convert(self, job: Job) -> Mapping[str, bytes]:
-        """The bytes of each target of a job; reads files, writes none."""
+        """Returns the bytes of each target of a job, without writing files."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +79,22 @@ class Record:
 
     @classmethod
     def of(cls, path: str, content: bytes) -> Record:
-        """The record of a file's content."""
+        """Record of a file's content."""
         return cls(path, len(content), hashlib.sha256(content).hexdigest())
 
     def holds(self, root: Path) -> bool:
-        """Whether the file on disk is the recorded one."""
+        """Whether the file on disk matches the record."""
         path = root / self.path
         return path.is_file() and path.stat().st_size == self.size and Record.of(self.path, path.read_bytes()) == self
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished conversion made.
+    """Manifest of a finished conversion.
 
     Attributes:
-        conversion, version: that made it.
-        records: of all files.
+        conversion, version: conversion that created the files.
+        records: records of all files.
     """
 
     conversion: str
@@ -107,17 +107,17 @@ class Manifest:
         return lines_sha256(sorted(f"{record.sha256}  {record.path}" for record in self.records))
 
     def changed(self, root: Path) -> tuple[str, ...]:
-        """Files that are missing or no longer as they were made; reads all of them."""
+        """Files that are missing or changed; reads all of them."""
         return tuple(record.path for record in self.records if not record.holds(root))
 
 
 def manifest_path(root: Path, name: str) -> Path:
-    """Where the manifest of a finished conversion lies."""
+    """Path of the manifest of a finished conversion."""
     return root / _FOLDER / f"{name}.json"
 
 
 def journal_path(root: Path, name: str) -> Path:
-    """Where the journal of an unfinished conversion lies."""
+    """Path of the journal of an unfinished conversion."""
     return root / _FOLDER / f"{name}.journal"
 
 
@@ -131,27 +131,27 @@ def read_manifest(root: Path, name: str) -> Manifest | None:
         return Manifest(content["conversion"], content["version"], tuple(Record(*row) for row in content["files"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ConversionError(
-            f"{path}: expected a manifest, found damaged JSON ({error}); delete it and convert again"
+            f"{path}: expected a manifest, found corrupt JSON ({error}); delete it and convert again"
         ) from error
 
 
 def conversion_state(root: Path, name: str) -> str:
-    """``"done"``, ``"unfinished"`` or ``"absent"`` (also where the files were made by other tools)."""
+    """``"done"``, ``"unfinished"`` or ``"absent"`` (also if the files were created by other tools)."""
     if journal_path(root, name).exists():
         return "unfinished"
     return "done" if manifest_path(root, name).exists() else "absent"
 
 
 def run_conversion(conversion: Conversion, workers: int = 0, progress: bool = True) -> Manifest:
-    """Converts what is not converted yet.
+    """Converts all files not converted yet.
 
     Args:
-        conversion: bound to a root.
-        workers: threads (decoding and compressing leave the interpreter); 0 converts in this one.
-        progress: show a bar.
+        conversion: conversion of a root.
+        workers: number of threads (decoding and compression release the GIL); 0 for the calling thread.
+        progress: show a progress bar.
 
     Raises:
-        ConversionError: a file could not be read or written; the finished ones are kept and not made again.
+        ConversionError: a file could not be read or written; finished files are kept.
     """
     jobs = conversion.jobs()
     journal = _Journal(conversion, jobs)
@@ -197,7 +197,7 @@ class _Journal:
             yield entry["key"], tuple(Record(*row) for row in entry["files"])
 
     def holds(self, job: Job) -> bool:
-        """Whether the job is finished and its files are as they were written."""
+        """Whether the job is finished and its files are unchanged."""
         records = self._done.get(job.key, ())
         return bool(records) and all(record.holds(self.root) for record in records)
 
@@ -225,7 +225,7 @@ class _Journal:
 
 
 def _whole_lines(lines: Iterable[str]) -> Iterator[dict]:
-    """Entries up to the first torn line, as a kill leaves one."""
+    """Entries up to the first truncated line, which a killed process may leave."""
     for line in lines:
         try:
             yield json.loads(line)
@@ -238,7 +238,7 @@ def _rows(records: Iterable[Record]) -> list[list[object]]:
 
 
 def _convert_one(conversion: Conversion, job: Job) -> Mapping[str, bytes] | str:
-    """The output of a job, or why there is none: one bad file must not stop the others."""
+    """The output of a job or its error, so that a bad file does not stop the others."""
     try:
         return conversion.convert(job)
     except ValueError as error:
@@ -288,7 +288,7 @@ def _write_manifest(root: Path, manifest: Manifest) -> None:
 
 
 def _explain(error: OSError, root: Path) -> str:
-    again = "run the same command again: it goes on where it stopped"
+    again = "run the same command again to continue"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         stat = os.statvfs(root)
         free = stat.f_bavail * stat.f_frsize / 2**20

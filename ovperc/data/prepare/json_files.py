@@ -1,4 +1,4 @@
-"""Reading annotation JSON with errors that help."""
+"""Reading annotation JSON, with helpful errors."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ovperc.data.annotations import AnnotationError
 
 
 def read_json(path: Path, required: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The content of a JSON file that holds an object.
+    """Reads a JSON file that contains an object.
 
     Args:
         path: file.
-        required: keys it must have.
+        required: required keys.
 
     Raises:
-        AnnotationError: cut off, not an object, or a key is missing.
+        AnnotationError: the file is truncated, is not an object, or lacks a key.
     """
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         size = path.stat().st_size if path.is_file() else 0
         raise AnnotationError(
-            f"{path}: expected JSON, found {size} bytes that end or break early ({error}); copy it again"
+            f"{path}: expected JSON, found {size} bytes that are truncated or corrupt ({error}); copy it again"
         ) from error
     if not isinstance(content, dict) or any(key not in content for key in required):
         found = sorted(content)[:6] if isinstance(content, dict) else type(content).__name__

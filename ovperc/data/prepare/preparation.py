@@ -1,4 +1,4 @@
-"""From a download to a benchmark that can be trusted: check, convert, verify."""
+"""Preparation of downloaded benchmarks: check, convert, verify."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 
 @dataclass(frozen=True)
 class Preparation:
-    """The outcome of preparing a benchmark's files.
+    """Result of preparing a benchmark's files.
 
     Attributes:
-        root: where they lie.
+        root: folder of the files.
         notes: what was found and done, one sentence each.
-        problems: what is missing or wrong, one sentence each; empty means ready.
+        problems: what is missing or wrong, one sentence each; empty if ready.
     """
 
     root: Path
@@ -32,7 +32,7 @@ class Preparation:
 
     @property
     def ready(self) -> bool:
-        """Whether benchmarks can be run."""
+        """Whether the benchmark can be run."""
         return not self.problems
 
 
@@ -45,18 +45,18 @@ def prepare(
     workers: int = 0,
     progress: bool = True,
 ) -> Preparation:
-    """Checks a benchmark's files, converts what needs converting, and verifies counts and hashes.
+    """Checks a benchmark's files, converts them if needed, and verifies counts and hashes.
 
     Args:
-        row: what to prepare.
-        root: root folder of its source.
-        check_only: writes nothing.
-        read_all: also reads every annotation and compares converted files with the manifest's hashes.
-        workers: threads of the conversion.
-        progress: show a bar.
+        row: the benchmark.
+        root: root folder of the data set.
+        check_only: check without writing.
+        read_all: also read every annotation and verify converted files against the manifest's hashes.
+        workers: number of conversion threads.
+        progress: show a progress bar.
 
     Raises:
-        LayoutError: nothing of the data set is there.
+        LayoutError: the data set was not found.
         ConversionError: the conversion stopped; finished files are kept.
     """
     source = row.source
@@ -75,7 +75,7 @@ def prepare(
     problems += report.problems()
     notes.append(f"{report.found} of {report.expected} samples have an image and an annotation")
     if report.names_match:
-        notes.append("the file names are those of the official split (SHA-256)")
+        notes.append("the file names match the official split (SHA-256)")
     if read_all:
         problems += _read_all(row, root, progress)
         problems += _changed(source, root)
@@ -85,11 +85,11 @@ def prepare(
 
 def _convert(source: Source, root: Path, workers: int, progress: bool) -> tuple[list[str], list[str]]:
     if _made_elsewhere(source, root):
-        return ["annotations are there, made by another tool"], []
+        return ["annotations are present, created by another tool"], []
     conversion = CONVERSIONS[source.conversion](root)
     manifest = read_manifest(root, source.conversion)
     if manifest is not None and manifest.version == conversion.version and not manifest.changed(root):
-        return [f"converted before: {len(manifest.records)} files, digest {manifest.digest}"], []
+        return [f"already converted: {len(manifest.records)} files, digest {manifest.digest}"], []
     manifest = run_conversion(conversion, workers, progress)
     return [f"converted {len(manifest.records)} files, digest {manifest.digest}"], []
 
@@ -97,25 +97,25 @@ def _convert(source: Source, root: Path, workers: int, progress: bool) -> tuple[
 def _look(source: Source, root: Path, *_: object) -> tuple[list[str], list[str]]:
     state = conversion_state(root, source.conversion)
     if state == "unfinished":
-        return [], ["the conversion is not finished; run it again without --check"]
+        return [], ["the conversion is unfinished; run again without --check"]
     if state == "done":
         manifest = read_manifest(root, source.conversion)
         assert manifest is not None
         gone = [record.path for record in manifest.records if not (root / record.path).is_file()]
         if gone:
             return [], [
-                f"{len(gone)} of {len(manifest.records)} converted files are gone, such as {gone[0]}; "
+                f"{len(gone)} of {len(manifest.records)} converted files are missing, such as {gone[0]}; "
                 "run it again without --check"
             ]
         return [f"converted: {len(manifest.records)} files, digest {manifest.digest}"], []
     if _made_elsewhere(source, root):
-        return ["annotations are there, made by another tool"], []
+        return ["annotations are present, created by another tool"], []
     CONVERSIONS[source.conversion](root).jobs()
-    return [], ["the download is there, but it is not converted; run it again without --check"]
+    return [], ["the download is present but not converted; run again without --check"]
 
 
 def _made_elsewhere(source: Source, root: Path) -> bool:
-    """Whether all annotations are there without a trace of our conversion."""
+    """Whether all annotations are present but were not created by our conversion."""
     if conversion_state(root, source.conversion) != "absent":
         return False
     try:
@@ -125,7 +125,7 @@ def _made_elsewhere(source: Source, root: Path) -> bool:
 
 
 def _read_all(row: SegmentationBenchmark, root: Path, progress: bool) -> Iterator[str]:
-    """One sentence for each annotation that cannot be used."""
+    """Descriptions of all unusable annotations."""
     table = load_label_map(row.label_map)
     for sample in _track(row.source.layout.of_split().samples(root), progress):
         if not sample.annotation.is_file():
@@ -150,17 +150,17 @@ def _changed(source: Source, root: Path) -> Iterator[str]:
     manifest = read_manifest(root, source.conversion) if source.conversion else None
     changed = manifest.changed(root) if manifest else ()
     if changed:
-        yield f"{len(changed)} converted files are not as they were made, such as {changed[0]}; convert again"
+        yield f"{len(changed)} converted files have changed, such as {changed[0]}; convert again"
 
 
 def check_archives(source: Source, folder: Path) -> Iterator[str]:
-    """One sentence for each archive of a source: there or not, and whether its digest is the published one."""
+    """Status of each archive: whether it is present and matches the published digest."""
     for archive in source.archives:
         path = folder / archive.name
         if not path.is_file():
             yield f"{archive.name}: not in {folder}; {archive.url}{f' ({archive.note})' if archive.note else ''}"
         elif not archive.digest:
-            yield f"{archive.name}: there, {path.stat().st_size} bytes; no digest is published"
+            yield f"{archive.name}: present, {path.stat().st_size} bytes; no digest is published"
         else:
             yield _compare(archive, path)
 
@@ -173,5 +173,5 @@ def _compare(archive: Archive, path: Path) -> str:
             digest.update(block)
     found = digest.hexdigest()
     if found == expected:
-        return f"{archive.name}: {kind} as published"
+        return f"{archive.name}: {kind} matches"
     return f"{archive.name}: wrong {kind}, expected {expected}, found {found}; download it again"

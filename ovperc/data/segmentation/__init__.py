@@ -1,1 +1,1 @@
-"""Images with label maps: readers, mmsegmentation's data samples, and the benchmarks."""
+"""Segmentation data sets: readers, mmsegmentation data samples, and benchmarks."""

@@ -1,4 +1,4 @@
-"""Benchmarks of segmentation: classes, label map and the published settings of each method."""
+"""Segmentation benchmarks: classes, label map and published settings per method."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ovperc.text.vocabulary import ClassEntry, Vocabulary
 
 @dataclass(frozen=True)
 class SegmentationBenchmark(Benchmark):
-    """A test set with label maps.
+    """A segmentation benchmark.
 
     Attributes:
-        background: policy; where enabled, label 0 of the images is background.
-        ignore_index: label of pixels that do not count.
-        absent: what a class counts as that occurs neither in truth nor in predictions: ``skip`` or ``zero``.
-        class_list: names and words of the classes (``ovperc.text.class_names``); empty where the images name them.
-        label_map: from the numbers in the files to labels; empty for generated images.
+        background: background policy; if enabled, label 0 of the images is background.
+        ignore_index: label of ignored pixels.
+        absent: how to count classes that occur neither in ground truth nor predictions: ``skip`` or ``zero``.
+        class_list: names and words of the classes (``ovperc.text.class_names``); empty if the images define them.
+        label_map: mapping of raw annotation values to labels; empty for generated images.
         settings: method -> its published settings.
     """
 
@@ -34,20 +34,20 @@ class SegmentationBenchmark(Benchmark):
     settings: Mapping[str, EvalSettings] = field(default_factory=dict)
 
     def settings_of(self, method: str) -> EvalSettings:
-        """Published settings of a method: those of its family, and its own on top."""
+        """Published settings of a method: those of its family, overridden by its own."""
         shared = self.settings.get(family(method), EvalSettings())
         return shared if family(method) == method else shared.updated(self.settings.get(method, EvalSettings()))
 
     def vocabulary(self, images: LabelledImages, method: str = "", threshold: float | None = None) -> Vocabulary:
-        """The words to segment with; label ``i`` of the bank is label ``i`` of the images.
+        """The vocabulary; label ``i`` of the text bank is label ``i`` of the images.
 
         Args:
             images: the test set.
-            method: whose published words and background threshold are taken, where it has any.
-            threshold: replaces that threshold.
+            method: method whose published prompts and background threshold are used, if any.
+            threshold: overrides that threshold.
 
         Raises:
-            ValueError: a threshold for a benchmark without background.
+            ValueError: a threshold is given for a benchmark without background.
         """
         if self.class_list:
             names = load_class_names(self.class_list, family(method))
@@ -61,6 +61,4 @@ class SegmentationBenchmark(Benchmark):
 
     def _check_threshold(self, threshold: float | None, background: bool) -> None:
         if threshold and not background:
-            raise ValueError(
-                f"benchmark {self.name!r} has no background, so nothing can fall below a threshold; got {threshold}"
-            )
+            raise ValueError(f"benchmark {self.name!r} has no background, so it takes no threshold; got {threshold}")

@@ -1,4 +1,4 @@
-"""Labelled images as mmsegmentation's data samples."""
+"""Labelled images as mmsegmentation data samples."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CHANNEL_ORDERS: tuple[str, ...] = ("rgb", "bgr")
 
 
 class LabelledImage(Protocol):
-    """One annotated image.
+    """An annotated image.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
-        labels: ``(H, W)`` integers, index into the source's classes, or the ignore index.
+        labels: ``(H, W)`` integers, class indices or the ignore index.
         name: unique in its source.
     """
 
@@ -32,9 +32,9 @@ class LabelledImages(Protocol):
     """A test set: named classes and annotated images.
 
     Attributes:
-        classes: label -> name, background included where label 0 is one.
+        classes: label -> name, including background if label 0 is background.
 
-    Optional: ``groups``, name of a subset -> its labels, to be scored apart.
+    Optional: ``groups``, subset name -> labels, evaluated separately.
     """
 
     classes: Sequence[str]
@@ -45,19 +45,19 @@ class LabelledImages(Protocol):
 
 
 class SegmentationDataset(Dataset):
-    """Labelled images as what mmseg's models and metrics read.
+    """Labelled images in the format of mmseg's models and metrics.
 
-    An item is ``{"inputs": (3, H, W) uint8, "data_samples": SegDataSample}``: the sample has the truth in
+    An item is ``{"inputs": (3, H, W) uint8, "data_samples": SegDataSample}``: the sample has the ground truth in
     ``gt_sem_seg`` ``(1, H, W)`` int64, and ``img_path``, ``index`` (in the source), ``ori_shape``, ``img_shape`` and
     ``channel_order`` as metainfo.
 
     Args:
         source: the images.
-        limit: only the first ``limit`` images; ``None`` for all.
-        channel_order: of ``inputs``; ``bgr`` is what mmseg's own pipelines give.
+        limit: use the first ``limit`` images only; ``None`` for all.
+        channel_order: channel order of ``inputs``; mmseg's own pipelines use ``bgr``.
 
     Attributes:
-        indices: the images of the source, in order.
+        indices: image indices in the source, in order.
     """
 
     def __init__(self, source: LabelledImages, limit: int | None = None, channel_order: ChannelOrder = "rgb") -> None:
@@ -72,14 +72,14 @@ class SegmentationDataset(Dataset):
             raise ValueError("the test set is empty; it needs at least one labelled image")
 
     def select(self, indices: Sequence[int]) -> SegmentationDataset:
-        """The same test set with some of its images only, by their index in the source."""
+        """A subset of the test set, by indices in the source."""
         chosen = copy.copy(self)
         chosen.indices = tuple(indices)
         return chosen
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Names of the classes, and groups of labels that are scored apart, as metrics read them."""
+        """Class names and label groups for the metrics."""
         groups = {name: tuple(labels) for name, labels in getattr(self.source, "groups", {}).items()}
         return {"classes": tuple(self.source.classes), "groups": groups}
 
@@ -88,17 +88,17 @@ class SegmentationDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self.indices):
-            raise IndexError(f"image {index} of a test set of {len(self.indices)}")
+            raise IndexError(f"index {index} is out of range for {len(self.indices)} images")
         sample = to_data_sample(self.source[self.indices[index]], self.channel_order)
         sample["data_samples"].set_metainfo({"index": self.indices[index]})
         return sample
 
 
 def to_data_sample(item: LabelledImage, channel_order: ChannelOrder = "rgb") -> dict[str, Any]:
-    """One labelled image in mmseg's form; see ``SegmentationDataset``.
+    """A labelled image in mmseg's format; see ``SegmentationDataset``.
 
     Raises:
-        ValueError: image and label map do not fit each other.
+        ValueError: image and label map do not match.
     """
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
@@ -114,8 +114,8 @@ def to_data_sample(item: LabelledImage, channel_order: ChannelOrder = "rgb") -> 
 
 
 def check_sample(item: LabelledImage) -> None:
-    """Raises ValueError where image and label map do not fit each other."""
+    """Raises ValueError if image and label map do not match."""
     if item.image.ndim != 3 or item.image.shape[2] != 3 or item.image.dtype != np.uint8:
         raise ValueError(f"{item.name}: expected an image (H, W, 3) uint8; got {item.image.shape} {item.image.dtype}")
     if item.labels.shape != item.image.shape[:2]:
-        raise ValueError(f"{item.name}: label map {item.labels.shape} does not fit the image {item.image.shape[:2]}")
+        raise ValueError(f"{item.name}: label map {item.labels.shape} does not match image {item.image.shape[:2]}")

@@ -1,4 +1,4 @@
-"""Settings by which a published method departs from its own defaults on a benchmark: view, scale, threshold."""
+"""Published settings of methods per benchmark."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """Settings of one method on one benchmark; ``None`` keeps the method's default.
+    """Settings of a method on a benchmark; ``None`` keeps the method's default.
 
     Attributes:
-        short_side_px, max_long_side_px, crop_px, stride_px: of the tiler; a crop of 0 is the whole image.
-        logit_scale: of the classifier.
+        short_side_px, max_long_side_px, crop_px, stride_px: tiler settings; a crop of 0 is the full image.
+        logit_scale: logit scale of the classifier.
         threshold: confidence below which a pixel is background (``prob_thd``).
         parts: further settings by dotted key, as on the command line.
     """
@@ -35,13 +35,13 @@ class EvalSettings:
         return {**own, **self.parts}
 
     def updated(self, other: EvalSettings) -> EvalSettings:
-        """These settings with those that ``other`` sets in their place."""
+        """These settings, overridden by those of ``other``."""
         changed = {entry.name: getattr(other, entry.name) for entry in fields(self) if entry.name != "parts"}
         changed = {name: value for name, value in changed.items() if value is not None}
         return replace(self, **changed, parts={**self.parts, **other.parts})
 
 
-# Variants that are run with the settings and the words of another method.
+# Variants that use the settings and prompts of another method.
 FAMILY: Mapping[str, str] = {
     "maskclip_ks_pd": "maskclip",
     "naclip_pamr": "naclip",
@@ -53,5 +53,5 @@ FAMILY: Mapping[str, str] = {
 
 
 def family(method: str) -> str:
-    """The method whose words and settings a method is run with."""
+    """The method whose prompts and settings a method uses."""
     return FAMILY.get(method, method)

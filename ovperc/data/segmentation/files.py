@@ -1,4 +1,4 @@
-"""Images and label maps on disk, with labels as they are evaluated."""
+"""Images and label maps on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FileSample:
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
         labels: ``(H, W)`` uint8 or uint16.
-        name: path below the image folder, without suffix.
+        name: path relative to the image folder, without suffix.
     """
 
     image: np.ndarray
@@ -37,20 +37,20 @@ class SegmentationFiles(Dataset):
     """A benchmark's images in order of name.
 
     Args:
-        source: where the files lie.
-        groups: name of a subset -> its labels, to be scored apart.
-        label_map: from the files' numbers to labels.
-        class_list: labels.
-        root: the data set's folder, or the folder of all data sets; ``None`` takes ``$OVPERC_DATA``.
-        partial: score what is there of an incomplete copy instead of refusing it.
-        split: one of the layout's, where it has several; by default the one that is reported.
+        source: location of the files.
+        groups: subset name -> labels, evaluated separately.
+        label_map: name of the mapping from raw values to labels.
+        class_list: name of the class list.
+        root: folder of the data set, or of all data sets; ``None`` uses ``$OVPERC_DATA``.
+        partial: evaluate an incomplete copy instead of raising.
+        split: split of the layout; by default the reported one.
 
     Attributes:
         classes: label -> name.
-        complete: whether the whole split is there.
+        complete: whether the split is complete.
 
     Raises:
-        LayoutError: wrong root, files are missing, or a conversion is not done.
+        LayoutError: the root is wrong, files are missing, or a conversion is unfinished.
     """
 
     def __init__(
@@ -70,20 +70,18 @@ class SegmentationFiles(Dataset):
         if self.label_map.num_labels != len(self.classes):
             raise LayoutError(
                 f"class list {class_list!r} names {len(self.classes)} labels, label map {label_map!r} has "
-                f"{self.label_map.num_labels}: they must be of one length"
+                f"{self.label_map.num_labels}: the numbers must be equal"
             )
         self.root = resolve_root(root, *source.folders)
         if source.conversion and conversion_state(self.root, source.conversion) == "unfinished":
-            raise LayoutError(
-                f"{self.root}: its conversion is not finished; run 'ovperc prepare' again, it goes on where it stopped"
-            )
+            raise LayoutError(f"{self.root}: its conversion is unfinished; run 'ovperc prepare' again to continue")
         layout = source.layout.of_split(split)
         report = check_layout(layout, self.root)
         self.complete = report.complete
         if report.problems() and not partial:
             raise LayoutError(
                 f"{self.root}: {'; '.join(report.problems())}. 'ovperc prepare --check' lists what is missing; "
-                "--allow-partial scores what is there"
+                "--allow-partial evaluates the rest"
             )
         missing = set(report.missing_images) | set(report.missing_annotations)
         self._samples = [

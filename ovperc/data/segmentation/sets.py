@@ -1,4 +1,4 @@
-"""The benchmarks of segmentation that are read from files; label map and class list have the name of their row."""
+"""Segmentation benchmarks read from files; label map and class list are named after the benchmark."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COCO_INSTANCES = Archive(
     "annotations_trainval2017.zip",
     "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
     "sha1:8551ee4bb5860311e79dace7e79cb91e432e78b3",
-    note="only where the stuff maps cannot be had",
+    note="only if the stuff maps are not available",
 )
 _COCO_STUFF = Archive(
     "stuffthingmaps_trainval2017.zip",
@@ -178,7 +178,7 @@ def _files(
     classes: str = "",
     groups: Mapping[str, Sequence[int]] | None = None,
 ) -> SegmentationBenchmark:
-    """A row; ``classes`` names label map and class list where they are not those of the row's own name."""
+    """A benchmark; ``classes`` names its label map and class list if they differ from ``name``."""
     table = classes or name
     options = {**ON_DISK, "label_map": table, "class_list": table}
     if source.layout.splits:
@@ -197,7 +197,7 @@ def _files(
 
 
 def _coarse(threshold: float) -> EvalSettings:
-    """What SAM's prompts are drawn from, in Trident's last step."""
+    """Settings of SAM's prompts in Trident's refinement."""
     return EvalSettings(parts={"refiner.coarse_threshold": threshold})
 
 
@@ -221,7 +221,7 @@ SEGMENTATION_SETS: tuple[SegmentationBenchmark, ...] = (
         "naclip": EvalSettings(threshold=0.1),
         "clearclip": EvalSettings(threshold=0.15),
         "proxyclip": EvalSettings(threshold=0.15),
-        # The learned foreground rule is used on VOC21 and COCO-Object only.
+        # The learned foreground rule is only used on VOC21 and COCO-Object.
         "clip_dinoiser": EvalSettings(parts={"logit_rule": None}),
         "trident": EvalSettings(short_side_px=576, threshold=0.15),
         "trident_sam": _coarse(0.15),

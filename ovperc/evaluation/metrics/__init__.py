@@ -1,4 +1,4 @@
-"""Metrics; plain classes and their mmengine adapters."""
+"""Metrics, and their mmengine adapters."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from ovperc.evaluation.metrics.miou import ConfusionMatrix, StreamingIoU
 from ovperc.evaluation.metrics.presence import PresenceMeter
 
 SEGMENTATION_METRICS: tuple[type[LabelMapMetric], ...] = (ConfusionMatrix, BoundaryIoU)
-"""What is counted of every label map; a new metric is one class in a file of its own, and its name here."""
+"""Metrics of segmentation; a new one is a class in its own module, listed here."""
 SEGMENTATION_TITLES: Mapping[str, str] = {
     name: title for metric in (*SEGMENTATION_METRICS, PresenceMeter) for name, title in metric.titles.items()
 }

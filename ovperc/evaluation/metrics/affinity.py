@@ -1,4 +1,4 @@
-"""How well patch similarities tell what belongs together, without any words."""
+"""Quality of patch similarities, independent of text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 def patch_labels(labels: np.ndarray, grid_hw: tuple[int, int], purity: float = 0.9) -> Tensor:
-    """The label of every patch, ``(h * w,)`` int64; -1 where no label covers ``purity`` of it.
+    """The label of every patch, ``(h * w,)`` int64; -1 if no label covers ``purity`` of it.
 
     Args:
         labels: ``(H, W)`` non-negative integers.
         grid_hw: patch grid; sides of the map are multiples of it.
-        purity: least share of a patch.
+        purity: minimum fraction of a patch.
     """
     height, width = grid_hw
     cells = labels.reshape(height, labels.shape[0] // height, width, labels.shape[1] // width)
@@ -27,14 +27,14 @@ def patch_labels(labels: np.ndarray, grid_hw: tuple[int, int], purity: float = 0
 
 
 def affinity_auc(features: Tensor, labels: Tensor) -> float | None:
-    """Chance that two patches of one region are more alike than two of different regions (area under the ROC curve).
+    """Probability that two patches of a region are more similar than two of different regions (AUROC).
 
     Args:
-        features: ``(n, C)`` of one image.
-        labels: ``(n,)`` region of each patch; -1 is left out.
+        features: ``(n, C)`` of an image.
+        labels: ``(n,)`` region of each patch; -1 is ignored.
 
     Returns:
-        0.5 for chance, 1 for perfect; None where there are no pairs of either kind.
+        0.5 for random, 1 for perfect similarities; None if there are no pairs of either type.
     """
     kept = labels >= 0
     unit = torch.nn.functional.normalize(features[kept].float(), dim=-1)

@@ -1,10 +1,10 @@
-"""Pixel figures of anomaly maps, exact and in bounded memory.
+"""Exact pixel metrics of anomaly maps, in bounded memory.
 
-The vertices of every curve lie at scores of defective pixels, which are few. One pass over the maps collects those
-scores, a second counts the normal pixels between them; so nothing but a handful of maps is held at a time, and the
-result equals a sort of all pixels at once, ties included. Maps are made again for the second pass.
+The vertices of every curve are at scores of anomalous pixels, which are few. One pass over the maps collects those
+scores, a second counts the normal pixels between them. Only a handful of maps is held at a time, and the result equals
+a sort of all pixels, including ties. Maps are recomputed for the second pass.
 
-Where even the defective pixels are too many, scores are worked off in bands of a bounded number of them.
+If there are too many anomalous pixels, scores are processed in bands with a bounded number of them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ PRO_LIMITS: tuple[float, ...] = (0.3, 0.05)
 
 @dataclass(frozen=True)
 class PixelScores:
-    """Figures over all pixels of a category, in ``[0, 1]``; NaN where they are not defined.
+    """Pixel metrics of a category, in ``[0, 1]``; NaN if undefined.
 
     Attributes:
         ranking: AUROC, AP, AUPR and F1-max.
-        aupro: limit of the false positive rate -> area under the per-region overlap curve.
-        legacy_aupro: the 200-step estimator of published tables; NaN if it was not asked for.
-        regions, positives, negatives: what was counted.
+        aupro: limit of the false-positive rate -> area under the per-region overlap curve.
+        legacy_aupro: the 200-step estimator of published tables; NaN if not requested.
+        regions, positives, negatives: counts.
     """
 
     ranking: RankingScores
@@ -55,20 +55,20 @@ def pixel_scores(
     legacy: bool = False,
     max_positives: int = MAX_POSITIVES,
 ) -> PixelScores:
-    """Exact figures of maps that can be made again.
+    """Exact metrics of maps that can be recomputed.
 
-    Memory: a few maps, and what some 150 bytes for each of ``max_positives`` defective pixels take; it does not grow
-    with the number of images. Two passes over the maps up to that number of defective pixels, two more for each band
-    of scores beyond it.
+    Memory: a few maps, plus about 150 bytes for each of ``max_positives`` anomalous pixels, independent of the number
+    of images. Two passes over the maps up to that number of anomalous pixels, and two more per additional band of
+    scores.
 
     Args:
-        open_maps: gives all maps from the beginning, at least twice.
-        limits: of AUPRO's false positive rate.
-        legacy: also the 200-step estimator.
-        max_positives: defective pixels held at a time.
+        open_maps: iterates over all maps from the start; called at least twice.
+        limits: limits of AUPRO's false-positive rate.
+        legacy: also compute the 200-step estimator.
+        max_positives: anomalous pixels held in memory at a time.
 
     Raises:
-        ValueError: a map with scores that are not finite, or a mask of another size.
+        ValueError: a map has non-finite scores, or its mask has another size.
     """
     statistics, positives, edges = _first_pass(open_maps, max_positives)
     steps = LegacyCounts(statistics.low, statistics.high) if legacy else None
@@ -91,7 +91,7 @@ def pixel_scores(
 
 
 def region_curve(positives: PositiveScores, normal: NormalCounts, regions: int) -> RegionCurve:
-    """The curve, or the piece of it within a band, that scores and counts make; empty steps left out."""
+    """The curve, or its segment within a band, from scores and counts, without empty steps."""
     thresholds, counts, weights = positives.join()
     cells = normal.count()
     found, share, scores = np.zeros(len(cells), np.int64), np.zeros(len(cells)), np.zeros(len(cells))
@@ -102,11 +102,11 @@ def region_curve(positives: PositiveScores, normal: NormalCounts, regions: int) 
 
 
 class PixelTotals:
-    """All figures of a curve of pixels that arrives in pieces, from the highest scores to the lowest.
+    """Metrics of a pixel curve that arrives in segments, in descending order of scores.
 
     Args:
-        statistics: of the whole curve.
-        limits: of AUPRO's false positive rate.
+        statistics: statistics of the complete curve.
+        limits: limits of AUPRO's false-positive rate.
     """
 
     def __init__(self, statistics: MapStatistics, limits: Iterable[float]) -> None:
@@ -115,12 +115,12 @@ class PixelTotals:
         self._overlap = OverlapTotals(statistics.regions, statistics.negatives, limits)
 
     def add(self, piece: RegionCurve) -> None:
-        """Adds the next steps, all below those before."""
+        """Adds the next segment, with lower scores than the previous ones."""
         self._ranking.add(piece.ranking)
         self._overlap.add(piece.ranking.negatives, piece.weights)
 
     def scores(self, legacy: float = float("nan")) -> PixelScores:
-        """The figures, once all pieces are added."""
+        """The metrics, after all segments were added."""
         own = self.statistics
         return PixelScores(
             self._ranking.scores(), self._overlap.areas(), legacy, own.regions, own.positives, own.negatives
@@ -128,7 +128,7 @@ class PixelTotals:
 
 
 def _first_pass(open_maps: OpenMaps, max_positives: int) -> tuple[MapStatistics, PositiveScores | None, np.ndarray]:
-    """Counts, the defective pixels if they are not too many, and the borders of the bands to work in."""
+    """Counts, the anomalous pixels unless there are too many, and the boundaries of the bands."""
     statistics, positives = MapStatistics(), PositiveScores()
     sample = EvenSample()
     for item in open_maps():

@@ -1,4 +1,4 @@
-"""Counts over anomaly maps that can be added up: defective pixels by score, normal pixels between them."""
+"""Additive counts over anomaly maps: anomalous pixels by score, and normal pixels between them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SAMPLE = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class ScoredMap:
-    """A map with its truth.
+    """An anomaly map with its ground truth.
 
     Attributes:
         scores: ``(H, W)`` float32, higher is more anomalous.
-        mask: ``(H, W)`` bool; None stands for no defect anywhere.
+        mask: ``(H, W)`` bool; None for a normal image.
         name: for messages.
     """
 
@@ -29,22 +29,22 @@ class ScoredMap:
     name: str = "map"
 
     def checked(self) -> ScoredMap:
-        """Itself.
+        """Returns itself if valid.
 
         Raises:
-            ValueError: scores that are not finite, or a mask of another size.
+            ValueError: scores are not finite, or the mask has another size.
         """
         if self.mask is not None and self.mask.shape != self.scores.shape:
             raise ValueError(
-                f"{self.name}: the mask is {self.mask.shape}, the map {self.scores.shape}; make them equal"
+                f"{self.name}: the mask is {self.mask.shape}, the map {self.scores.shape}; the sizes must be equal"
             )
         if not np.isfinite(self.scores).all():
             bad = int((~np.isfinite(self.scores)).sum())
-            raise ValueError(f"{self.name}: {bad} of {self.scores.size} scores are not finite; no curve can rank them")
+            raise ValueError(f"{self.name}: {bad} of {self.scores.size} scores are not finite")
         return self
 
     def defective(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Scores and region weights of the defective pixels, and the number of regions."""
+        """Scores and region weights of the anomalous pixels, and the number of regions."""
         if self.mask is None:
             return np.zeros(0, self.scores.dtype), np.zeros(0), 0
         weights, regions = region_weights(self.mask)
@@ -56,16 +56,16 @@ class ScoredMap:
 
 
 OpenMaps = Callable[[], Iterable[ScoredMap]]
-"""Gives the maps from the beginning; the same ones each time it is called."""
+"""Iterates over the maps from the start; the same ones on every call."""
 
 
 @dataclass(frozen=True)
 class MapStatistics:
-    """What the first pass over maps tells; sums that can be added.
+    """Additive statistics of the first pass over maps.
 
     Attributes:
-        positives, negatives: pixels.
-        regions: connected defects.
+        positives, negatives: numbers of pixels.
+        regions: number of connected anomalous regions.
         low, high: range of all scores.
     """
 
@@ -86,7 +86,7 @@ class MapStatistics:
 
 
 class PositiveScores:
-    """Scores of defective pixels with their region weights, equal scores joined; mergeable.
+    """Scores of anomalous pixels with their region weights, with equal scores merged.
 
     Args:
         low, high: only scores in ``[low, high)``.
@@ -98,7 +98,7 @@ class PositiveScores:
         self._loose = 0
 
     def add(self, scores: np.ndarray, weights: np.ndarray) -> None:
-        """Adds the defective pixels of one map."""
+        """Adds the anomalous pixels of a map."""
         inside = (scores >= self.low) & (scores < self.high)
         if not inside.all():
             scores, weights = scores[inside], weights[inside]
@@ -114,7 +114,7 @@ class PositiveScores:
         self._loose += self._parts[-1][0].size
 
     def join(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distinct scores, rising, ``(K,)`` with their counts int64 and weights float64."""
+        """Distinct scores in ascending order, ``(K,)``, with their counts int64 and weights float64."""
         if not self._parts:
             return np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0)
         scores, counts, weights = (np.concatenate(column) for column in zip(*self._parts, strict=True))
@@ -127,16 +127,16 @@ class PositiveScores:
 
 
 class NormalCounts:
-    """Counts of normal pixels at and between thresholds; the counts of other processes can be added to them.
+    """Additive counts of normal pixels at and between thresholds.
 
     Args:
-        thresholds: ``(K,)`` distinct, rising.
+        thresholds: ``(K,)`` distinct, ascending.
         low, high: only scores in ``[low, high)``.
-        marks: further numbers above which scores are counted.
+        marks: further thresholds above which scores are counted.
 
     Attributes:
-        cells: ``(2 K + 1,)`` int64; odd cells are ties with a threshold, even ones lie between, rising.
-        above: int64, for each mark.
+        cells: ``(2 K + 1,)`` int64; odd cells are ties with a threshold, even ones are between thresholds, ascending.
+        above: int64 counts above each mark.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class NormalCounts:
         thresholds: np.ndarray,
         low: float = -np.inf,
         high: float = np.inf,
-        marks: np.ndarray = np.zeros(0),  # noqa: B008 (never written)
+        marks: np.ndarray = np.zeros(0),  # noqa: B008 (read-only)
     ) -> None:
         self.thresholds, self.low, self.high, self.marks = thresholds, low, high, marks
         self.above = np.zeros(len(marks), np.int64)
@@ -153,7 +153,7 @@ class NormalCounts:
         self._size = 0
 
     def add(self, scores: np.ndarray) -> None:
-        """Adds the normal pixels of one map."""
+        """Adds the normal pixels of a map."""
         if np.isfinite(self.low) or np.isfinite(self.high):
             scores = scores[(scores >= self.low) & (scores < self.high)]
         self._waiting.append(scores)
@@ -162,7 +162,7 @@ class NormalCounts:
             self.count()
 
     def count(self) -> np.ndarray:
-        """The cells, with all that was added."""
+        """The accumulated cells."""
         if self._waiting:
             scores = np.sort(np.concatenate(self._waiting))
             borders = np.empty(2 * len(self.thresholds) + 2, np.int64)
@@ -177,7 +177,7 @@ class NormalCounts:
 
 
 class LegacyCounts:
-    """Overlap and false alarms at the thresholds of the 200-step estimator; additive over bands of scores.
+    """Overlap and false-positive rate at the thresholds of the 200-step estimator; additive over bands of scores.
 
     Args:
         low, high: range of all scores.
@@ -189,7 +189,7 @@ class LegacyCounts:
         self.alarms = np.zeros(len(self.thresholds), np.int64)
 
     def add(self, positives: PositiveScores, normal: NormalCounts) -> None:
-        """Adds a band; prediction is ``score > t`` in double precision."""
+        """Adds a band; the prediction is ``score > t`` in float64."""
         scores, _, weights = positives.join()
         below = np.searchsorted(scores.astype(np.float64), self.thresholds, side="right")
         self.overlap += np.append(weights[::-1].cumsum()[::-1], 0.0)[below]
@@ -197,14 +197,14 @@ class LegacyCounts:
         self.alarms += normal.above
 
     def estimate(self, statistics: MapStatistics) -> float:
-        """The area; NaN without regions or without normal pixels."""
+        """The area; NaN without regions or normal pixels."""
         if not statistics.regions or not statistics.negatives:
             return float("nan")
         return legacy_aupro(self.overlap / statistics.regions, self.alarms / statistics.negatives)
 
 
 class EvenSample:
-    """An even sample of a stream of numbers, of bounded size: every second is dropped when it is full."""
+    """A bounded, uniform sample of a stream: when it is full, every second entry is dropped."""
 
     def __init__(self) -> None:
         self._parts: list[np.ndarray] = []

@@ -1,7 +1,7 @@
-"""Pixel figures of anomaly maps in a single pass: histograms over scores, with stated brackets.
+"""Pixel metrics of anomaly maps in a single pass, from score histograms with error bounds.
 
-For maps that cannot be made again, and for many machines: histograms of fixed edges are sums. Scores within a bin count
-as ties; the bracket says how far the exact figures can be from those of the histogram.
+For maps that cannot be recomputed, and for distributed runs: histograms with fixed edges are additive. Scores within a
+bin count as ties; the bracket bounds the exact metrics.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ BINS = 1 << 16
 
 @dataclass(frozen=True)
 class Bracket:
-    """Between which values the exact figures lie; the histogram's own are between them too.
+    """Bounds of the exact metrics, which also contain the histogram's estimates.
 
     Attributes:
-        auroc: lowest and highest.
-        aupro: limit -> lowest and highest.
+        auroc: lower and upper bound.
+        aupro: limit -> lower and upper bound.
     """
 
     auroc: tuple[float, float]
@@ -35,20 +35,20 @@ class Bracket:
 
     @property
     def width(self) -> float:
-        """The widest of all brackets; NaN where a figure is not defined."""
+        """The width of the widest bracket; NaN if a metric is undefined."""
         pairs = (self.auroc, *self.aupro.values())
         return float(max(high - low for low, high in pairs)) if pairs else 0.0
 
 
 def uniform_edges(low: float, high: float, bins: int = BINS) -> np.ndarray:
-    """Borders ``(bins - 1,)`` of equal bins; scores beyond the range fall into the outer ones."""
+    """Edges ``(bins - 1,)`` of uniform bins; scores outside the range fall into the outer bins."""
     if not (np.isfinite([low, high]).all() and low < high) or bins < 2:
-        raise ValueError(f"a range low < high and at least 2 bins are needed; got {low}..{high}, {bins} bins")
+        raise ValueError(f"expected low < high and at least 2 bins; got {low}..{high}, {bins} bins")
     return np.linspace(low, high, bins + 1)[1:-1]
 
 
 def quantile_edges(sample: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Borders between bins that hold about equally many of a sample of scores (take defects into it); rising."""
+    """Ascending edges of bins with about equally many scores of a sample, which should include anomalous pixels."""
     values = np.unique(np.asarray(sample, np.float64))
     if values.size < 2 or not np.isfinite(values).all():
         raise ValueError(f"a sample needs at least 2 different finite scores; got {values.size} of {np.size(sample)}")
@@ -58,27 +58,27 @@ def quantile_edges(sample: np.ndarray, bins: int = BINS) -> np.ndarray:
 
 
 class ScoreHistogram:
-    """Counts of defective and normal pixels and of region weights by bin; addable over shards and processes.
+    """Counts of anomalous and normal pixels and region weights per bin; additive over shards and processes.
 
     Args:
-        edges: ``(bins - 1,)`` rising; a score equal to an edge belongs to the bin above it.
+        edges: ``(bins - 1,)`` ascending; a score equal to an edge belongs to the bin above.
 
     Attributes:
         positives, negatives: ``(bins,)`` int64.
         weights: ``(bins,)`` float64.
-        regions: number of connected defects.
+        regions: number of connected anomalous regions.
     """
 
     def __init__(self, edges: np.ndarray) -> None:
         self.edges = np.asarray(edges, np.float64)
         if self.edges.ndim != 1 or (np.diff(self.edges) <= 0).any():
-            raise ValueError("edges must be rising numbers (bins - 1,); see uniform_edges and quantile_edges")
+            raise ValueError("edges must be ascending numbers (bins - 1,); see uniform_edges and quantile_edges")
         bins = len(self.edges) + 1
         self.positives, self.negatives = np.zeros(bins, np.int64), np.zeros(bins, np.int64)
         self.weights, self.regions = np.zeros(bins), 0
 
     def add(self, item: ScoredMap) -> None:
-        """Counts one map.
+        """Counts a map.
 
         Raises:
             ValueError: scores that are not finite, or a mask of another size.
@@ -100,14 +100,14 @@ class ScoreHistogram:
             ValueError: the edges differ.
         """
         if not np.array_equal(self.edges, other.edges):
-            raise ValueError("histograms of different edges cannot be added; make them with one set of edges")
+            raise ValueError("histograms with different edges cannot be added")
         self.positives += other.positives
         self.negatives += other.negatives
         self.weights += other.weights
         self.regions += other.regions
 
     def all_reduce(self) -> None:
-        """Adds the counts of all processes; each ends with the sum."""
+        """Sums the counts over all processes."""
         counts = torch.from_numpy(np.concatenate([self.positives, self.negatives, [self.regions]]))
         weights = torch.from_numpy(self.weights.copy())
         all_reduce(counts)
@@ -117,11 +117,11 @@ class ScoreHistogram:
         self.weights, self.regions = weights.numpy(), int(counts[-1])
 
     def scores(self, limits: Iterable[float]) -> PixelScores:
-        """Figures with the scores of a bin as ties."""
+        """Metrics with the scores of a bin as ties."""
         return self._scores([self._steps(slice(None), slice(None))], limits)
 
     def bracket(self, limits: Iterable[float]) -> Bracket:
-        """Figures were all defects of a bin below, or above, its normal pixels."""
+        """Bounds with all anomalous pixels of a bin ranked below, or above, its normal pixels."""
         limits = tuple(limits)
         found, none = self._steps(slice(None), slice(0)), self._steps(slice(0), slice(None))
         low, high = (self._scores([_interleaved(*pair)], limits) for pair in ((none, found), (found, none)))
@@ -131,7 +131,7 @@ class ScoreHistogram:
         )
 
     def _steps(self, defects: slice, normal: slice) -> RegionCurve:
-        """Bins as steps, falling, with the counts of either kind kept or set to 0."""
+        """Bins as steps in descending order, with the counts of either class kept or set to 0."""
         positives, weights, negatives = (np.zeros_like(c) for c in (self.positives, self.weights, self.negatives))
         positives[defects], weights[defects] = self.positives[defects], self.weights[defects]
         negatives[normal] = self.negatives[normal]
@@ -146,7 +146,7 @@ class ScoreHistogram:
 
 
 def _interleaved(first: RegionCurve, second: RegionCurve) -> RegionCurve:
-    """Steps of two curves of one length in turn."""
+    """Interleaves the steps of two curves of equal length."""
 
     def weave(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.stack([a, b], 1).ravel()

@@ -1,4 +1,4 @@
-"""Figures of one category by name, in percent, with a reason for each that is not defined."""
+"""Metrics of a category in percent, with reasons for undefined ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAMPLED_MAPS, _SAMPLED_PIXELS = 64, 4096
 
 @dataclass(frozen=True)
 class CategoryCounts:
-    """What was counted: images, and pixels and regions of those with masks."""
+    """Numbers of images, and of pixels and regions of those with masks."""
 
     normal_images: int
     anomalous_images: int
@@ -29,12 +29,12 @@ class CategoryCounts:
 
 @dataclass(frozen=True)
 class CategoryScores:
-    """Figures of a category.
+    """Metrics of a category.
 
     Attributes:
-        figures: name -> percent (thresholds in units of the scores); NaN where not defined.
-        counts: what they rest on.
-        notes: one sentence for each reason why figures are not defined, and on how they were counted.
+        figures: name -> percent (thresholds in units of the scores); NaN if undefined.
+        counts: numbers of images, pixels and regions.
+        notes: reasons for undefined metrics, and remarks on how they were computed.
     """
 
     figures: dict[str, float]
@@ -52,31 +52,31 @@ def score_category(
     legacy: bool = True,
     max_positives: int = MAX_POSITIVES,
 ) -> CategoryScores:
-    """All figures of a category.
+    """Computes all metrics of a category.
 
     Args:
         image_scores: ``(N,)`` finite.
         labels: ``(N,)`` bool, whether the image is anomalous.
-        open_maps: gives the maps of the images with masks, from the beginning, each time it is called.
-        limits: of AUPRO's false positive rate.
-        histogram: count pixels in one pass where that is precise enough.
-        legacy: also the 200-step estimator.
-        max_positives: defective pixels held at a time.
+        open_maps: iterates over the maps of images with masks, from the start on every call.
+        limits: limits of AUPRO's false-positive rate.
+        histogram: count pixels in a single pass if that is accurate enough.
+        legacy: also compute the 200-step estimator.
+        max_positives: anomalous pixels held in memory at a time.
     """
     limits = tuple(limits)
     notes: list[str] = []
     labels = np.asarray(labels, bool)
     figures = _named("image", ranking_scores(ranking_curve(image_scores, labels)))
     if not labels.any():
-        notes.append("no anomalous image: figures over images and pixels are not defined")
+        notes.append("no anomalous images: image and pixel metrics are undefined")
     elif labels.all():
-        notes.append("no normal image: figures over images say nothing")
+        notes.append("no normal images: image metrics are undefined")
         figures = dict.fromkeys(figures, float("nan"))
     pixels = _pixels(open_maps, limits, histogram, legacy, max_positives, notes)
     if not pixels.positives + pixels.negatives:
-        notes.append("no masks: figures over pixels are not defined")
+        notes.append("no masks: pixel metrics are undefined")
     elif not pixels.positives and labels.any():
-        notes.append("no defective pixel in any mask: figures over pixels are not defined")
+        notes.append("no anomalous pixels in the masks: pixel metrics are undefined")
     figures |= _named("pixel", pixels.ranking)
     figures |= {f"AUPRO@{limit:g}": 100 * value for limit, value in pixels.aupro.items()}
     if legacy:
@@ -86,7 +86,7 @@ def score_category(
 
 
 def mean_scores(categories: Iterable[CategoryScores]) -> dict[str, float]:
-    """Unweighted means over the categories in which a figure is defined; thresholds are not averaged."""
+    """Unweighted means over the categories in which a metric is defined; thresholds are not averaged."""
     rows = [entry.figures for entry in categories]
     names = [name for name in (rows[0] if rows else {}) if not name.endswith("threshold")]
     values = {name: np.array([row[name] for row in rows]) for name in names}
@@ -129,7 +129,7 @@ def _pixels(
 
 
 def _sample(open_maps: OpenMaps) -> np.ndarray:
-    """Scores of some pixels of the first maps, those of defects among them."""
+    """A sample of pixel scores from the first maps, including anomalous pixels."""
     picks = []
     for number, item in enumerate(open_maps()):
         if number == _SAMPLED_MAPS:

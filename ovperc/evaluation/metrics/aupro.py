@@ -1,7 +1,7 @@
-"""Area under the per-region overlap curve: every defect counts the same, however small.
+"""Area under the per-region overlap curve, which weighs all anomalous regions equally.
 
-``PRO(t)`` is the mean over all connected regions of the share of the region that scores at least ``t``; ``FPR(t)`` the
-share of all normal pixels that do (Bergmann et al., MVTec AD, IJCV 2021).
+``PRO(t)`` is the mean over all connected regions of the fraction of the region that scores at least ``t``; ``FPR(t)``
+the fraction of all normal pixels that does (Bergmann et al., MVTec AD, IJCV 2021).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LEGACY_LIMIT = 0.3
 
 @dataclass(frozen=True, eq=False)
 class RegionCurve:
-    """A ranking curve of pixels with what its steps mean for regions.
+    """A ranking curve of pixels with region weights.
 
     Attributes:
-        ranking: counts of defective and normal pixels.
-        weights: ``(K,)`` float64, sum over the defective pixels of a step of ``1 / area of their region``.
+        ranking: counts of anomalous and normal pixels.
+        weights: ``(K,)`` float64, sum over the anomalous pixels of a step of ``1 / area of their region``.
         regions: number of regions.
     """
 
@@ -40,8 +40,8 @@ def region_weights(mask: np.ndarray) -> tuple[np.ndarray, int]:
         mask: ``(H, W)`` bool.
 
     Returns:
-        ``1 / area`` of its region for each true pixel in row-major order, ``(P,)`` float64, and the number of regions.
-        Pixels that touch at a corner are of one region (8-connected).
+        ``1 / area`` of its region for each anomalous pixel in row-major order, ``(P,)`` float64, and the number of
+        regions. Regions are 8-connected.
     """
     if not mask.any():
         return np.zeros(0), 0
@@ -51,15 +51,15 @@ def region_weights(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 class OverlapTotals:
-    """Areas under PRO over FPR of a curve that arrives in pieces, from the highest scores to the lowest.
+    """Areas under PRO over FPR of a curve that arrives in segments, in descending order of scores.
 
     Args:
-        regions: in the whole set.
-        negatives: normal pixels in the whole set.
-        limits: largest false positive rates of the areas.
+        regions: number of regions in the data set.
+        negatives: number of normal pixels in the data set.
+        limits: upper limits of the false-positive rate.
 
     Raises:
-        ValueError: a limit outside ``(0, 1]``.
+        ValueError: a limit is outside ``(0, 1]``.
     """
 
     def __init__(self, regions: int, negatives: int, limits: Iterable[float]) -> None:
@@ -68,10 +68,10 @@ class OverlapTotals:
         self._last = (0.0, 0.0)
         wrong = [limit for limit in self._areas if not 0 < limit <= 1]
         if wrong:
-            raise ValueError(f"a limit is the largest false positive rate, in (0, 1]; got {wrong[0]}")
+            raise ValueError(f"limits of the false-positive rate must be in (0, 1]; got {wrong[0]}")
 
     def add(self, negatives: np.ndarray, weights: np.ndarray) -> None:
-        """Adds the next steps: normal pixels ``(K,)`` int64, region weights ``(K,)`` float64; ties move jointly."""
+        """Adds the next steps: normal pixels ``(K,)`` int64, region weights ``(K,)`` float64; ties share a step."""
         if not negatives.size or not self.regions or not self.negatives:
             return
         rate = np.concatenate([self._last[:1], self._last[0] + np.cumsum(negatives) / self.negatives])
@@ -81,13 +81,13 @@ class OverlapTotals:
             self._areas[limit] += _area_up_to(limit, rate, overlap)
 
     def areas(self) -> dict[float, float]:
-        """Limit -> area divided by the limit, in ``[0, 1]``; NaN without regions or without normal pixels."""
+        """Limit -> area divided by the limit, in ``[0, 1]``; NaN without regions or normal pixels."""
         defined = self.regions and self.negatives
         return {limit: area / limit if defined else float("nan") for limit, area in self._areas.items()}
 
 
 def _area_up_to(limit: float, rate: np.ndarray, overlap: np.ndarray) -> float:
-    """Area under the piece of a curve left of ``limit``, the last segment cut by linear interpolation."""
+    """Area under a curve left of ``limit``, with linear interpolation at the limit."""
     stop = int(np.searchsorted(rate, limit, side="right"))  # the first vertex beyond the limit
     if 0 < stop < len(rate):
         share = (limit - rate[stop - 1]) / (rate[stop] - rate[stop - 1])
@@ -103,7 +103,7 @@ def aupro(curve: RegionCurve, limit: float = 0.3) -> float:
         In ``[0, 1]``; NaN without regions or without normal pixels.
 
     Raises:
-        ValueError: a limit outside ``(0, 1]``.
+        ValueError: a limit is outside ``(0, 1]``.
     """
     totals = OverlapTotals(curve.regions, curve.ranking.num_negatives, (limit,))
     totals.add(curve.ranking.negatives, curve.weights)
@@ -118,16 +118,16 @@ def legacy_thresholds(low: float, high: float) -> np.ndarray:
 def legacy_aupro(overlap: np.ndarray, rate: np.ndarray) -> float:
     """The estimator behind most published PRO figures (adapted from CFLOW-AD by WinCLIP's, AnomalyCLIP's and others').
 
-    It keeps thresholds with ``FPR < 0.3``, stretches their FPR to ``[0, 1]`` and takes trapezoids; it has no point at
-    (0, 0) and none at 0.3, and it changes when scores are rescaled monotonically. For comparison with such tables
-    only.
+    It keeps thresholds with ``FPR < 0.3``, rescales their FPR to ``[0, 1]`` and applies the trapezoidal rule; it has no
+    point at (0, 0) or 0.3, and it is not invariant under monotonic rescaling of the scores. Only for comparison with
+    such tables.
 
     Args:
         overlap: ``(T,)`` PRO with ``score > t`` at :func:`legacy_thresholds`.
         rate: ``(T,)`` FPR there.
 
     Returns:
-        In ``[0, 1]``; NaN where fewer than two different rates are left.
+        In ``[0, 1]``; NaN if fewer than two distinct rates remain.
     """
     kept = rate < LEGACY_LIMIT
     rate, overlap = rate[kept], overlap[kept]

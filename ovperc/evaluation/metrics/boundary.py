@@ -25,12 +25,12 @@ def band_width_px(size_hw: tuple[int, int], band: float = BAND) -> int:
 def contour_band(labels: np.ndarray, width_px: int) -> np.ndarray:
     """Pixels within ``width_px`` (chessboard distance) of the contour of their own class.
 
-    A pixel is outside the band of its class if and only if the window of side ``2 * width_px + 1`` around it holds no
-    other label and does not leave the image: that is, no pair of neighbours inside the window differs. So two
-    dilations answer for all classes at once, where eroding each class's mask takes one pass per class.
+    A pixel is outside the band of its class if and only if the window of side ``2 * width_px + 1`` around it contains
+    no other label and does not leave the image, that is, no pair of neighbours inside the window differs. Two
+    dilations therefore handle all classes at once, instead of one erosion per class.
 
     Args:
-        labels: ``(H, W)`` uint8 or uint16, below the type's largest value.
+        labels: ``(H, W)`` uint8 or uint16, below the maximum of the dtype.
         width_px: at least 1.
 
     Returns:
@@ -47,17 +47,17 @@ def contour_band(labels: np.ndarray, width_px: int) -> np.ndarray:
 
 
 class BoundaryIoU(LabelMapMetric):
-    """Boundary IoU by class, summed over images; exact, in memory ``3 * C``.
+    """Boundary IoU per class, accumulated over images in ``3 * C`` memory.
 
-    Void pixels are taken out of truth and prediction alike; what borders on them is a contour in both.
+    Void pixels are removed from ground truth and prediction; their border is a contour in both.
 
     Args:
         num_classes: ``C``.
-        ignore_index: true label of pixels that do not count.
+        ignore_index: label of ignored pixels.
         band: width of the band as a fraction of the image diagonal.
 
     Attributes:
-        counts: ``(3, C)`` int64: pixels of the true band, of the predicted band, of both.
+        counts: ``(3, C)`` int64: pixels of the ground-truth band, of the predicted band, and of both.
     """
 
     name = "boundary"
@@ -65,7 +65,7 @@ class BoundaryIoU(LabelMapMetric):
 
     def __init__(self, num_classes: int, ignore_index: int = 255, band: float = BAND) -> None:
         if not 0 < band < 1:
-            raise ValueError(f"band is a fraction of the image diagonal in (0, 1); got {band}")
+            raise ValueError(f"band must be a fraction of the image diagonal in (0, 1); got {band}")
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.band = band
@@ -73,14 +73,14 @@ class BoundaryIoU(LabelMapMetric):
 
     @classmethod
     def of(cls, num_classes: int, ignore_index: int, absent: str) -> BoundaryIoU:
-        """An empty count; classes without a contour are always left out."""
+        """Creates an empty metric; classes without a contour are always skipped."""
         return cls(num_classes, ignore_index)
 
     def count(self, prediction: Labels, target: Labels) -> np.ndarray:
-        """Counts of one label map: ``(4, N)`` int64, labels and the three counts of each.
+        """Counts of a label map: ``(4, N)`` int64, labels and their three counts.
 
         Args:
-            prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` belong to no class.
+            prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` are not a class.
             target: ``(H, W)`` integer labels in ``0..C-1``, or ``ignore_index``.
         """
         predicted, true = np.asarray(prediction), np.asarray(target)
@@ -99,17 +99,17 @@ class BoundaryIoU(LabelMapMetric):
         return np.concatenate([found[None], counts[:, found]])
 
     def add(self, counts: np.ndarray) -> None:
-        """Adds what :meth:`count` gave for an image."""
+        """Adds the result of :meth:`count`."""
         self.counts[:, torch.from_numpy(counts[0])] += torch.from_numpy(counts[1:])
 
     def _compact(self, labels: np.ndarray, nothing: np.ndarray) -> np.ndarray:
-        """Labels in the narrowest type, ``num_classes`` where there is no class."""
+        """Labels in the smallest dtype, with ``num_classes`` for pixels without a class."""
         compact = labels.astype(np.uint8 if self.num_classes < 255 else np.uint16)
         compact[nothing] = self.num_classes
         return compact
 
     def iou(self) -> Tensor:
-        """Boundary IoU by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class has no contour in either."""
+        """Boundary IoU per class, ``(C,)`` float64 in ``[0, 1]``; NaN for a class without a contour."""
         true, predicted, both = self.counts.double()
         return both / (true + predicted - both)
 
@@ -122,13 +122,13 @@ class BoundaryIoU(LabelMapMetric):
         return {"bIoU": self.iou()}
 
     def score(self) -> float:
-        """Mean over the classes that have a contour, in percent."""
+        """Mean over the classes with a contour, in percent."""
         return 100.0 * float(self.iou().nanmean())
 
 
 def _histogram(labels: np.ndarray, where: np.ndarray, num_classes: int) -> np.ndarray:
-    """Pixels of each class where ``where`` holds, ``(C,)`` int64."""
-    # OpenCV's counts are float32, exact below 2 ** 24 pixels.
+    """Pixels per class within ``where``, ``(C,)`` int64."""
+    # OpenCV counts in float32, exact below 2 ** 24 pixels.
     if labels.dtype == np.uint8 and labels.size < 1 << 24:
         counts = cv2.calcHist([labels], [0], where.view(np.uint8), [256], [0, 256])
         return counts.reshape(-1)[:num_classes].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Average precision in COCO's way, by base and novel classes (OV-COCO, Zareian et al., CVPR 2021)."""
+"""COCO average precision, with base and novel classes (OV-COCO, Zareian et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Kind = Literal["bbox", "segm"]
 
 @dataclass(frozen=True)
 class ClassPrecision:
-    """Average precision by class; -1 for classes that never occur.
+    """Average precision per class; -1 for absent classes.
 
     Attributes:
-        names: label -> words.
+        names: label -> class name.
         ap: ``(C,)`` float64 in 0..1, mean over IoU 0.5 to 0.95.
-        ap50, ap75: at one IoU.
-        groups: name of a subset -> its labels.
+        ap50, ap75: at IoU 0.5 and 0.75.
+        groups: subset name -> labels.
     """
 
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class ClassPrecision:
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def scores(self) -> dict[str, float]:
-        """Means over classes that occur, in percent: ``AP``, ``AP50``, ``AP75`` and each by group."""
+        """Means over present classes, in percent: ``AP``, ``AP50``, ``AP75``, overall and per group."""
         found = {}
         for name, values in (("AP50", self.ap50), ("AP", self.ap), ("AP75", self.ap75)):
             for group, labels in (("", range(len(self.names))), *self.groups.items()):
@@ -46,7 +46,7 @@ class ClassPrecision:
 
 
 def mean_of_present(values: np.ndarray) -> float:
-    """Mean in percent over entries above -1; NaN where there is none."""
+    """Mean in percent over entries above -1; NaN if there are none."""
     present = values[values > -1]
     return 100.0 * float(present.mean()) if len(present) else float("nan")
 
@@ -57,20 +57,20 @@ def evaluate_coco(
     kind: Kind = "bbox",
     max_detections: Sequence[int] = (1, 10, 100),
 ) -> ClassPrecision:
-    """Scores detections as pycocotools does.
+    """Evaluates detections with pycocotools.
 
     Args:
-        truth: annotations of all images that count; images of which nothing was found count too.
+        truth: annotations of all evaluated images, including images without detections.
         detections: at most one entry per image.
         kind: ``bbox``, or ``segm`` for masks.
-        max_detections: per image and class; the last is what counts.
+        max_detections: limits per image and class; the last one is reported.
 
     Raises:
-        ValueError: detections of an image twice, of an unknown image, or with labels outside the vocabulary.
+        ValueError: an image has two entries or is unknown, or a label is outside the vocabulary.
     """
     refuse_repeats(detections)
     rows = result_rows(detections, truth, kind)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports on standard output
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints to standard output
         annotations = load_coco(truth)
         results = annotations.loadRes(rows) if rows else _without_results(truth)
         run = COCOeval(annotations, results, kind)
@@ -90,16 +90,16 @@ def evaluate_coco(
 
 
 def refuse_repeats(detections: Sequence[ImageDetections]) -> None:
-    """Raises ValueError where an image comes twice."""
+    """Raises ValueError if an image has two entries."""
     seen: set[int] = set()
     for found in detections:
         if found.image_id in seen:
-            raise ValueError(f"image {found.image_id} has detections twice; give one entry per image")
+            raise ValueError(f"image {found.image_id} has two entries of detections; expected one per image")
         seen.add(found.image_id)
 
 
 def load_coco(truth: DetectionTruth) -> COCO:
-    """The annotations as pycocotools indexes them."""
+    """The annotations as a pycocotools index."""
     sizes = {row["id"]: (row["height"], row["width"]) for row in truth.images}
     document = truth.document()
     for row in document["annotations"]:
@@ -109,7 +109,7 @@ def load_coco(truth: DetectionTruth) -> COCO:
 
 
 def _without_results(truth: DetectionTruth) -> COCO:
-    """pycocotools refuses an empty list of results."""
+    """Handles empty results, which pycocotools rejects."""
     return _indexed({**truth.document(), "annotations": []})
 
 
@@ -126,6 +126,6 @@ def _at(thresholds: np.ndarray, value: float) -> slice:
 
 
 def _mean_over_curve(precision: np.ndarray) -> np.ndarray:
-    """``(T, R, C)`` to ``(C,)``: mean over IoUs and recalls, -1 for classes that never occur."""
+    """``(T, R, C)`` to ``(C,)``: mean over IoUs and recalls, -1 for absent classes."""
     flat = precision.reshape(-1, precision.shape[-1])
     return np.where((flat > -1).any(axis=0), np.maximum(flat, 0).mean(axis=0), -1.0)

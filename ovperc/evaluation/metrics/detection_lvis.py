@@ -1,8 +1,8 @@
-"""Average precision of a federated data set (LVIS, Gupta et al., CVPR 2019): not every image is judged on every class.
+"""Average precision on federated data sets, where images are evaluated on some classes only (LVIS, CVPR 2019).
 
-A class is judged in an image only where the image is known to show it (it has annotations) or known not to
-(``neg_category_ids``). Where a class is annotated but not exhaustively (``not_exhaustive_category_ids``), detections
-that match nothing are ignored. At most 300 detections of an image count, over all classes.
+A class is evaluated in an image only if it is known to be present (annotated) or absent (``neg_category_ids``). If it
+is not annotated exhaustively (``not_exhaustive_category_ids``), unmatched detections are ignored. At most 300
+detections per image are evaluated, over all classes.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ AREAS: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class FederatedPrecision:
-    """Scores of a federated set.
+    """Results on a federated data set.
 
     Attributes:
-        classes: by class, over all areas.
+        classes: per class, over all areas.
         by_area: ``s``, ``m``, ``l`` -> ``(C,)`` average precision; -1 for classes without such objects.
     """
 
@@ -57,16 +57,17 @@ def evaluate_lvis(
     kind: Kind = "segm",
     max_detections: int = MAX_DETECTIONS,
 ) -> FederatedPrecision:
-    """Scores detections as LVIS's own evaluator does.
+    """Evaluates detections like LVIS's own evaluator.
 
     Args:
-        truth: images carry ``neg_category_ids`` and ``not_exhaustive_category_ids``; groups are ``r``, ``c``, ``f``.
-        detections: at most one entry per image; the highest scores count.
+        truth: images with ``neg_category_ids`` and ``not_exhaustive_category_ids``; groups are ``r``, ``c``, ``f``.
+        detections: at most one entry per image; the highest scores are kept.
         kind: ``segm`` for masks, or ``bbox``.
-        max_detections: per image, over all classes.
+        max_detections: maximum per image, over all classes.
 
     Raises:
-        ValueError: see :func:`ovperc.evaluation.metrics.detection.evaluate_coco`; an image without its federated lists.
+        ValueError: see :func:`ovperc.evaluation.metrics.detection.evaluate_coco`; or an image lacks its federated
+            lists.
     """
     refuse_repeats(detections)
     pairs = _Pairs(truth, kind)
@@ -87,14 +88,14 @@ def evaluate_lvis(
 
 @dataclass
 class _Pair:
-    """Truth and detections of one class in one image.
+    """Annotations and detections of a class in an image.
 
     Attributes:
-        truth, found: shapes (``xywh`` boxes or run-length codes).
+        truth, found: shapes (``xywh`` boxes or RLE masks).
         truth_area, found_area: px.
         skipped: whether each annotation is ignored.
-        scores: of the detections.
-        open_ended: whether detections that match nothing are ignored.
+        scores: detection scores.
+        open_ended: whether unmatched detections are ignored.
     """
 
     open_ended: bool
@@ -107,7 +108,7 @@ class _Pair:
     overlap: np.ndarray | None = None
 
     def settle(self) -> None:
-        """Sorts detections by score, highest first, and computes overlaps once for all areas."""
+        """Sorts detections by descending score, and computes overlaps once for all areas."""
         order = np.argsort(-np.array(self.scores), kind="stable")
         self.found, self.found_area, self.scores = (
             [part[index] for index in order] for part in (self.found, self.found_area, self.scores)
@@ -119,7 +120,7 @@ class _Pair:
 
 
 class _Pairs:
-    """All pairs of class and image that are judged."""
+    """All evaluated pairs of class and image."""
 
     def __init__(self, truth: DetectionTruth, kind: Kind) -> None:
         self._kind = kind
@@ -129,8 +130,8 @@ class _Pairs:
         for row in truth.images:
             if "neg_category_ids" not in row or "not_exhaustive_category_ids" not in row:
                 raise ValueError(
-                    f"image {row['id']} has no neg_category_ids or not_exhaustive_category_ids; this is no LVIS "
-                    "annotation file: score it in COCO's way"
+                    f"image {row['id']} has no neg_category_ids or not_exhaustive_category_ids; this is not an LVIS "
+                    "annotation file: use the COCO evaluation"
                 )
             self._open[row["id"]] = frozenset(row["not_exhaustive_category_ids"])
             self._negative[row["id"]] = frozenset(row["neg_category_ids"])
@@ -155,7 +156,7 @@ class _Pairs:
         return to_rle(row["segmentation"], self._sizes[row["image_id"]])
 
     def add_detections(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Adds what is judged; the rest is dropped."""
+        """Adds the evaluated detections; the rest is dropped."""
         for row in rows:
             category, image = row["category_id"], row["image_id"]
             if image not in self._by_class[category] and category not in self._negative[image]:
@@ -167,7 +168,7 @@ class _Pairs:
             pair.scores.append(row["score"])
 
     def judged(self, category: int) -> list[_Pair]:
-        """Pairs of a class, by rising image id."""
+        """Pairs of a class, in order of image id."""
         pairs = [self._by_class[category][image] for image in sorted(self._by_class[category])]
         for pair in pairs:
             pair.settle()
@@ -180,7 +181,7 @@ def _area(shape: list[float] | Rle) -> float:
 
 @dataclass(frozen=True)
 class _Matches:
-    """What became of a pair: scores ``(D,)``, matched and ignored ``(T, D)`` bool, and annotations that count."""
+    """Matching result of a pair: scores ``(D,)``, matched and ignored ``(T, D)`` bool, and evaluated annotations."""
 
     scores: np.ndarray
     matched: np.ndarray
@@ -189,7 +190,7 @@ class _Matches:
 
 
 def _match(pair: _Pair, limits: tuple[float, float]) -> _Matches:
-    """Greedy matching by falling score at every threshold; annotations that count go before ignored ones."""
+    """Greedy matching by descending score at every threshold, preferring annotations that are not ignored."""
     low, high = limits
     area = np.array(pair.truth_area)
     skip = np.array(pair.skipped, bool) | (area < low) | (area > high)
@@ -210,9 +211,9 @@ def _match(pair: _Pair, limits: tuple[float, float]) -> _Matches:
 
 
 def _partners(overlap: np.ndarray, free: np.ndarray, skip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At every threshold the free annotation of largest overlap, ``(T,)``, and whether there is one.
+    """The unmatched annotation with the largest overlap at every threshold, ``(T,)``, and whether there is one.
 
-    One that counts goes before any that is ignored; of equal overlaps the last is taken.
+    Annotations that are not ignored take precedence; ties are resolved to the last one.
     """
     fits = free & (overlap >= np.minimum(THRESHOLDS, 1 - 1e-10)[:, None])
     worth = np.where(fits, overlap + 2.0 * ~skip, -1.0)
@@ -221,7 +222,7 @@ def _partners(overlap: np.ndarray, free: np.ndarray, skip: np.ndarray) -> tuple[
 
 
 def _precision_curve(matches: Sequence[_Matches]) -> np.ndarray | None:
-    """Precision at the recalls, ``(T, R)``; ``None`` where no annotation counts."""
+    """Precision at the recalls, ``(T, R)``; ``None`` if there are no annotations to evaluate."""
     counted = sum(match.counted for match in matches)
     if counted == 0:
         return None

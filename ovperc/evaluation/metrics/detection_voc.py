@@ -1,4 +1,4 @@
-"""Average precision in PASCAL VOC's way (Everingham et al., IJCV 2010, section 4.2)."""
+"""PASCAL VOC average precision (Everingham et al., IJCV 2010, section 4.2)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ovperc.evaluation.metrics.detection import ClassPrecision, refuse_repeats
 def evaluate_voc(
     truth: DetectionTruth, detections: Sequence[ImageDetections], eleven_points: bool = True
 ) -> ClassPrecision:
-    """Scores detections: every detection is compared with the object it overlaps most, found or not.
+    """Evaluates detections: each is compared with the object it overlaps most, matched or not.
 
-    A second detection of an object is wrong, also where another object is within reach; difficult objects (crowds)
-    count neither way.
+    Duplicate detections of an object are false positives, even if another object would match; difficult objects
+    (crowds) are ignored.
 
     Args:
         truth: annotations.
@@ -48,7 +48,7 @@ def evaluate_voc(
 
 
 def _nearest(row: dict, objects: list[dict]) -> tuple[float, int]:
-    """Overlap with the object that a detection overlaps most, and which it is; overlap 0 where there is none."""
+    """The largest overlap of a detection with an object, and the object's index; overlap 0 if there is none."""
     if not objects:
         return 0.0, -1
     overlap = coco_mask.iou([row["bbox"]], [item["bbox"] for item in objects], [0] * len(objects))[0]

@@ -1,4 +1,4 @@
-"""The contract of segmentation's metrics: counts of one image, which add up over images."""
+"""Base class of segmentation metrics, with counts that are additive over images."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Labels = Tensor | np.ndarray
 
 
 class LabelMapMetric(ABC):
-    """Figures of predicted label maps against true ones, from counts that are summed over images.
+    """A metric of label maps, from counts that are summed over images.
 
     Attributes:
-        name: of its counts in the store.
-        titles: figure -> its title in tables, in their order.
+        name: name of its counts in the store.
+        titles: metric -> title in tables, in order.
     """
 
     name: ClassVar[str]
@@ -26,35 +26,35 @@ class LabelMapMetric(ABC):
     @classmethod
     @abstractmethod
     def of(cls, num_classes: int, ignore_index: int, absent: str) -> LabelMapMetric:
-        """An empty count.
+        """Creates an empty metric.
 
         Args:
-            num_classes: labels are ``0..num_classes - 1``.
-            ignore_index: true label of pixels that do not count.
-            absent: what a class counts as that occurs in no label map: ``skip`` or ``zero``.
+            num_classes: number of labels, ``0..num_classes - 1``.
+            ignore_index: label of ignored pixels.
+            absent: how to count classes that occur in no label map: ``skip`` or ``zero``.
         """
 
     @abstractmethod
     def count(self, prediction: Labels, target: Labels) -> np.ndarray:
-        """Counts of one image, small enough to be stored; the metric itself stays as it is.
+        """Counts of an image, small enough to be stored; does not change the metric.
 
         Args:
-            prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` belong to no class.
+            prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` are not a class.
             target: ``(H, W)`` integer labels in ``0..C-1``, or ``ignore_index``.
         """
 
     @abstractmethod
     def add(self, counts: np.ndarray) -> None:
-        """Adds counts of an image."""
+        """Adds the counts of an image."""
 
     def update(self, prediction: Labels, target: Labels) -> None:
-        """Counts an image and adds it; arguments as for :meth:`count`."""
+        """Counts an image and adds it; arguments as in :meth:`count`."""
         self.add(self.count(prediction, target))
 
     @abstractmethod
     def figures(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
-        """Figures by name, in percent; ``FIGURE.GROUP`` for subsets of the labels, where the metric has such."""
+        """Metrics by name, in percent, with ``METRIC.GROUP`` for subsets of the labels if supported."""
 
     def by_class(self) -> dict[str, Tensor]:
-        """Figures by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class never occurs."""
+        """Metrics per class, ``(C,)`` float64 in ``[0, 1]``; NaN for absent classes."""
         return {}

@@ -1,4 +1,4 @@
-"""Mean intersection over union from one streaming confusion matrix."""
+"""Mean intersection over union from a streaming confusion matrix."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ ABSENT: tuple[str, ...] = ("skip", "zero")
 CONVENTION_TITLES: Mapping[str, str] = {
     "mIoU_absent_skip": "mIoU, absent classes skipped",
     "mIoU_absent_zero": "mIoU, absent classes zero",
-    "mIoU_true_only": "mIoU, classes of the truth only",
+    "mIoU_true_only": "mIoU, ground-truth classes only",
 }
 
 
 class ConfusionMatrix(LabelMapMetric):
-    """Counts of (true class, predicted class) over any number of label maps; exact, in memory ``C * (C + 1)``.
+    """Confusion matrix accumulated over label maps in ``C * (C + 1)`` memory.
 
     Args:
         num_classes: ``C``.
-        ignore_index: true label of pixels that do not count.
-        absent: a class without a true or predicted pixel is left out of the means (``skip``, mmseg's default) or
-            counts as 0 (``zero``, mmseg's ``nan_to_num=0``).
+        ignore_index: label of ignored pixels.
+        absent: whether classes without true or predicted pixels are excluded from the means (``skip``, mmseg's
+            default) or count as 0 (``zero``, mmseg's ``nan_to_num=0``).
 
     Attributes:
-        counts: ``(C, C + 1)`` int64, true by predicted class; the last column: predictions outside ``0..C-1``.
+        counts: ``(C, C + 1)`` int64, true by predicted class; the last column counts predictions outside ``0..C-1``.
         images: number of label maps counted.
     """
 
@@ -51,7 +51,7 @@ class ConfusionMatrix(LabelMapMetric):
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1; got {num_classes}")
         if ignore_index < 0:
-            raise ValueError(f"ignore_index must not be negative; got {ignore_index} (255 is usual, 65535 in 16 bits)")
+            raise ValueError(f"ignore_index must be non-negative; got {ignore_index} (255 is usual, 65535 in 16 bits)")
         if absent not in ABSENT:
             raise ValueError(f"absent must be 'skip' or 'zero'; got {absent!r}")
         self.num_classes = num_classes
@@ -66,14 +66,14 @@ class ConfusionMatrix(LabelMapMetric):
         return cls(num_classes, ignore_index, absent)  # type: ignore[arg-type]
 
     def count(self, prediction: Labels, target: Labels) -> np.ndarray:
-        """Counts of one label map: ``(2, N)`` int64, cells of the flattened matrix and the pixels in each.
+        """Counts of a label map: ``(2, N)`` int64, cells of the flattened matrix and their pixels.
 
         Args:
             prediction: ``(H, W)`` integer labels; values outside ``0..C-1`` are always wrong.
             target: ``(H, W)`` integer labels in ``0..C-1``, or ``ignore_index``.
 
         Raises:
-            ValueError: the sizes differ, or a target label is neither a class nor ``ignore_index``.
+            ValueError: sizes differ, or a target label is neither a class nor ``ignore_index``.
         """
         predicted, true = (self._integers(values) for values in (prediction, target))
         if predicted.shape != true.shape:
@@ -90,12 +90,12 @@ class ConfusionMatrix(LabelMapMetric):
         return np.stack([filled, cells[filled]])
 
     def add(self, counts: np.ndarray) -> None:
-        """Adds what :meth:`count` gave for an image."""
+        """Adds the result of :meth:`count`."""
         self.counts.view(-1)[torch.from_numpy(counts[0])] += torch.from_numpy(counts[1])
         self.images += 1
 
     def _row_starts(self, true: np.ndarray) -> np.ndarray:
-        """True label -> where its row of cells begins; ignored and impossible labels have a row of their own."""
+        """True label -> offset of its row; ignored and invalid labels have separate rows."""
         size = max(self.ignore_index, self.num_classes) + 1
         if not 0 <= int(true.min()) <= int(true.max()) < size:
             raise ValueError(self._range_message(true))
@@ -105,7 +105,7 @@ class ConfusionMatrix(LabelMapMetric):
         return rows * (self.num_classes + 1)
 
     def _known(self, predicted: np.ndarray) -> np.ndarray:
-        """Predictions with the column ``C`` for what is no class."""
+        """Predictions, with column ``C`` for values that are not a class."""
         if int(predicted.min()) >= 0 and int(predicted.max()) < self.num_classes:
             return predicted
         return np.where((predicted < 0) | (predicted >= self.num_classes), self.num_classes, predicted)
@@ -128,11 +128,11 @@ class ConfusionMatrix(LabelMapMetric):
         return self.counts.sum(dim=1)
 
     def iou(self) -> Tensor:
-        """Intersection over union by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class never occurs."""
+        """Intersection over union per class, ``(C,)`` float64 in ``[0, 1]``; NaN for absent classes."""
         return iou_of_counts(self.counts)
 
     def accuracy(self) -> Tensor:
-        """Recall by class, ``(C,)`` float64 in ``[0, 1]``; NaN where a class has no true pixel."""
+        """Recall per class, ``(C,)`` float64 in ``[0, 1]``; NaN for classes without true pixels."""
         return self.counts.diagonal().double() / self.target_pixels
 
     def scores(self) -> dict[str, float]:
@@ -148,11 +148,11 @@ class ConfusionMatrix(LabelMapMetric):
         return {name: 100.0 * value for name, value in values.items()}
 
     def conventions(self) -> dict[str, float]:
-        """mIoU by the conventions that papers use, in percent.
+        """mIoU by the conventions found in papers, in percent.
 
-        ``absent_skip``: over classes that occur in truth or prediction (mmseg; also the rule of the older
-        MaskFormer line, which sums over true classes and divides by true or predicted ones). ``absent_zero``: over
-        all classes. ``true_only``: over classes that occur in the truth (detectron2 today).
+        ``absent_skip``: over classes in ground truth or prediction (mmseg; also older MaskFormer code, which
+        sums over true classes and divides by true or predicted ones). ``absent_zero``: over
+        all classes. ``true_only``: over classes in the ground truth (current detectron2).
         """
         iou = self.iou()
         values = {
@@ -175,29 +175,29 @@ class ConfusionMatrix(LabelMapMetric):
         return {"IoU": self.iou(), "Acc": self.accuracy()}
 
     def mean(self, values: Tensor) -> float:
-        """Mean over classes, by the rule for absent ones."""
+        """Mean over classes, with the rule for absent ones."""
         return float(values.nan_to_num(0.0).mean() if self.absent == "zero" else values.nanmean())
 
 
 def iou_of_counts(counts: Tensor) -> Tensor:
-    """Intersection over union by class ``(C,)`` float64 of counts ``(C, C + 1)``; NaN where a class never occurs."""
+    """Intersection over union per class, ``(C,)`` float64, of counts ``(C, C + 1)``; NaN for absent classes."""
     hits = counts.diagonal().double()
     return hits / (counts.sum(dim=1) + counts[:, : counts.shape[0]].sum(dim=0) - hits)
 
 
 @METRICS.register_module()
 class StreamingIoU(BaseMetric):
-    """``ConfusionMatrix`` as an mmengine metric: nothing is kept by image, processes are summed at the end.
+    """``ConfusionMatrix`` as an mmengine metric, without per-image storage; processes are summed at the end.
 
-    The dataset's ``metainfo`` gives ``classes``, and may give ``groups`` (name -> labels), each scored as
+    The dataset's ``metainfo`` provides ``classes``, and optionally ``groups`` (name -> labels), each reported as
     ``mIoU.NAME``. Data samples are mmseg's, with ``pred_sem_seg`` and ``gt_sem_seg``.
-    Under several processes the test sampler must not repeat samples to even them out:
+    In distributed runs the test sampler must not pad by repeating samples:
     ``sampler=dict(type="DefaultSampler", shuffle=False, round_up=False)``.
 
     Args:
         ignore_index: as for ``ConfusionMatrix``.
         absent: as for ``ConfusionMatrix``.
-        per_class: also returns ``IoU.NAME`` and ``Acc.NAME`` for every class.
+        per_class: also return ``IoU.NAME`` and ``Acc.NAME`` for every class.
         **settings: as for mmengine's ``BaseMetric``.
     """
 
@@ -215,11 +215,11 @@ class StreamingIoU(BaseMetric):
         """Names of the dataset's classes."""
         classes = (self.dataset_meta or {}).get("classes")
         if not classes:
-            raise ValueError("StreamingIoU needs a dataset whose metainfo names its classes: dict(classes=...)")
+            raise ValueError("StreamingIoU needs a dataset with class names in its metainfo: dict(classes=...)")
         return tuple(classes)
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
-        """Counts one batch; ``data_batch`` is not looked at."""
+        """Counts a batch; ``data_batch`` is unused."""
         if self._matrix is None:
             self._matrix = ConfusionMatrix(len(self.classes), self.ignore_index, self.absent)
         for sample in data_samples:
@@ -242,7 +242,7 @@ class StreamingIoU(BaseMetric):
         return {f"{self.prefix}/{name}": value for name, value in scores.items()}
 
     def compute_metrics(self, results: list[ConfusionMatrix]) -> dict[str, float]:
-        """Scores of one matrix, in percent."""
+        """Metrics of a confusion matrix, in percent."""
         (matrix,) = results
         scores = {**matrix.scores(), **matrix.group_scores((self.dataset_meta or {}).get("groups", {}))}
         if self.per_class:

@@ -1,10 +1,10 @@
-"""Presence: how a method behaves when it is asked for what is not there.
+"""Presence: how a method handles absent classes in the vocabulary.
 
-Per image the classes that its truth holds are asked together with ``k`` classes that it does not hold. Two figures:
+Each image is segmented with its ground-truth classes and ``k`` absent classes. Two metrics:
 
-* **false area**: the share of evaluated pixels given to absent classes, mean over images;
-* **presence AUROC**: how well the highest confidence among the pixels a class wins (0 if it wins none) tells
-  present from absent classes, over all asked classes of all images; 0.5 is chance.
+* **false area**: the fraction of evaluated pixels assigned to absent classes, mean over images;
+* **presence AUROC**: how well the highest confidence among a class's pixels (0 if it has none) separates present
+  from absent classes, over all classes of all images; 0.5 is random.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _LEVELS = 1 << 16
 
 
 def choose_absent(present: Sequence[int], candidates: Sequence[int], count: int, key: str) -> tuple[int, ...]:
-    """Classes to ask for that an image does not hold; the same ones whatever image came before.
+    """Samples absent classes for an image, independently of other images.
 
     Args:
-        present: labels that the image holds.
+        present: labels in the image.
         candidates: labels to choose from.
-        count: how many; fewer if there are fewer.
-        key: names the image (and the benchmark); seeds the choice.
+        count: number of classes; fewer if there are fewer candidates.
+        key: name of the image (and benchmark), which seeds the choice.
 
     Returns:
         Sorted labels.
@@ -41,19 +41,19 @@ def choose_absent(present: Sequence[int], candidates: Sequence[int], count: int,
 
 
 def restrict_bank(bank: TextBank, labels: Sequence[int]) -> TextBank:
-    """The bank with some of its classes only.
+    """A text bank with a subset of the classes.
 
     Args:
-        bank: words of a whole benchmark.
-        labels: what is kept, rising; with a background policy it must begin with label 0, the background.
+        bank: text bank of a benchmark.
+        labels: labels to keep, ascending; with a background policy the first must be label 0, the background.
 
     Returns:
         A bank whose label ``i`` is ``labels[i]`` of the old one.
     """
     if list(labels) != sorted(set(labels)) or not labels:
-        raise ValueError(f"labels must be rising and not empty; got {list(labels)}")
+        raise ValueError(f"labels must be ascending and not empty; got {list(labels)}")
     if bank.background.enabled and labels[0] != 0:
-        raise ValueError("a bank with a background keeps label 0; name it first")
+        raise ValueError("labels of a bank with background must start with label 0")
     renumber = torch.full((bank.num_classes,), -1, dtype=torch.int64, device=bank.owners.device)
     renumber[list(labels)] = torch.arange(len(labels), device=bank.owners.device)
     owners = renumber[bank.owners]
@@ -65,9 +65,9 @@ def restrict_bank(bank: TextBank, labels: Sequence[int]) -> TextBank:
 
 
 class PresenceMeter:
-    """False area and presence AUROC over any number of images, in memory that does not grow.
+    """Accumulates false area and presence AUROC over images, in constant memory.
 
-    Confidences are counted in 65,536 levels, so the AUROC is exact for confidences rounded to 1 / 65535.
+    Confidences are quantised to 65,536 levels, so the AUROC is exact for confidences rounded to 1 / 65535.
 
     Attributes:
         histograms: ``(2, 65536)`` int64, confidences of absent (0) and present (1) classes.
@@ -84,16 +84,16 @@ class PresenceMeter:
     def count(
         labels: Tensor, confidence: Tensor, counted: Tensor, is_present: Sequence[bool | None]
     ) -> dict[str, np.ndarray]:
-        """Counts of one image, for :meth:`add`.
+        """Counts of an image, for :meth:`add`.
 
         Args:
-            labels: ``(H, W)`` integers, index into the asked classes.
+            labels: ``(H, W)`` integers, indices into the vocabulary.
             confidence: ``(H, W)`` float in ``[0, 1]``.
-            counted: ``(H, W)`` bool, pixels with a true label.
-            is_present: asked class -> whether the image holds it; ``None`` for the background, which is not judged.
+            counted: ``(H, W)`` bool, evaluated pixels.
+            is_present: class -> whether it is in the image; ``None`` for the background, which is not evaluated.
 
         Returns:
-            ``presence_levels`` ``(2, N)`` int64, whether each judged class is present and its level;
+            ``presence_levels`` ``(2, N)`` int64, whether each evaluated class is present, and its level;
             ``presence_area`` ``(0 or 1,)`` float64.
         """
         labels, confidence = labels.cpu().long()[counted.cpu()], confidence.cpu().float()[counted.cpu()]
@@ -109,7 +109,7 @@ class PresenceMeter:
         }
 
     def add(self, counts: Mapping[str, np.ndarray]) -> None:
-        """Adds what :meth:`count` gave for an image."""
+        """Adds the result of :meth:`count`."""
         present, levels = torch.from_numpy(counts["presence_levels"])
         self.histograms.index_put_((present, levels), torch.ones_like(levels), accumulate=True)
         area = torch.from_numpy(counts["presence_area"])
@@ -120,16 +120,16 @@ class PresenceMeter:
         self.add(self.count(labels, confidence, counted, is_present))
 
     def false_area(self) -> float:
-        """Share of pixels given to absent classes, in percent; NaN without an image."""
+        """Fraction of pixels assigned to absent classes, in percent; NaN without images."""
         return 100.0 * float(self.area[0] / self.area[1])
 
     def auroc(self) -> float:
-        """Probability that a present class has a higher confidence than an absent one, ties half; in percent."""
+        """Probability that a present class has a higher confidence than an absent one (ties count half), in percent."""
         absent, present = self.histograms.double()
         below = absent.cumsum(0) - absent
         wins = (present * (below + 0.5 * absent)).sum()
         return 100.0 * float(wins / (absent.sum() * present.sum()))
 
     def scores(self) -> dict[str, float]:
-        """Both figures by name, in percent."""
+        """Both metrics by name, in percent."""
         return {"false_area": self.false_area(), "presence_AUROC": self.auroc()}

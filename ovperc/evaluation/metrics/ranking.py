@@ -1,4 +1,4 @@
-"""How well scores rank positives above negatives: AUROC, AP, AUPR and F1-max from one exact curve."""
+"""Ranking metrics AUROC, AP, AUPR and F1-max from an exact curve."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class RankingCurve:
-    """Counts of positives and negatives in steps of falling score.
+    """Counts of positives and negatives by descending score.
 
-    A step is one score, with all that share it (ties move together), or a run of scores of negatives only. Every
-    figure of this module needs no more than that: negatives between two scores of positives need not be told apart.
+    A step is a distinct score, with all its ties, or a run of scores of negatives only, which suffices for all metrics
+    of this module.
 
     Attributes:
-        scores: ``(K,)`` float64, falling; where a step has positives their score, else some bound of its scores.
+        scores: ``(K,)`` float64, descending; the score of the step's positives, or a bound of its scores if there are
+            none.
         positives: ``(K,)`` int64.
         negatives: ``(K,)`` int64.
     """
@@ -37,15 +38,15 @@ class RankingCurve:
 
 @dataclass(frozen=True)
 class RankingScores:
-    """Figures of a curve, in ``[0, 1]``; NaN where they are not defined.
+    """Metrics of a curve, in ``[0, 1]``; NaN if undefined.
 
     Attributes:
-        auroc: chance that a positive scores above a negative, ties counting half. NaN without both.
-        ap: average precision ``sum (R_n - R_{n-1}) P_n`` over distinct scores, without interpolation, as
+        auroc: probability that a positive scores above a negative, ties counting half. NaN unless both are present.
+        ap: average precision ``sum (R_n - R_{n-1}) P_n`` over distinct scores, without interpolation, as in
             scikit-learn's ``average_precision_score``. NaN without positives.
-        aupr: area under the same curve by trapezoids: another number, usually larger, that some tables call AP.
-        f1_max: best F1 of all thresholds ``score >= t``.
-        f1_threshold: the highest threshold that reaches it.
+        aupr: area under the same curve by the trapezoidal rule; usually larger, and called AP in some tables.
+        f1_max: best F1 over all thresholds ``score >= t``.
+        f1_threshold: the highest threshold with that F1.
     """
 
     auroc: float
@@ -56,7 +57,7 @@ class RankingScores:
 
 
 def ranking_curve(scores: np.ndarray, labels: np.ndarray) -> RankingCurve:
-    """The curve of scores held in memory.
+    """Computes the curve of scores in memory.
 
     Args:
         scores: ``(N,)`` finite numbers.
@@ -67,7 +68,7 @@ def ranking_curve(scores: np.ndarray, labels: np.ndarray) -> RankingCurve:
     """
     values, truth = np.asarray(scores).ravel(), np.asarray(labels).ravel().astype(bool)
     if values.shape != truth.shape:
-        raise ValueError(f"scores and labels must be of one length; got {values.size} and {truth.size}")
+        raise ValueError(f"scores and labels must have the same length; got {values.size} and {truth.size}")
     if not np.isfinite(values).all():
         raise ValueError(f"scores must be finite; {int((~np.isfinite(values)).sum())} of {values.size} are not")
     order = np.argsort(values, kind="stable")[::-1]
@@ -78,21 +79,21 @@ def ranking_curve(scores: np.ndarray, labels: np.ndarray) -> RankingCurve:
 
 
 class RankingTotals:
-    """Sums of a curve that arrives in pieces, from the highest scores to the lowest.
+    """Metrics of a curve that arrives in segments, in descending order of scores.
 
     Args:
-        positives, negatives: in the whole curve.
+        positives, negatives: totals of the complete curve.
     """
 
     def __init__(self, positives: int, negatives: int) -> None:
         self.positives, self.negatives = positives, negatives
         self._found = self._alarms = 0
         self._above = self._ap = self._aupr = 0.0
-        self._precision = 1.0  # the curve begins at recall 0, precision 1
+        self._precision = 1.0  # the curve starts at recall 0, precision 1
         self._best = (float("nan"), float("nan"))
 
     def add(self, piece: RankingCurve) -> None:
-        """Adds the next steps, all below those before."""
+        """Adds the next segment, with lower scores than the previous ones."""
         if not piece.positives.size:
             return
         found = self._found + np.cumsum(piece.positives)
@@ -112,7 +113,7 @@ class RankingTotals:
                 self._best = float(f1[top]), float(piece.scores[top])
 
     def scores(self) -> RankingScores:
-        """The figures, once all pieces are added."""
+        """The metrics, after all segments were added."""
         nan = float("nan")
         auroc = self._above / (self.positives * self.negatives) if self.positives and self.negatives else nan
         if not self.positives:
@@ -121,7 +122,7 @@ class RankingTotals:
 
 
 def ranking_scores(curve: RankingCurve) -> RankingScores:
-    """All figures of a curve."""
+    """All metrics of a curve."""
     totals = RankingTotals(curve.num_positives, curve.num_negatives)
     totals.add(curve)
     return totals.scores()

@@ -1,4 +1,4 @@
-"""How often a region gets its own name (CLIPSelf, Wu et al., ICLR 2024, section 4.1)."""
+"""Region classification accuracy (CLIPSelf, Wu et al., ICLR 2024, section 4.1)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ TOP = (1, 5)
 
 
 class RegionAccuracy:
-    """Top-1 and top-5 accuracy by class, of each way to read a region.
+    """Top-1 and top-5 accuracy per class and view of a region.
 
-    Counts are sums, so they can be stored and added.
+    Counts are additive.
 
     Args:
-        num_classes: words that are asked for.
-        views: ways to read a region, such as ``box`` and ``mask``.
+        num_classes: number of classes.
+        views: how regions are pooled, such as ``box`` and ``mask``.
 
     Attributes:
-        hits: ``(views, 2, C)`` int64, regions whose own name is the best, and among the best five.
+        hits: ``(views, 2, C)`` int64, correct regions, top-1 and top-5.
         seen: ``(views, C)`` int64, regions.
     """
 
     def __init__(self, num_classes: int, views: Sequence[str]) -> None:
         if num_classes < 1 or not views:
-            raise ValueError(f"at least one class and one view are needed; got {num_classes} and {tuple(views)}")
+            raise ValueError(f"expected at least one class and one view; got {num_classes} and {tuple(views)}")
         self.views = tuple(views)
         self.hits = torch.zeros(len(self.views), len(TOP), num_classes, dtype=torch.int64)
         self.seen = torch.zeros(len(self.views), num_classes, dtype=torch.int64)
@@ -35,22 +35,22 @@ class RegionAccuracy:
         """Counts regions.
 
         Args:
-            view: how they were read.
+            view: how they were pooled.
             scores: ``(R, C)``, higher is better.
             labels: ``(R,)`` int64.
 
         Raises:
-            ValueError: shapes do not fit, or scores are not finite.
+            ValueError: shapes do not match, or scores are not finite.
         """
         classes = self.seen.shape[1]
         if scores.shape != (len(labels), classes):
-            raise ValueError(f"scores must be ({len(labels)}, {classes}), regions by words; got {tuple(scores.shape)}")
+            raise ValueError(f"scores must be ({len(labels)}, {classes}), regions x classes; got {tuple(scores.shape)}")
         if not torch.isfinite(scores).all():
-            raise ValueError("scores of regions must be finite; a region without area has none")
+            raise ValueError("scores of regions must be finite; remove regions without area")
         self.update_ranked(view, scores.argsort(dim=1, descending=True, stable=True)[:, : max(TOP)].cpu(), labels.cpu())
 
     def update_ranked(self, view: str, ranked: Tensor, labels: Tensor) -> None:
-        """Counts regions whose best labels, best first, are ``(R, 5)``; fewer where there are fewer words."""
+        """Counts regions from their top labels ``(R, 5)``, best first; fewer columns if there are fewer classes."""
         row = self.views.index(view)
         right = ranked == labels[:, None]
         for place, top in enumerate(TOP):
@@ -60,17 +60,17 @@ class RegionAccuracy:
     def add(self, other: RegionAccuracy) -> None:
         """Adds the counts of other regions."""
         if other.views != self.views or other.seen.shape != self.seen.shape:
-            raise ValueError("counts are of other views or classes")
+            raise ValueError("the counts have other views or classes")
         self.hits += other.hits
         self.seen += other.seen
 
     def accuracy(self, view: str, top: int = 1, compat: str = "") -> Tensor:
-        """``(C,)`` float64 in 0..1; NaN for classes that never occur.
+        """``(C,)`` float64 in 0..1; NaN for absent classes.
 
         Args:
-            view: how regions were read.
+            view: how regions were pooled.
             top: 1 or 5.
-            compat: ``clipself`` rounds each class to half precision, as CLIPSelf's code does before it averages.
+            compat: ``clipself`` rounds each class to float16 before averaging, as CLIPSelf's code does.
         """
         row = self.views.index(view)
         values = self.hits[row, TOP.index(top)].double() / self.seen[row].double()
@@ -79,7 +79,7 @@ class RegionAccuracy:
         return values.half().double() if compat else values
 
     def scores(self, groups: Mapping[str, Sequence[int]] | None = None, compat: str = "") -> dict[str, float]:
-        """Means over classes that occur, in percent: ``mAcc1.box``, ``mAcc1.box.novel``, and so on."""
+        """Means over present classes, in percent: ``mAcc1.box``, ``mAcc1.box.novel``, and so on."""
         found: dict[str, float] = {}
         for view in self.views:
             for top in TOP:

@@ -1,4 +1,4 @@
-"""All that is counted of the label maps of a test set."""
+"""Accumulated metrics of the label maps of a test set."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ovperc.evaluation.metrics.presence import PresenceMeter
 
 @dataclass(frozen=True)
 class SegmentationCounts:
-    """Sums over images.
+    """Metrics accumulated over images.
 
     Attributes:
-        metrics: one of each of ``SEGMENTATION_METRICS``.
-        presence: the absent-class protocol; empty where it was not run.
-        worst: mIoU in percent and index of the images with the lowest, lowest first.
+        metrics: one instance of each of ``SEGMENTATION_METRICS``.
+        presence: metrics with absent classes; empty if not requested.
+        worst: mIoU in percent and index of the images with the lowest mIoU, ascending.
     """
 
     metrics: tuple[LabelMapMetric, ...]
@@ -30,7 +30,7 @@ class SegmentationCounts:
         return next(metric for metric in self.metrics if isinstance(metric, ConfusionMatrix))
 
     def figures(self, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
-        """Figures by name, in percent."""
+        """Metrics by name, in percent."""
         found = {name: value for metric in self.metrics for name, value in metric.figures(groups).items()}
         return found | (self.presence.scores() if self.presence.area[1] > 0 else {})
 

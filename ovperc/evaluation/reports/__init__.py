@@ -1,1 +1,1 @@
-"""Tables made of finished runs: the model table, and published figures beside ours."""
+"""Tables of finished runs: the model table, and comparisons with published results."""

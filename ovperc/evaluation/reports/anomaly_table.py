@@ -1,4 +1,4 @@
-"""Anomaly figures as Markdown: one row a category, and the mean."""
+"""Anomaly metrics as Markdown: one row per category, and the mean."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS: Mapping[str, str] = {
 
 
 def category_table(settings: Mapping[str, Any], scores: Mapping[str, CategoryScores]) -> str:
-    """A page for people: what was run, the table, what is not defined and why."""
+    """Renders a report: settings, table, and reasons for undefined metrics."""
     rows = [(name, entry.figures) for name, entry in scores.items()]
     columns = [name for name in COLUMNS if any(name in figures for _, figures in rows)]
     mean = mean_scores(scores.values())
@@ -32,7 +32,7 @@ def category_table(settings: Mapping[str, Any], scores: Mapping[str, CategorySco
         "",
         f"Weights {settings['weights']}, {settings['images']} of {settings['images_in_set']} images, "
         f"{_size(settings['protocol'])}, {_shots(settings['protocol'])}. Percent; "
-        "the mean is over the categories in which a figure is defined.",
+        "the mean is over the categories in which a metric is defined.",
         "",
         markdown_row("category", [COLUMNS[name] for name in columns]),
         "|" + " --- |" + " ---: |" * len(columns),
@@ -44,18 +44,18 @@ def category_table(settings: Mapping[str, Any], scores: Mapping[str, CategorySco
 
 
 def markdown_row(head: str, cells: list[str]) -> str:
-    """One row of a Markdown table."""
+    """A row of a Markdown table."""
     return "| " + " | ".join([head, *cells]) + " |"
 
 
 def percent(value: float | None) -> str:
-    """One decimal, or a dash where a figure is not defined."""
+    """One decimal, or a dash if undefined."""
     return "-" if value is None or math.isnan(value) else f"{value:.1f}"
 
 
 def _size(protocol: Mapping[str, Any]) -> str:
     side = protocol["size_px"]
-    return "pixels counted at each image's own size" if side is None else f"pixels counted at {side} x {side}"
+    return "pixel metrics at each image's own size" if side is None else f"pixel metrics at {side} x {side}"
 
 
 def _shots(protocol: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Detection and region figures as Markdown: what was run, under which protocol, the figures."""
+"""Detection and region metrics as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ovperc.core.summary import RunSummary
 
 
 def write_detection_page(work_dir: Path, summary: RunSummary) -> None:
-    """``report.md``: settings, protocol and figures of a run."""
+    """Writes ``report.md`` with the settings and metrics of a run."""
     page = detection_page(summary.settings, summary.metrics, summary.details["per_class"])
     with atomic_write(work_dir / "report.md") as (temporary,):
         temporary.write_text(page, encoding="utf-8")
@@ -21,12 +21,12 @@ def write_detection_page(work_dir: Path, summary: RunSummary) -> None:
 def detection_page(
     settings: Mapping[str, Any], metrics: Mapping[str, float], per_class: Mapping[str, Mapping[str, float]]
 ) -> str:
-    """A page for people.
+    """Renders a report.
 
     Args:
-        settings: of the summary; ``protocol`` holds the tags.
+        settings: settings of the summary; ``protocol`` contains the tags.
         metrics: name -> percent.
-        per_class: figure -> name of a class -> percent.
+        per_class: metric -> class name -> percent.
     """
     lines = [
         f"# {settings['method']} on {settings['benchmark']}",
@@ -35,7 +35,7 @@ def detection_page(
         "",
         *(f"- {name}: {value}" for name, value in settings["protocol"].items()),
         "",
-        "| figure | % |",
+        "| metric | % |",
         "| --- | ---: |",
         *(f"| {name} | {_percent(value)} |" for name, value in metrics.items()),
         "",
@@ -52,5 +52,5 @@ def detection_page(
 
 
 def _percent(value: float) -> str:
-    """Two decimals, or a dash where a figure is not defined."""
+    """Two decimals, or a dash if undefined."""
     return "-" if math.isnan(value) else f"{value:.2f}"

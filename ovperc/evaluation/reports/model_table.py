@@ -1,4 +1,4 @@
-"""The model table: results as Markdown, with all that is needed to make each row again."""
+"""The model table: results as Markdown, with the commands to reproduce them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ovperc.evaluation.reports.titles import HEADLINES, TABLE_TITLES
 
 
 def model_table(results: Sequence[Result], title: str = "Model table") -> str:
-    """Markdown: an overview by each task's headline figure, one table per benchmark, and the command of each row.
+    """Markdown: an overview by each task's main metric, one table per benchmark, and the command of each row.
 
-    Partial runs are marked with their number of images and are left out of the overview.
+    Partial runs are marked with their number of images and excluded from the overview.
     """
     if not results:
         raise ValueError("no results: run ovperc test METHOD --benchmark NAME first, and pass its work dir")
@@ -71,7 +71,7 @@ def _commands(results: Sequence[Result]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table with columns of even width."""
+    """A table with padded columns."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
     return "\n".join(
@@ -80,7 +80,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _name(weights: str) -> str:
-    """The file name of a path; machine paths have no place in a table."""
+    """The file name of a path, without machine-specific folders."""
     return weights.replace("\\", "/").rstrip("/").rpartition("/")[2] or weights
 
 

@@ -1,4 +1,4 @@
-"""Published figures, and ours beside them."""
+"""Published results, compared with ours."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ovperc.evaluation.reports.results import Result
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """One number of a paper.
+    """A published result.
 
     Attributes:
-        method, backbone, benchmark: what it is of.
+        method, backbone, benchmark: what was evaluated.
         value: mIoU in percent.
-        source: where it comes from, in words.
-        note: how that run differs from the method's default.
+        source: citation.
+        note: deviations from the method's defaults.
     """
 
     method: str
@@ -34,11 +34,11 @@ class PublishedFigure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published figure and ours.
+    """A published result and ours.
 
     Attributes:
-        figure: published.
-        ours: our result with the same method, backbone and benchmark; ``None`` without one.
+        figure: published result.
+        ours: our result with the same method, backbone and benchmark, if any.
     """
 
     figure: PublishedFigure
@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus published, in points; ``None`` without ours."""
+        """Ours minus published, in points; ``None`` without our result."""
         value = self.ours.metrics.get("mIoU") if self.ours else None
         return None if value is None else value - self.figure.value
 
@@ -58,7 +58,7 @@ def _content() -> dict[str, Any]:
 
 
 def published_figures() -> tuple[PublishedFigure, ...]:
-    """All published figures that are shipped."""
+    """All bundled published results."""
     content = _content()
     return tuple(
         PublishedFigure(
@@ -70,24 +70,24 @@ def published_figures() -> tuple[PublishedFigure, ...]:
 
 
 def find_figures(method: str, benchmark: str) -> tuple[PublishedFigure, ...]:
-    """The figures of a method on a benchmark.
+    """Published results of a method on a benchmark.
 
     Raises:
-        ValueError: nothing is published for the method, or not on the benchmark.
+        ValueError: there is no published result of the method, or on the benchmark.
     """
     figures = published_figures()
     methods = sorted({figure.method for figure in figures})
     if method not in methods:
-        raise ValueError(f"no published figure of method {method!r} is known; {suggest(method, methods)}")
+        raise ValueError(f"no published results for method {method!r}; {suggest(method, methods)}")
     ours = [figure for figure in figures if figure.method == method]
     benchmarks = sorted({figure.benchmark for figure in ours})
     if benchmark not in benchmarks:
-        raise ValueError(f"no figure of {method!r} on {benchmark!r} is known; {suggest(benchmark, benchmarks)}")
+        raise ValueError(f"no published results for {method!r} on {benchmark!r}; {suggest(benchmark, benchmarks)}")
     return tuple(figure for figure in ours if figure.benchmark == benchmark)
 
 
 def departures(method: str, benchmark: str) -> tuple[str, ...]:
-    """What is knowingly done otherwise than in the published code."""
+    """Known departures from the published code."""
     known = _content()["departures"]
     return tuple(
         line for name in ("*", method) for key in ("*", benchmark) for line in known.get(name, {}).get(key, ())
@@ -95,7 +95,7 @@ def departures(method: str, benchmark: str) -> tuple[str, ...]:
 
 
 def compare(method: str, benchmark: str, results: Sequence[Result]) -> tuple[Comparison, ...]:
-    """Published figures of a method on a benchmark with our results; partial runs do not count."""
+    """Compares published results of a method on a benchmark with ours, ignoring partial runs."""
     ours = {
         result.backbone: result
         for result in results

@@ -1,4 +1,4 @@
-"""Finished test runs, read back from their JSON summaries."""
+"""Results of finished runs, from their JSON summaries."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 
 
 class ResultError(ValueError):
-    """A file is not the summary of a test run."""
+    """A file is not the summary of an evaluation."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One method on one benchmark.
+    """Result of a method on a benchmark.
 
     Attributes:
         method, benchmark, weights, arch: what was run.
         metrics: name -> value in percent.
-        images: how many were scored.
-        complete: whether these were all images of the benchmark.
-        config: first digits of the SHA-256 of the resolved settings; empty where a summary has none.
-        commit: of the code.
-        device: that computed.
+        images: number of evaluated images.
+        complete: whether these are all images of the benchmark.
+        config: first digits of the SHA-256 of the resolved settings; empty if not in the summary.
+        commit: commit of the code.
+        device: device of the run.
         versions: package -> version.
-        command: that makes the row again.
+        command: command that reproduces the result.
         seconds: wall time.
-        path: the summary.
-        variant: what sets it apart from other runs of the method, such as ``"4 shots"``.
+        path: path of the summary.
+        variant: label of the variant, such as ``"4 shots"``.
     """
 
     method: str
@@ -50,12 +50,12 @@ class Result:
 
     @property
     def backbone(self) -> str:
-        """Tower and training set in the form of published tables, such as ``"ViT-B/16 openai"``."""
+        """Tower and training data as in published tables, such as ``"ViT-B/16 openai"``."""
         return backbone_name(self.arch, self.weights)
 
 
 def backbone_name(arch: str, weights: str) -> str:
-    """``"ViT-B/16 openai"`` from ``"ViT-B-16-quickgelu"`` and a tag, file or hub name that tells the training set."""
+    """``"ViT-B/16 openai"`` from ``"ViT-B-16-quickgelu"`` and a tag, file or hub name with the training data."""
     tower = arch.removesuffix("-quickgelu")
     if tower.startswith("ViT-") and tower.count("-") >= 2:
         head, _, patch = tower.rpartition("-")
@@ -66,20 +66,20 @@ def backbone_name(arch: str, weights: str) -> str:
 
 
 def read_result(path: Path) -> Result:
-    """The result in a summary of ``ovperc test``.
+    """Reads the result from a summary of ``ovperc test``.
 
     Raises:
-        ResultError: not JSON, or not the summary of a test run.
+        ResultError: the file is not JSON, or not the summary of an evaluation.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["kind"] != "test":
-            raise ResultError(f"{path}: expected the summary of a test run, found one of kind {content['kind']!r}")
+            raise ResultError(f"{path}: expected the summary of an evaluation, found one of type {content['kind']!r}")
         return _result(content, path)
     except ResultError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ResultError(f"{path}: not the summary of a test run ({type(error).__name__}: {error})") from error
+        raise ResultError(f"{path}: not the summary of an evaluation ({type(error).__name__}: {error})") from error
 
 
 def _result(content: Mapping[str, Any], path: Path) -> Result:
@@ -104,19 +104,18 @@ def _result(content: Mapping[str, Any], path: Path) -> Result:
 
 
 def _shots(settings: Mapping[str, Any]) -> int:
-    """Normal images that an anomaly method was shown of each category."""
+    """Normal images per category of a few-shot anomaly method."""
     protocol = settings.get("protocol")
     return int(protocol.get("shots") or 0) if isinstance(protocol, Mapping) else 0
 
 
 def read_results(places: Iterable[str | Path]) -> tuple[Result, ...]:
-    """All results in files and below folders; JSON files of other kinds in folders are passed over.
+    """Reads all results in files and below folders, skipping other JSON files in folders.
 
-    Of several runs of the same method, weights, benchmark and number of shots the newest file counts, a complete one
-    before a partial one.
+    Of several runs with the same method, weights, benchmark and shots, the newest is kept, preferring complete runs.
 
     Raises:
-        ResultError: a place does not exist, or a file that was named is not a summary.
+        ResultError: a path does not exist, or a file is not a summary.
     """
     best: dict[tuple[str, ...], Result] = {}
     for result in _each(places):

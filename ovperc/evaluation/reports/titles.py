@@ -10,7 +10,7 @@ from ovperc.evaluation.table import EVALUATIONS
 TABLE_TITLES: Mapping[str, str] = {
     name: title for evaluation in EVALUATIONS.values() for name, title in evaluation.titles.items()
 }
-"""Figures with a column in the model table, in their order."""
+"""Metrics with a column in the model table, in order."""
 TITLES: Mapping[str, str] = {**CONVENTION_TITLES, **TABLE_TITLES}
 HEADLINES: tuple[str, ...] = tuple(entry.headline for entry in EVALUATIONS.values() if entry.headline)
-"""The figures by which methods are sorted and compared over benchmarks."""
+"""Main metrics, by which methods are sorted and compared across benchmarks."""

@@ -31,7 +31,7 @@ def test_files_hold_the_drawn_images_and_masks(tmp_path: Path) -> None:
 def test_prepare_checks_anomaly_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_mvtec(tmp_path / "btad", get_benchmark("btad").source.layout.categories, "ok", "ko")
     assert main(["prepare", "btad", "--root", str(tmp_path), "--read-all"]) == 0
-    assert "btad: 02: 2 training, 2 normal, 2 anomalous of 1 kinds" in capsys.readouterr().out
+    assert "btad: 02: 2 training, 2 normal, 2 anomalous of 1 defect types" in capsys.readouterr().out
     assert main(["prepare", "mvtec", "--root", str(tmp_path / "btad")]) == 1
     told = capsys.readouterr().err
     assert "categories bottle" in told and "https://www.mvtec.com" in told

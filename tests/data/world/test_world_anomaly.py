@@ -99,7 +99,7 @@ def test_shots_are_nested_distinct_and_no_test_images() -> None:
         np.testing.assert_array_equal(a, b)
     assert len({image.tobytes() for image in four}) == 4
     assert all((image != images[0].image).any() for image in four)
-    with pytest.raises(ValueError, match=r"shots=7.*the set has 6"):
+    with pytest.raises(ValueError, match=r"shots=7.*the data set has 6"):
         shot_images(images, "wood", 7)
     with pytest.raises(ValueError, match="zero-shot"):
         shot_images(_small(normal=0), "wood", 1)

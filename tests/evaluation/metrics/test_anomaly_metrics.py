@@ -165,7 +165,7 @@ def test_bad_maps_are_refused() -> None:
         pixel_scores(lambda: [ScoredMap(scores, None, "wood/3")])
     with pytest.raises(ValueError, match="scores must be finite"):
         ranking_curve(np.array([np.inf, 0]), np.array([0, 1]))
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="same length"):
         ranking_curve(np.zeros(3), np.zeros(2))
     with pytest.raises(ValueError, match=r"in \(0, 1\]"):
         pixel_scores(lambda: [], limits=(0.0,))
@@ -206,7 +206,7 @@ def test_histogram_errors() -> None:
         uniform_edges(1.0, 1.0)
     with pytest.raises(ValueError, match="2 different"):
         quantile_edges(np.zeros(4))
-    with pytest.raises(ValueError, match="rising"):
+    with pytest.raises(ValueError, match="ascending"):
         ScoreHistogram(np.array([1.0, 0.0]))
     with pytest.raises(ValueError, match="different edges"):
         ScoreHistogram(np.array([0.0])).merge(ScoreHistogram(np.array([1.0])))

@@ -83,7 +83,7 @@ def test_who_finds_everything_scores_100(oracle, tmp_path: Path) -> None:
     for name in ("AP50", "AP50.base", "AP50.novel", "AP", "mask.AP50", "mAcc1.box", "mAcc1.mask.novel"):
         assert summary.metrics[name] == pytest.approx(100), name
     protocol = summary.settings["protocol"]
-    assert protocol["vocabulary"] == "40 names asked together"
+    assert protocol["vocabulary"] == "40 classes in one vocabulary"
     assert protocol["headline"] == "AP50.novel"
     assert {"training", "CLIP weights", "image set", "split"} <= set(protocol)
     page = (tmp_path / "report.md").read_text()
@@ -165,9 +165,9 @@ def test_sets_on_disk(oracle, tmp_path: Path, benchmark: str, make, figures: dic
 def test_settings_of_segmentation_are_refused(oracle, tmp_path: Path) -> None:
     oracle(WorldDetection("test", 6))
     for settings, message in (
-        ({"threshold": 0.5}, "--threshold is for segmentation"),
-        ({"panels": 2}, "--panels is for segmentation"),
-        ({"options": EvalOptions(presence=3)}, "--presence is for segmentation"),
+        ({"threshold": 0.5}, "--threshold is only supported for segmentation"),
+        ({"panels": 2}, "--panels is only supported for segmentation"),
+        ({"options": EvalOptions(presence=3)}, "--presence is only supported for segmentation"),
         ({"data_root": tmp_path}, "has no files"),
         ({"limit": 0}, "limit must be at least 1"),
     ):
@@ -213,7 +213,7 @@ def test_region_accuracy_by_hand() -> None:
     thirds = RegionAccuracy(1, ("box",))
     thirds.update_ranked("box", torch.tensor([[0], [1], [1]]), torch.zeros(3, dtype=torch.int64))
     assert thirds.scores(compat="clipself")["mAcc1.box"] == pytest.approx(100 * 0.333251953125, abs=1e-9)
-    for wrong, message in ((torch.zeros(2, 3), "regions by words"), (torch.full((4, 3), np.nan), "must be finite")):
+    for wrong, message in ((torch.zeros(2, 3), "regions x classes"), (torch.full((4, 3), np.nan), "must be finite")):
         with pytest.raises(ValueError, match=message):
             meter.update("box", wrong, torch.zeros(4, dtype=torch.int64))
 

@@ -232,7 +232,7 @@ def test_order_of_images_does_not_matter():
 
 def test_bad_detections_and_annotations():
     truth, found = random_set(1)
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="two entries"):
         evaluate_coco(truth, [found[0], found[0]])
     box = np.zeros((1, 4))
     with pytest.raises(ValueError, match="image 999, which is not in"):

@@ -144,7 +144,7 @@ def test_bad_settings_are_refused() -> None:
         ConfusionMatrix(3, absent="ignore")
     with pytest.raises(ValueError, match="at least 1"):
         ConfusionMatrix(0)
-    with pytest.raises(ValueError, match="not be negative"):
+    with pytest.raises(ValueError, match="ignore_index must be non-negative"):
         ConfusionMatrix(3, ignore_index=-1)
-    with pytest.raises(ValueError, match="names its classes"):
+    with pytest.raises(ValueError, match="class names in its metainfo"):
         StreamingIoU().process({}, [])

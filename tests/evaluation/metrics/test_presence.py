@@ -60,6 +60,6 @@ def test_restricted_bank_keeps_rows_in_order():
     part = restrict_bank(bank, [0, 2])
     assert part.names == ("background", "b") and part.owners.tolist() == [0, 0, 1, 1]
     assert torch.equal(part.embeddings, torch.eye(6)[[0, 1, 3, 4]]) and part.background == bank.background
-    for wrong, message in ([[2, 3], "label 0"], [[0, 2, 1], "rising"], [[], "not empty"]):
+    for wrong, message in ([[2, 3], "label 0"], [[0, 2, 1], "ascending"], [[], "not empty"]):
         with pytest.raises(ValueError, match=message):
             restrict_bank(bank, wrong)

@@ -24,7 +24,7 @@ def test_category_table_has_the_mean_of_what_is_defined_and_says_why() -> None:
     page = category_table(settings, scores)
     assert "| bolt | 80.0 | - |" in page
     assert "| **mean** | 85.0 | 70.0 |" in page
-    assert "counted at 240 x 240, 2 normal images per category (seed 1)" in page
+    assert "pixel metrics at 240 x 240, 2 normal images per category (seed 1)" in page
     assert page.endswith("- bolt: no masks\n")
 
 

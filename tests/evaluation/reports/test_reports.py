@@ -51,7 +51,7 @@ def test_wrong_files_are_named(tmp_path):
     with pytest.raises(ResultError, match="no such file"):
         read_results([tmp_path / "nothing"])
     (tmp_path / "a.json").write_text('{"kind": "train"}')
-    with pytest.raises(ResultError, match="kind 'train'"):
+    with pytest.raises(ResultError, match="type 'train'"):
         read_results([tmp_path / "a.json"])
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ResultError, match="not the summary"):
@@ -82,7 +82,7 @@ def test_published_figures_are_of_known_benchmarks_and_sources():
     assert figure.value == 64.07 and figure.backbone == "ViT-B/16 openai"
     with pytest.raises(ValueError, match="'naclip'"):
         find_figures("naclp", "voc21")
-    with pytest.raises(ValueError, match="no figure of 'sclip'"):
+    with pytest.raises(ValueError, match="no published results for 'sclip'"):
         find_figures("sclip", "ade847")
 
 
