@@ -160,6 +160,7 @@ class SamPrompter:
             image: ``(H, W, 3)`` uint8 RGB.
         """
         size_hw = ResizeLongestSide.get_preprocess_shape(*image.shape[:2], self.backbone.image_size_px)
+        size_hw = (max(1, size_hw[0]), max(1, size_hw[1]))  # a side far shorter than the other rounds to none
         resized = resize_image(image, size_hw, "bilinear")
         tensor = torch.from_numpy(np.ascontiguousarray(resized)).to(self.backbone.device).permute(2, 0, 1)[None]
         return self.backbone.sam.preprocess(tensor.float()), (resized.shape[0], resized.shape[1])

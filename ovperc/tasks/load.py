@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ovperc.core.inference import own_precision
 from ovperc.core.naming import suggest
 from ovperc.tasks.methods import MethodConfig, ResolvedMethod, read_method
 from ovperc.tasks.table import DEFAULT_METHOD, TASKS
@@ -51,12 +52,14 @@ def load(
     Raises:
         FileNotFoundError: no such method, or weights that are not here; the message says how to get them.
         ValueError: an unknown name or an option of a wrong type; near matches are offered.
+        RuntimeError: torch's default dtype is not float32.
     """
     if isinstance(name, MethodConfig) and overrides:
         raise ValueError("a config that was read has its overrides; pass them to read_method instead")
     config = name if isinstance(name, MethodConfig) else read_method(name, overrides)
     options = LoadOptions(_device(device), _dtype(dtype), weights, arch, background, as_published)
-    return TASKS[config.task].load(config, options)
+    with own_precision():
+        return TASKS[config.task].load(config, options)
 
 
 def resolve_method(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovperc.core.inference import own_precision
 from ovperc.core.structures import TextBank
 from ovperc.text.bank_store import BankStore, word_key
 from ovperc.text.templates import TemplateSet, get_templates
@@ -119,6 +120,7 @@ class TextEncoder:
             self._store.flush()
         return rows
 
+    @own_precision()
     @torch.no_grad()
     def _embed(self, words: list[str]) -> Tensor:
         """One batch of words, ``(len(words), E)`` float32, unit rows."""

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ovperc.core.inference import inference
 from ovperc.core.naming import suggest
 
 Combine = Literal["mean", "sigmoid_mean"]
@@ -54,6 +55,7 @@ class MapUpsampler:
         if self.combine not in get_args(Combine):
             raise ValueError(f"unknown combine {self.combine!r}; {suggest(str(self.combine), get_args(Combine))}")
 
+    @inference()
     def upsample(self, grid: np.ndarray, out_hw: tuple[int, int]) -> np.ndarray:
         """Upsamples the scores of an image.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ovperc.backbones.base import DenseBackbone
+from ovperc.core.inference import inference
 from ovperc.io.image_sources import expand_sources
 from ovperc.io.images import read_image
 from ovperc.tasks.anomaly.calibration import Calibration
@@ -94,7 +95,7 @@ class AnomalyPredictor(Predictor):
             return words
         return AnomalyQuery(words, self._texts(words), min_area_px)
 
-    @torch.inference_mode()
+    @inference()
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[AnomalyFeatures]:
         """Encodes images; images with equal tile sizes share forward passes."""
         plans = [self._plan(image) for image in images]
@@ -254,7 +255,7 @@ class AnomalyPredictor(Predictor):
         pixels = self.preprocess.apply(image, plan.resized_hw, self.method.resize, self.backbone.device)
         return self.tiler.tiles(pixels, plan)
 
-    @torch.inference_mode()
+    @inference()
     def _score(self, encoded: AnomalyFeatures, texts: StateTexts | None) -> AnomalyScore:
         parts = [self.head.score(self.backbone, features, texts) for features in encoded.parts]
         grid, image = torch.cat([part.grid for part in parts]), torch.cat([part.image for part in parts])
@@ -271,7 +272,7 @@ class AnomalyPredictor(Predictor):
         scores = canvas.float().cpu().numpy()
         return AnomalyScore(scores[0] if len(scores) == 1 else scores, float(value), plan.original_hw)
 
-    @torch.inference_mode()
+    @inference()
     def _remember(self, images: Sequence[np.ndarray]) -> AnomalyPredictor:
         head = self.head.fit(self.backbone, self._normal_features(images))
         upsampler = dataclasses.replace(self.upsampler, combine=head.combine)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ovperc.backbones.text_tower import TextTower
 from ovperc.core.cache import RecentCache
+from ovperc.core.inference import own_precision
 from ovperc.tasks.anomaly.state_prompts import state_prompts
 
 _OBJECTS_KEPT = 64
@@ -46,7 +47,7 @@ class StateTextSource(ABC):
         """The text embeddings of an object."""
 
         def make() -> StateTexts:
-            with torch.inference_mode(False), torch.no_grad():
+            with own_precision(), torch.inference_mode(False), torch.no_grad():
                 return self.make(object_name)
 
         return self._kept.get(self.key(object_name), make)

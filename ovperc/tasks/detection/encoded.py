@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovperc.core.inference import inference
 from ovperc.io.coco import encode_rle
 from ovperc.tasks.detection.heads import DetectionHeads
 
@@ -71,7 +72,7 @@ class HeadMasks(MaskSource):
     boxes: Tensor
     size_hw: tuple[int, int]
 
-    @torch.inference_mode()
+    @inference()
     def codes(self, rows: Sequence[int]) -> tuple[dict[str, Any], ...]:
         """See :class:`MaskSource`."""
         chosen = torch.as_tensor(rows, dtype=torch.int64, device=self.inputs.device)

@@ -14,6 +14,7 @@ from torchvision.ops import nms
 
 from ovperc.backbones.sam import SamBackbone, load_sam
 from ovperc.backbones.sam_prompts import Prompts, SamImage, SamPrompter
+from ovperc.core.inference import inference
 from ovperc.io.coco import encode_rle
 from ovperc.registry import PROPOSERS
 from ovperc.tasks.detection.encoded import MaskSource
@@ -34,7 +35,7 @@ class SamMasks(MaskSource):
     image: SamImage
     logits: Tensor
 
-    @torch.inference_mode()
+    @inference()
     def codes(self, rows: Sequence[int]) -> tuple[dict[str, Any], ...]:
         """See :class:`MaskSource`."""
         return tuple(encode_rle(self.dense(int(row))) for row in rows)
@@ -91,7 +92,7 @@ class SamEverything:
         self.min_area = min_area
         self.max_area = max_area
 
-    @torch.inference_mode()
+    @inference()
     def propose(self, image: np.ndarray) -> Proposals:
         """Regions of an image ``(H, W, 3)`` uint8 RGB, by falling predicted IoU."""
         embedded = self.prompter.embed(image)

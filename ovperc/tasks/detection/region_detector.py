@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ovperc.backbones.loading import ClipModel
 from ovperc.core.boxes import box_sides, clip_boxes, enlarge_boxes
+from ovperc.core.inference import inference
 from ovperc.core.naming import suggest
 from ovperc.core.structures import TextBank
 from ovperc.readout.regions import box_weights, encode_crops, mask_weights, pool_regions
@@ -145,7 +146,7 @@ class RegionDetector:
         layers = heads.heads.settings.layers if heads is not None else ()
         self.tower = FrozenClipBackbone(clip.backbone, layers)
 
-    @torch.inference_mode()
+    @inference()
     def encode(self, image: np.ndarray) -> RegionEmbeddings:
         """Everything that depends on the image only.
 
@@ -171,7 +172,7 @@ class RegionDetector:
             found.boxes, found.objectness, text, image_branch, vlm, found.masks, size_hw, self.clip.fingerprint
         )
 
-    @torch.inference_mode()
+    @inference()
     def detect(self, encoded: RegionEmbeddings, bank: TextBank, is_base: Sequence[bool]) -> Detections:
         """Asks words of described regions.
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovperc.core.inference import inference
 from ovperc.core.panoptic import PanopticMap
 from ovperc.core.structures import TextBank
 from ovperc.io.coco import decode_rle
@@ -59,7 +60,7 @@ class PanopticSegmenter:
         self.proposer = proposer
         self.rule = rule
 
-    @torch.inference_mode()
+    @inference()
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[PanopticEmbeddings]:
         """Everything that depends on images only; see :meth:`DenseSegmenter.encode_batch`.
 
@@ -69,7 +70,7 @@ class PanopticSegmenter:
         pairs = zip(images, self.semantic.encode_batch(images), strict=True)
         return [self._with_masks(image, encoded) for image, encoded in pairs]
 
-    @torch.inference_mode()
+    @inference()
     def segment(self, encoded: PanopticEmbeddings, bank: TextBank, stuff: frozenset[int]) -> PanopticMap:
         """The panoptic map of an encoded image.
 

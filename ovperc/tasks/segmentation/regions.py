@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ovperc.core.boxes import as_boxes, box_sides, clip_boxes
+from ovperc.core.inference import inference
 from ovperc.core.structures import TextBank
 from ovperc.readout.regions import stitched_box_weights, stitched_mask_weights
 from ovperc.tasks.segmentation.segmenter import DenseSegmenter, ImageEmbeddings
@@ -42,7 +43,7 @@ class RegionLabels:
         return len(self.labels)
 
 
-@torch.inference_mode()
+@inference()
 def classify_regions(segmenter: DenseSegmenter, encoded: ImageEmbeddings, regions: Any, bank: TextBank) -> RegionLabels:
     """Names regions of an encoded image by the mean of its dense features inside them.
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ovperc.core.inference import inference
 from ovperc.core.structures import DenseEmbeddings, GuideFeatures, SegmentationMap, TextBank
 from ovperc.readout.base import Readout
 from ovperc.refine.base import LabelRefiner, Refiner
@@ -111,7 +112,7 @@ class DenseSegmenter:
         """
         return self.encode_batch([image])[0]
 
-    @torch.inference_mode()
+    @inference()
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[ImageEmbeddings]:
         """Encodes images of any sizes; tiles of equal size share forward passes of up to ``max_tiles``.
 
@@ -135,7 +136,7 @@ class DenseSegmenter:
                 encoded[index] = self._pack(tiled[index], part, images[index])
         return [encoded[index] for index in range(len(tiled))]
 
-    @torch.inference_mode()
+    @inference()
     def segment(self, encoded: ImageEmbeddings, bank: TextBank, progress: Progress | None = None) -> SegmentationMap:
         """Labels and confidence at the original size.
 
@@ -153,7 +154,7 @@ class DenseSegmenter:
             return self._redraw(self.refiner, encoded, parts, coarse)
         return coarse
 
-    @torch.inference_mode()
+    @inference()
     def scores(self, encoded: ImageEmbeddings, bank: TextBank, *, raw: bool = False) -> Tensor:
         """Dense scores ``(C, H, W)`` float32, probabilities or (``raw``) cosines; made only on request.
 

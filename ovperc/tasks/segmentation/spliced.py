@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ovperc.affinity.sam_correlation import SamCorrelation
+from ovperc.core.inference import inference
 from ovperc.core.structures import DenseEmbeddings
 from ovperc.readout.base import Readout, unit_pooled
 from ovperc.refine.sam_prompt import SamPromptRefiner
@@ -43,7 +44,7 @@ class SplicedSegmenter(DenseSegmenter):
         if rule is not None and rule.needs_keys:
             raise ValueError(f"{type(rule).__name__} reads keys of tiles, which a splice merges")
 
-    @torch.inference_mode()
+    @inference()
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[ImageEmbeddings]:
         """Encodes images one after the other; tiles of each share forward passes of up to ``max_tiles``."""
         return [self._encode_one(image) for image in images]
