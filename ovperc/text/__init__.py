@@ -1,1 +1,1 @@
-"""Words: vocabularies, prompt templates, text banks and the classifier that asks them."""
+"""Vocabularies, prompt templates, text banks and the classifier."""

@@ -1,4 +1,4 @@
-"""Class names of the benchmarks: one JSON file per benchmark, with the words each method asks for."""
+"""Class names of benchmarks: one JSON file per benchmark, with the prompts of each method."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ovperc.text.vocabulary import ClassEntry, Vocabulary
 
 @dataclass(frozen=True)
 class ClassNames:
-    """The classes of a benchmark in label order.
+    """The classes of a benchmark, in label order.
 
     Attributes:
-        name: of the list.
+        name: name of the list.
         classes: names without the background; labels follow this order.
         background: whether label 0 is background and the classes start at 1.
-        background_words: what the background is asked by.
-        prompts: class -> the words it is asked by, where these are not just its name.
-        source: where the list comes from.
+        background_words: prompts of the background.
+        prompts: class -> prompts, if they differ from its name.
+        source: origin of the list.
     """
 
     name: str
@@ -43,14 +43,14 @@ class ClassNames:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Label -> name, background included."""
+        """Label -> name, including background."""
         return (("background",) if self.background else ()) + self.classes
 
     def vocabulary(self, threshold: float = 0.0) -> Vocabulary:
-        """The vocabulary to segment with.
+        """The vocabulary of the classes.
 
         Args:
-            threshold: confidence below which a pixel becomes background; used where label 0 is background.
+            threshold: confidence below which a pixel becomes background, if label 0 is background.
         """
         entries = tuple(ClassEntry(name, self.prompts.get(name, ())) for name in self.classes)
         policy = Background(self.background_words, threshold) if self.background else Background()
@@ -62,7 +62,7 @@ def _folder() -> resources.abc.Traversable:
 
 
 def list_class_names() -> tuple[str, ...]:
-    """Names of all shipped class lists."""
+    """Names of all bundled class lists."""
     return tuple(sorted(entry.name.removesuffix(".json") for entry in _folder().iterdir()))
 
 
@@ -75,20 +75,20 @@ def _content(name: str) -> dict[str, Any]:
 
 
 def list_variants(name: str) -> tuple[str, ...]:
-    """Methods that ask a benchmark's classes by words of their own."""
+    """Methods with their own prompts for a benchmark's classes."""
     return tuple(sorted(_content(name)["variants"]))
 
 
 def load_class_names(name: str, variant: str | None = None) -> ClassNames:
-    """A shipped class list.
+    """Loads a bundled class list.
 
     Args:
         name: benchmark, such as ``"voc21"``.
-        variant: method whose published words are asked for; ``None``, or a method that has none, gives the
+        variant: method whose published prompts are used; ``None``, or a method without any, gives the
             plain names.
 
     Raises:
-        ValueError: no list of that name.
+        ValueError: there is no such list.
     """
     content = _content(name)
     words, prompts = _variant(content, variant) if variant in content["variants"] else (None, {})
@@ -104,7 +104,7 @@ def load_class_names(name: str, variant: str | None = None) -> ClassNames:
 
 
 def _variant(content: dict[str, Any], name: str) -> tuple[list[str] | None, dict[str, list[str]]]:
-    """Background words and prompts of a variant, those of the variant it extends first."""
+    """Background words and prompts of a variant, including those of the variant it extends."""
     own = content["variants"][name]
     words, prompts = _variant(content, own["extends"]) if "extends" in own else (None, {})
     return own.get("background_words", words), {**prompts, **own.get("prompts", {})}

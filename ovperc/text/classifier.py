@@ -1,4 +1,4 @@
-"""Streaming classification: labels and confidence for any number of words in bounded memory.
+"""Streaming classification: labels and confidences for any vocabulary size in bounded memory.
 
 Resizing and tile averaging act on space, the text product on channels, so they commute: cosines are
 taken on the patch grid and interpolated to pixels in chunks of queries, with a running maximum and sum
@@ -30,15 +30,15 @@ _UNDERFLOW = 1e-30
 
 
 def check_bank(bank: TextBank, fingerprint: str, embed_dim: int) -> None:
-    """Refuses a text bank that another encoder made.
+    """Rejects a text bank from another encoder.
 
     Args:
-        bank: the bank to be asked.
-        fingerprint: of the encoder that embeds the image.
+        bank: text bank.
+        fingerprint: fingerprint of the image's encoder.
         embed_dim: channels ``E`` of its joint space.
 
     Raises:
-        ValueError: naming both encoders.
+        ValueError: the encoders differ.
     """
     if bank.fingerprint != fingerprint:
         raise ValueError(
@@ -50,7 +50,7 @@ def check_bank(bank: TextBank, fingerprint: str, embed_dim: int) -> None:
 
 
 class _Running:
-    """State per pixel: best score so far, the class code of its query, sum over queries.
+    """Running state per pixel: best score, class code of its query, sum over queries.
 
     A code is ``C - class`` as float32: its maximum over tied queries is the lowest class.
     """
@@ -63,7 +63,7 @@ class _Running:
         self.total = torch.zeros(size_hw, device=device)
 
     def add(self, block: ScoreBlock) -> None:
-        """Takes in a block; writes over its values."""
+        """Updates the state with a block, whose values are overwritten."""
         values, place = block.values, (block.rows, block.cols)
         peak = values.amax(dim=1)
         self.total[place] += values.sum(dim=1)
@@ -75,7 +75,7 @@ class _Running:
         self._best[place] = torch.where(better, peak, self._best[place])
 
     def labels(self, threshold: float) -> SegmentationMap:
-        """The answer; confidences below ``threshold`` become label 0."""
+        """Labels and confidences; pixels with confidence below ``threshold`` become label 0."""
         confidence = (self._best / self.total).nan_to_num_(0.0).clamp_(0.0, 1.0)
         labels = (self._classes - self._code).to(torch.int32)
         if threshold > 0:
@@ -84,7 +84,7 @@ class _Running:
 
 
 class StreamingClassifier:
-    """Label = owner of the best prompt; confidence = its softmax probability over all prompts.
+    """Assigns the class of the best prompt, with its softmax probability over all prompts as confidence.
 
     ``max_c max_{q in c} P_q = 1 / sum_q exp(s (l_q - l_max))``: the merged softmax of the published
     methods, without softmax or merge.
@@ -124,12 +124,12 @@ class StreamingClassifier:
 
         Args:
             embeddings: of all ``T`` tiles of the image.
-            bank: embedded words, on the same device.
+            bank: text bank on the same device.
             stitcher: of the geometry the tiles were cut by.
             rule: changes the patch scores before they are resized.
             refiner: smooths full-size maps of the scores before the softmax.
             guidance: ``(3, H, W)`` float image at the original size, for the refiner.
-            progress: called with prompts done and prompts in all.
+            progress: called with the number of prompts done and in total.
 
         Returns:
             Labels and confidence at the original size. Pixels below the bank's background threshold are 0.
@@ -153,19 +153,19 @@ class StreamingClassifier:
         guidance: Tensor | None = None,
         classes: Tensor | None = None,
     ) -> Tensor:
-        """Dense class scores, ``(C, H, W)`` float32: as large as it says, made only on request.
+        """Dense class scores, ``(C, H, W)`` float32: only computed on request.
 
         Args:
             embeddings: as for a call.
             bank: as for a call.
             stitcher: as for a call.
             raw: False for softmax probabilities over all prompts, the best prompt of each class; True for
-                the scores before the softmax. Without a rule those are cosines, and those of a class do not
-                depend on which other classes are asked.
+                the scores before the softmax. Without a logit rule those are cosines, and those of a class do
+                not depend on the rest of the vocabulary.
             rule: as for a call.
             refiner: as for a call.
             guidance: as for a call.
-            classes: ``(k,)`` int64 labels; only theirs are made, ``(k, H, W)``. All prompts still count in the softmax.
+            classes: ``(k,)`` int64 labels to return, ``(k, H, W)``. All prompts still count in the softmax.
 
         Returns:
             Classes without a prompt (a background that is a threshold only) score 0, or -1 with ``raw``.
@@ -174,7 +174,7 @@ class StreamingClassifier:
         peak = None if raw or stream.scores.probabilities else stream.peak(self.logit_scale)
         device = bank.embeddings.device
         rows = torch.arange(bank.num_classes, device=device)
-        if classes is not None:  # the last row takes what nobody asked for
+        if classes is not None:  # the last row collects classes that are not requested
             rows = torch.full_like(rows, len(classes)).index_copy_(0, classes.long(), rows[: len(classes)])
         owners = rows[bank.owners]
         best = torch.full((int(rows.max()) + 1, *stitcher.output_hw), -math.inf, device=device)

@@ -1,4 +1,4 @@
-"""From words to a text bank: every word in every template, in batches, embedded once."""
+"""Encodes vocabularies to text banks, in batches and with a cache."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _PROGRESS_FROM_PROMPTS = 2000
 
 
 class Advance(Protocol):
-    """Tells a progress display how many more words are done."""
+    """Progress callback, called with the number of newly encoded words."""
 
     def __call__(self, words: int) -> None: ...
 
 
 class PromptEncoder(Protocol):
-    """What the encoder needs of a text tower (:class:`ovperc.backbones.text_tower.TextTower` is one)."""
+    """Interface of a text tower (:class:`ovperc.backbones.text_tower.TextTower` is one)."""
 
     def tokenize(self, prompts: list[str]) -> Tensor:
-        """``(Q, L)`` int64; raises ValueError for a prompt that does not fit."""
+        """``(Q, L)`` int64; raises ValueError for a prompt that is too long."""
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """``(Q, L) -> (Q, E)``, not normalised."""
@@ -96,14 +96,14 @@ class TextEncoder:
         return torch.stack([rows[key] for key in keys]).to(device)
 
     def _precision_and_device(self) -> tuple[torch.dtype, torch.device]:
-        """Those of the tower's weights as it stands now; it may have been moved."""
+        """Current dtype and device of the tower, which may have been moved."""
         parameters = self.text_tower.parameters() if isinstance(self.text_tower, torch.nn.Module) else iter(())
         first = next(parameters, None)
         return (torch.float32, torch.device("cpu")) if first is None else (first.dtype, first.device)
 
     def _encode_missing(self, missing: dict[bytes, str]) -> dict[bytes, Tensor]:
         """Rows ``(E,)`` of words that are not in the store; what is done stays there if a later one fails."""
-        # Longest first: a word that does not fit is refused at once, not after minutes, and sentences of one
+        # Longest first: a word that is too long fails immediately, and sentences of one
         # length share a batch, so that little padding is encoded.
         order = sorted(missing, key=lambda key: (-len(missing[key]), missing[key]))
         step = max(1, self.batch_size // len(self.templates))
@@ -152,7 +152,7 @@ class TextEncoder:
 
     @contextmanager
     def _progress_bar(self, words: int) -> Iterator[Advance]:
-        """A bar on stderr, if asked for or worth it."""
+        """A progress bar on stderr, if requested or useful."""
         long_job = words * len(self.templates) >= _PROGRESS_FROM_PROMPTS and sys.stderr.isatty()
         if not (long_job if self.progress is None else self.progress):
             yield lambda words: None

@@ -1,4 +1,4 @@
-"""CLIP-DINOiser's last step: probabilities on the patch grid, and a learned say in what is background."""
+"""CLIP-DINOiser's last step: softmax on the patch grid, and a learned background rule."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class ForegroundRule(LogitRule):
     ``P = softmax_q(scale l)``. Where the vocabulary names a background (prompts of label 0) and the readout
     predicts a foreground, patches whose best probability is below ``delta`` and whose foreground probability is at
     most 0.5 get ``P = 1`` for label 0 (Wysoczanska et al., ECCV 2024, eq. 7). Without background words only
-    the softmax is applied. Every tile is judged by itself.
+    the softmax is applied. Tiles are independent.
 
     Args:
-        delta: patches at least this sure keep their class.
+        delta: patches with at least this probability keep their class.
         scale: factor of the cosines inside the softmax.
     """
 

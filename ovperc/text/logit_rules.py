@@ -1,6 +1,6 @@
-"""Rules that change patch scores by statistics of one image over its whole vocabulary.
+"""Logit rules, which adjust patch scores by statistics over an image and its vocabulary.
 
-They make the score of a class depend on which other classes are asked; that is what they are for.
+With a logit rule the score of a class depends on the rest of the vocabulary by design.
 A rule wraps :class:`PatchScores` and works through it in chunks of queries, so memory does not grow
 with the vocabulary.
 """
@@ -26,7 +26,7 @@ _NORM_AXES = ("channel", "token")
 
 
 class LogitRule(ABC):
-    """Turns the patch scores of one image into others.
+    """Adjusts the patch scores of an image.
 
     Attributes:
         needs_keys: reads ``embeddings.keys``.
@@ -63,7 +63,7 @@ class _Pruned(PatchScores):
 class PromptDenoising(LogitRule):
     """MaskCLIP's prompt denoising (Zhou et al., ECCV 2022, section 3.3).
 
-    A class whose best patch probability ``max_i softmax_q(100 l)`` over the whole image (all tiles)
+    A class whose best patch probability ``max_i softmax_q(100 l)`` over the image (all tiles)
     stays below the threshold gets the logit -100 everywhere. A class is as probable as its best prompt.
     If every class is pruned, all prompts tie and the lowest class wins, as in the released code.
 
@@ -85,7 +85,7 @@ class PromptDenoising(LogitRule):
 
 
 class _Smoothed(PatchScores):
-    """Patch probabilities, spread over similar keys where they are not sure."""
+    """Patch probabilities, smoothed over similar keys where they are uncertain."""
 
     probabilities = True
 
@@ -138,7 +138,7 @@ class KeySmoothing(LogitRule):
 
 @LOGIT_RULES.register_module()
 class FeatureSurgery(LogitRule):
-    """CLIP Surgery's removal of what all classes share (Li et al., Pattern Recognition 2025, section 3.3).
+    """CLIP Surgery's removal of features common to all classes (Li et al., Pattern Recognition 2025, section 3.3).
 
     With ``w = softmax_t(2 cos(image, t)) / mean_t(...)``, the score of query ``t`` at patch ``i`` is
     ``w_t s_it - mean_t'(w_t' s_it')``: linear in the text, so it is the same product with the queries
@@ -170,7 +170,7 @@ class FeatureSurgery(LogitRule):
 
 @LOGIT_RULES.register_module()
 class RuleChain(LogitRule):
-    """Several rules, applied in the order given (MaskCLIP: prompt denoising, then key smoothing).
+    """Several rules, applied in order (MaskCLIP: prompt denoising, then key smoothing).
 
     Args:
         rules: rules, or configs of rules such as ``dict(type="PromptDenoising")``.

@@ -1,4 +1,4 @@
-"""From prompts to the classes that own them."""
+"""Reduction of prompt scores to classes."""
 
 from __future__ import annotations
 

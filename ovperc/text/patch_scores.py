@@ -1,4 +1,4 @@
-"""Scores of queries on the patch grid, computed in chunks of queries when they are asked for."""
+"""Scores of queries on the patch grid, computed lazily in chunks of queries."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class PatchScores(ABC):
-    """Scores ``(T, Q, n)`` of the patches of one image, never held as a whole.
+    """Lazily computed patch scores ``(T, Q, n)`` of an image.
 
-    Logit rules wrap one such object in another. The chunk computed last is remembered, so a vocabulary
-    that fits one chunk is scored once however many passes a rule needs.
+    Logit rules wrap one such object in another. The last chunk is cached, so a vocabulary that
+    fits in one chunk is scored once, however many passes a rule needs.
 
     Attributes:
         num_queries: ``Q``.
@@ -57,7 +57,7 @@ class PatchScores(ABC):
         return best
 
     def softmax_parts(self, scale: float) -> tuple[Tensor, Tensor]:
-        """What a softmax over all queries needs beside the scores: ``exp(scale * score - peak) / total``.
+        """Normalisation terms of a softmax over all queries: ``exp(scale * score - peak) / total``.
 
         Args:
             scale: factor of the scores inside the softmax.

@@ -1,4 +1,4 @@
-"""The words of a phrase, each as a phrase of its own."""
+"""Decomposition of a phrase into its words, each as a phrase."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ _ANYTHING = "object"
 
 
 def phrase_parts(phrase: str) -> tuple[str, ...]:
-    """The words of a phrase, each as a phrase of its own.
+    """Decomposition of a phrase into its words, each as a phrase.
 
     ``"striped red star"`` gives ``("striped object", "red object", "star")``, and ``"red object"`` itself. The last
-    word is taken for the noun.
+    word is taken as the noun.
     """
     *adjectives, noun = phrase.split() or [phrase]
     parts = tuple(f"{word} {_ANYTHING}" for word in adjectives)

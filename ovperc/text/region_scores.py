@@ -1,4 +1,4 @@
-"""From region embeddings and words to scores: the cosine classifier and the fusion of two posteriors."""
+"""Scores of region embeddings: the cosine classifier and the fusion of two posteriors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RegionLogits:
 
     Attributes:
         classes: ``(R, C)`` float32.
-        background: ``(R,)`` float32; ``-inf`` where there is no background row.
+        background: ``(R,)`` float32; ``-inf`` without a background row.
     """
 
     classes: Tensor
@@ -41,7 +41,7 @@ def word_logits(embeddings: Tensor, bank: TextBank, scale: Tensor | float) -> Te
 
     Args:
         embeddings: ``(R, E)``; normalised here.
-        bank: the words; several prompts of one label compete by their maximum.
+        bank: text bank; the maximum over the prompts of a label is used.
         scale: inverse temperature.
     """
     cosines = F.normalize(embeddings.float(), dim=-1) @ bank.embeddings.float().T
@@ -52,7 +52,7 @@ def word_logits(embeddings: Tensor, bank: TextBank, scale: Tensor | float) -> Te
 
 
 class TextClassifier(nn.Module):
-    """``z = s * n(f) . [n(T); n(b)]``: words are an input, only temperature and background are parameters.
+    """``z = s * n(f) . [n(T); n(b)]``: the text bank is an input; only temperature and background are parameters.
 
     Args:
         embed_dim: channels ``E`` of the joint space.
@@ -88,7 +88,7 @@ class TextClassifier(nn.Module):
 
         Args:
             embeddings: ``(R, E)``.
-            bank: the words; an explicit background among them (label 0) joins the background row.
+            bank: text bank; an explicit background (label 0) is merged with the background row.
         """
         unit = F.normalize(embeddings.float(), dim=-1)
         classes = word_logits(unit, bank, self.scale)
@@ -100,7 +100,7 @@ class TextClassifier(nn.Module):
 
 
 def split_background(logits: RegionLogits, bank: TextBank) -> RegionLogits:
-    """Moves the words of an explicit background, label 0 of the bank, to the background column."""
+    """Moves an explicit background, label 0 of the bank, to the background column."""
     if not bank.background.enabled:
         return logits
     return RegionLogits(logits.classes[:, 1:], torch.logaddexp(logits.background, logits.classes[:, 0]))
@@ -112,10 +112,10 @@ def fuse_scores(first: Tensor, second: Tensor, weight: Tensor | float) -> Tensor
     Args:
         first: ``(R, C)`` probabilities.
         second: ``(R, C)`` probabilities.
-        weight: of ``second``, one number or ``(C,)``, in ``[0, 1]``; 0 gives ``first`` and 1 ``second``.
+        weight: weight of ``second``, a number or ``(C,)``, in ``[0, 1]``; 0 gives ``first`` and 1 ``second``.
 
     Raises:
-        ValueError: a weight outside ``[0, 1]``, or shapes that differ.
+        ValueError: a weight is outside ``[0, 1]``, or shapes differ.
     """
     if first.shape != second.shape:
         raise ValueError(f"posteriors must have one shape; got {tuple(first.shape)} and {tuple(second.shape)}")
@@ -128,7 +128,7 @@ def fuse_scores(first: Tensor, second: Tensor, weight: Tensor | float) -> Tensor
 
 @dataclass(frozen=True)
 class Fusion:
-    """How the detector's posterior and a second one (frozen CLIP's, or ViLD's image branch) become one score.
+    """Fusion of the detector's posterior with a second one (frozen CLIP's, or ViLD's image branch).
 
     ``text`` and ``vlm`` use one of the two alone. ``fvlm`` (Kuo et al., ICLR 2023) fuses classes, keeps the
     detector's background and divides each row by its sum. ``fvit`` (Wu et al., ICLR 2024) does not renormalise, so that
@@ -137,8 +137,8 @@ class Fusion:
 
     Attributes:
         policy: one of the five.
-        base: weight of the second posterior for words that were trained on.
-        novel: the same for all other words.
+        base: weight of the second posterior for classes seen in training.
+        novel: weight for all other classes.
         scale: inverse temperature of the second posterior.
         objectness: exponent of the proposal's objectness in the final score (DITO uses 3; 0 leaves it out).
     """
@@ -164,15 +164,15 @@ class Fusion:
         return torch.tensor(values, dtype=torch.float32, device=like.device)
 
     def __call__(self, text: RegionLogits | None, second: RegionLogits | None, is_base: Sequence[bool]) -> Tensor:
-        """Scores ``(R, C)`` float32 of the classes, background left out.
+        """Scores ``(R, C)`` float32 of the classes, without background.
 
         Args:
             text: the detector's logits; may be None for ``vlm``.
             second: logits of the second posterior, background included; may be None for ``text``.
-            is_base: ``(C,)``, whether each word was trained on.
+            is_base: ``(C,)``, whether each class was seen in training.
 
         Raises:
-            ValueError: the policy needs a posterior that is not there.
+            ValueError: the policy needs a missing posterior.
         """
         missing = text is None if self.policy == "text" else second is None
         if missing or (text is None and self.policy != "vlm"):

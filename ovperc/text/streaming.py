@@ -1,4 +1,4 @@
-"""Patch scores brought to image pixels, a chunk of queries and a block of pixels at a time.
+"""Upsampling of patch scores to pixels, by chunks of queries and blocks of pixels.
 
 Interpolation weights are convex (none negative, sum 1), and so are a refiner's. Subtracting at every
 patch the largest score over all queries therefore subtracts the same number from all queries at a pixel,
@@ -43,11 +43,11 @@ class ScoreStream:
 
     Args:
         scores: on the patch grids of its tiles.
-        stitcher: brings them to the original size.
+        stitcher: resizes them to the original size.
         block_elements: floats per block of pixel scores.
-        refiner: smooths whole maps; a block is then all pixels of a chunk of queries.
+        refiner: smooths full maps; a block then has all pixels of a chunk of queries.
         guidance: ``(3, H, W)`` image for the refiner.
-        progress: called after every chunk with queries done and queries in all.
+        progress: called after every chunk with the number of queries done and in total.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ScoreStream:
                 self._progress(queries.stop, self.scores.num_queries)
 
     def likelihoods(self, scale: float, peak: Tensor | None = None) -> Iterator[ScoreBlock]:
-        """What a softmax sums: ``exp(scale * score)`` up to a factor per pixel; probabilities as they are.
+        """Summands of a softmax: ``exp(scale * score)`` up to a factor per pixel; probabilities are unchanged.
 
         Args:
             scale: factor of logits; probabilities are not scaled.

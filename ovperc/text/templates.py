@@ -1,4 +1,4 @@
-"""Prompt templates: the sentences a word is put into before it is embedded."""
+"""Prompt templates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IN_SCENE = (
     "this is the {} in the scene.",
     "this is one {} in the scene.",
 )
-# Part of the digest: to be changed with ``TemplateSet.expand``, so that stored embeddings are made again.
+# Part of the digest: change it with ``TemplateSet.expand``, so that cached embeddings are recomputed.
 _ARTICLE_RULE = "articles-1"
 _DETERMINERS = frozenset({"a", "an", "the", "some", "any", "one", "two", "three", "many", "several"})
 # fmt: off
@@ -33,10 +33,10 @@ _MASS_NOUNS = frozenset({
 
 @dataclass(frozen=True)
 class TemplateSet:
-    """Sentences around a word.
+    """A set of prompt templates.
 
     Attributes:
-        name: what errors and reports call the set.
+        name: name in errors and reports.
         patterns: each with one ``{}``, where the word goes as it is, or one ``{a}``, where it goes with an
             indefinite article, unless it has a determiner or its last word is a mass noun ("a photo of a red
             star" but "a photo of grass").
@@ -58,7 +58,7 @@ class TemplateSet:
                 raise ValueError(f"a template needs exactly one '{{}}' or '{{a}}' for the word; got {pattern!r}")
 
     def expand(self, word: str) -> tuple[str, ...]:
-        """The word in every sentence, one per pattern; braces in the word stay as they are."""
+        """Fills the word into every template; braces in the word are kept."""
         with_article = self._with_article(word)
         return tuple(
             pattern.replace("{}", word) if "{}" in pattern else pattern.replace("{a}", with_article)
@@ -67,7 +67,7 @@ class TemplateSet:
 
     @property
     def digest(self) -> str:
-        """Hash of what the set does (its name does not count), 16 hexadecimal digits."""
+        """Hash of the set's behaviour (not its name), 16 hexadecimal digits."""
         content = "\n".join((_ARTICLE_RULE, *self.patterns, "", *sorted(self.mass_nouns)))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -91,7 +91,7 @@ def get_templates(name: str | Sequence[str] | TemplateSet) -> TemplateSet:
             set, which passes through.
 
     Raises:
-        ValueError: unknown name (near matches are offered), or a pattern without a place for the word.
+        ValueError: the name is unknown (the message suggests close matches), or a pattern lacks a placeholder.
     """
     if isinstance(name, TemplateSet):
         return name
@@ -108,7 +108,7 @@ def list_templates() -> tuple[str, ...]:
 
 
 def _openai80() -> TemplateSet:
-    # Imported here: open_clip takes seconds to import.
+    # imported here, because open_clip takes seconds to import
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 
     return TemplateSet("openai80", tuple(sentence("{}") for sentence in OPENAI_IMAGENET_TEMPLATES))

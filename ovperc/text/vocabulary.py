@@ -1,4 +1,4 @@
-"""Vocabularies: the classes a user asks for, their synonyms, and what happens to the rest of the image."""
+"""Vocabularies: classes, synonyms and the background policy."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _HOW_TO = "pass a list ['red star', 'grass'], a string 'red star, grass|lawn', a
 
 
 def _key(text: str) -> str:
-    """What two words are compared by: case and runs of spaces do not count."""
+    """Comparison key of a word, ignoring case and repeated spaces."""
     return " ".join(text.casefold().split())
 
 
 def _clean(text: Any, what: str) -> str:
-    """The word without surrounding or repeated spaces; refuses what is not a word."""
+    """Normalises the spaces of a word, and rejects invalid ones."""
     if not isinstance(text, str):
         raise TypeError(
             f"{what} must be a string; got {text!r} of type {type(text).__name__} "
@@ -38,18 +38,18 @@ def _clean(text: Any, what: str) -> str:
 
 
 def _unique(words: Sequence[str]) -> tuple[str, ...]:
-    """The words in order, each once."""
+    """The words in order, without duplicates."""
     return tuple({_key(word): word for word in reversed(words)}.values())[::-1]
 
 
 @dataclass(frozen=True)
 class ClassEntry:
-    """One class.
+    """A class of a vocabulary.
 
     Attributes:
-        name: what the result calls it.
-        prompts: the words it is searched by, at least one; the score of the class is that of the best.
-            The name is searched only if it is among them; empty stands for ``(name,)``.
+        name: name in results.
+        prompts: the prompts of the class; its score is that of the best one. The name is only a prompt
+            if listed; empty for ``(name,)``.
     """
 
     name: str
@@ -66,11 +66,11 @@ class ClassEntry:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What to look for in an image.
+    """The classes to predict.
 
     With ``background.enabled`` label 0 is ``"background"`` and owns the background words, if any; the
-    classes follow in order. Without a background the classes are labels 0, 1, ..., and every pixel gets
-    one of them: a single class without a background therefore covers the whole image.
+    classes follow in order. Without a background the classes are labels 0, 1, ..., and every pixel is
+    assigned to one of them: a single class without background therefore covers the full image.
 
     Attributes:
         classes: at least one, no two with the same name or a common prompt (case and spaces ignored).
@@ -94,12 +94,12 @@ class Vocabulary:
 
     @classmethod
     def parse(cls, words: Words, background: BackgroundLike = None, separator: str | None = None) -> Vocabulary:
-        """Reads words in any of the forms a user may have them in.
+        """Parses words in any supported form.
 
         Args:
             words: a list (``["red star", "grass|lawn"]``; an item may also be a list, name first, or a
                 :class:`ClassEntry`); one string with commas (``"red star, grass|lawn"``); a dict from a
-                name to its synonyms, which are searched beside the name (``{"grass": ["lawn"]}``); a
+                name to its synonyms, used in addition to the name (``{"grass": ["lawn"]}``); a
                 ``Path``, or a string that ends in ``.json .yaml .yml .txt``, of a file that holds a list
                 or dict, or one class per line; or a vocabulary, which passes through.
             background: see :func:`parse_background`. ``None`` keeps the policy of a given vocabulary.
@@ -107,8 +107,8 @@ class Vocabulary:
                 text files are part of a name unless they are named here.
 
         Raises:
-            TypeError: a word is not a string, or ``words`` is of no known form.
-            ValueError: nothing to look for, an empty or repeated word, or a file that cannot be read.
+            TypeError: a word is not a string, or ``words`` has an unsupported type.
+            ValueError: there are no classes, a word is empty or repeated, or a file cannot be read.
         """
         if separator is not None and not separator.strip():
             raise ValueError(f"separator must be a visible character such as '|' or ','; got {separator!r}")
@@ -129,18 +129,18 @@ class Vocabulary:
 
     @property
     def owners(self) -> tuple[int, ...]:
-        """Label that each of :attr:`prompts` votes for, ``(Q,)``, non-decreasing."""
+        """Label of each of :attr:`prompts`, ``(Q,)``, non-decreasing."""
         first = int(self.background.enabled)
         own = [label for label, entry in enumerate(self.classes, first) for _ in entry.prompts]
         return (0,) * len(self.background.words) + tuple(own)
 
     def __len__(self) -> int:
-        """Number of classes, background not counted."""
+        """Number of classes, without background."""
         return len(self.classes)
 
 
 def parse_background(value: BackgroundLike) -> Background:
-    """Reads a background policy.
+    """Parses a background policy.
 
     Args:
         value: ``None`` or ``"none"``: no background. A number (or its text): pixels whose confidence is
@@ -261,7 +261,7 @@ def _refuse_equal_names(classes: Sequence[ClassEntry]) -> None:
 
 
 def _refuse_shared_prompts(classes: Sequence[ClassEntry], background: Background) -> None:
-    """A prompt of two classes would give both the same score, and the answer would be chance."""
+    """Rejects prompts shared by two classes, whose scores would always tie."""
     owners = {_key(word): BACKGROUND_NAME for word in background.words}
     for entry in classes:
         for prompt in entry.prompts:

@@ -10,15 +10,15 @@ _SUFFIXES = (".json", ".yaml", ".yml", ".txt")
 
 
 def is_vocabulary_path(text: str) -> bool:
-    """Whether a string of words is the path of a file: by its ending alone, never by what lies on disk."""
+    """Whether a string of words is a file path, judged by its suffix only."""
     return text.strip().lower().endswith(_SUFFIXES) and "\n" not in text
 
 
 def read_vocabulary_file(path: Path) -> list[Any] | dict[str, Any]:
-    """The list or dict a file holds; of a text file, its lines (empty ones and ``#`` comments dropped).
+    """Reads a list or dict from a file, or the lines of a text file (without empty ones and ``#`` comments).
 
     Raises:
-        ValueError: the file is missing, is not text, cannot be parsed, repeats a key, or holds no list or dict.
+        ValueError: the file is missing, not text, cannot be parsed, repeats a key, or is not a list or dict.
     """
     try:
         text = path.expanduser().read_text(encoding="utf-8-sig")
@@ -57,7 +57,7 @@ def _parse(text: str, path: Path) -> Any:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A dict that refuses a repeated key, which the parsers would drop without a word."""
+    """A dict that rejects repeated keys, which the parsers would silently drop."""
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
