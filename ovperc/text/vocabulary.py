@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from ovperc.core.background import Background
-from ovperc.text.vocabulary_file import is_vocabulary_path, read_vocabulary_file
+from ovperc.text.vocabulary_file import VocabularyError, is_text_file, is_vocabulary_path, read_vocabulary_file
 
 Words = Union[str, Path, Sequence[Any], Mapping[str, Any], "Vocabulary"]
 BackgroundLike = float | str | Sequence[str] | Mapping[str, Any] | Background | None
@@ -108,7 +108,8 @@ class Vocabulary:
 
         Raises:
             TypeError: a word is not a string, or ``words`` has an unsupported type.
-            ValueError: there are no classes, a word is empty or repeated, or a file cannot be read.
+            ValueError: there are no classes, or a word is empty or repeated.
+            VocabularyError: a file cannot be read; a ``ValueError`` that names file and line.
         """
         if separator is not None and not separator.strip():
             raise ValueError(f"separator must be a visible character such as '|' or ','; got {separator!r}")
@@ -200,17 +201,29 @@ def _number(item: Any) -> float | None:
 
 def _parse_entries(words: Any, separator: str | None) -> tuple[ClassEntry, ...]:
     if isinstance(words, Path) or (isinstance(words, str) and is_vocabulary_path(words)):
-        content = read_vocabulary_file(Path(words))
-        if isinstance(content, list) and Path(words).suffix.lower() not in (".json", ".yaml", ".yml"):
-            return tuple(_entry_of_item(line, separator or r"[;|]", separator is None) for line in content)
-        words = content
-    elif isinstance(words, str):
+        return _entries_of_file(Path(words), separator)
+    if isinstance(words, str):
         words = _split_commas(words, separator)
     if isinstance(words, Mapping):
         return tuple(_entry_of_pair(name, synonyms, separator) for name, synonyms in words.items())
     if isinstance(words, (list, tuple)):
         return tuple(_entry_of_item(item, separator or "|") for item in words)
     raise TypeError(f"words of type {type(words).__name__} are not understood; {_HOW_TO}")
+
+
+def _entries_of_file(path: Path, separator: str | None) -> tuple[ClassEntry, ...]:
+    lines = is_text_file(path)
+    entries = []
+    for found in read_vocabulary_file(path):
+        try:
+            if isinstance(found.words, tuple):
+                entries.append(_entry_of_pair(*found.words, separator))
+            else:
+                by_default = r"[;|]" if lines else "|"
+                entries.append(_entry_of_item(found.words, separator or by_default, lines and separator is None))
+        except (TypeError, ValueError) as error:
+            raise VocabularyError(f"{str(path)!r}, {found.where}: {error}") from error
+    return tuple(entries)
 
 
 def _split_commas(text: str, separator: str | None) -> list[str]:
@@ -231,7 +244,7 @@ def _entry_of_item(item: Any, separator: str, is_pattern: bool = False) -> Class
         pattern = separator if is_pattern else re.escape(separator.strip())
         # A separator at the end of a line, as in "sky;", names no further synonym.
         words = [word for word in re.split(pattern, item) if word.strip()]
-        return ClassEntry(words[0] if words else item, tuple(words))
+        return ClassEntry(words[0] if words else "", tuple(words))
     if isinstance(item, (list, tuple)) and item:
         return ClassEntry(item[0], tuple(item))
     raise TypeError(f"a class must be a string 'name|synonym' or a list of strings, name first; got {item!r}")
