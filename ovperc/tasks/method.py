@@ -12,6 +12,7 @@ from ovperc.core.naming import suggest
 from ovperc.tiling.preprocess import check_resize
 
 _SIZES = ("short_side_px", "max_long_side_px", "crop_px", "stride_px")
+_RENAMED = {"proxy": "guide", "score_rule": "logit_rule", "renderer": "upsampler", "keep": "max_detections"}
 M = TypeVar("M", bound="Method")
 
 
@@ -82,7 +83,8 @@ def check_fields(name: str, method_class: type[Method], fields: Mapping[str, Any
     known = {entry.name for entry in dataclasses.fields(method_class)} - {"name", "title"}
     for key in fields:
         if key not in known:
-            raise ValueError(f"method {name!r} has an unknown field {key!r}; {suggest(key, known)}")
+            hint = f"it is called {_RENAMED[key]!r} now" if _RENAMED.get(key) in known else suggest(key, known)
+            raise ValueError(f"method {name!r} has an unknown field {key!r}; {hint}")
 
 
 def scaled_tiler(tiler: Mapping[str, Any], written_for_px: int, native_px: int, patch_px: int) -> dict[str, Any]:

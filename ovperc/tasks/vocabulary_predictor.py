@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ovperc.core.cache import RecentCache
 from ovperc.core.structures import TextBank
@@ -12,6 +12,9 @@ from ovperc.tasks.predictor import ImageResult, Predictor, PredictorInfo
 from ovperc.text.coverage import UnseenWordsWarning, unseen_words
 from ovperc.text.encoder import TextEncoder
 from ovperc.text.vocabulary import BackgroundLike, Vocabulary, Words
+
+if TYPE_CHECKING:
+    from ovperc.tasks.methods import ResolvedMethod
 
 _BANKS_KEPT = 8
 _WORDS_LISTED = 6
@@ -23,13 +26,22 @@ class VocabularyPredictor(Predictor):
     Args:
         text_encoder: makes text banks with the text tower of the same weights.
         info: what predictions say they were made with.
-        background: policy for vocabularies that bring none of their own.
+        background: policy for vocabularies that bring none of their own: None, a threshold, words of an explicit
+            background, or both.
+        resolved: the method's settings and where each comes from.
     """
 
-    def __init__(self, text_encoder: TextEncoder, info: PredictorInfo, background: BackgroundLike = None) -> None:
+    def __init__(
+        self,
+        text_encoder: TextEncoder,
+        info: PredictorInfo,
+        background: BackgroundLike = None,
+        resolved: ResolvedMethod | None = None,
+    ) -> None:
         self.text_encoder = text_encoder
         self.info = info
         self.background = background
+        self.resolved = resolved
         self._banks: RecentCache[Vocabulary, TextBank] = RecentCache(_BANKS_KEPT)
 
     def predict(

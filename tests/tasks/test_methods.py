@@ -95,6 +95,13 @@ def test_errors_offer_a_way_out(tmp_path: Path):
         load_method("sclip").replace(tilr=None)
 
 
+def test_fields_that_were_renamed_name_their_successor():
+    with pytest.raises(ValueError, match="'proxy'; it is called 'guide' now"):
+        load_method("proxyclip", {"proxy.weights": "dino-vitb16"})
+    with pytest.raises(ValueError, match="'keep'; it is called 'max_detections' now"):
+        load_method("fvlm", {"keep": 10})
+
+
 def test_methods_are_frozen():
     with pytest.raises(FrozenInstanceError):
         load_method("sclip").templates = "photo"

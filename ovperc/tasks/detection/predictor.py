@@ -44,10 +44,9 @@ class DetPredictor(VocabularyPredictor):
         background: BackgroundLike = None,
         resolved: ResolvedMethod | None = None,
     ) -> None:
-        super().__init__(text_encoder, info, background)
+        super().__init__(text_encoder, info, background, resolved)
         self.detector = detector
         self.compose = compose
-        self.resolved = resolved
 
     @property
     def base_words(self) -> frozenset[str]:

@@ -55,9 +55,8 @@ class PanopticPredictor(VocabularyPredictor):
         background: BackgroundLike = None,
         resolved: ResolvedMethod | None = None,
     ) -> None:
-        super().__init__(text_encoder, info, background)
+        super().__init__(text_encoder, info, background, resolved)
         self.segmenter = segmenter
-        self.resolved = resolved
 
     def query(
         self,

@@ -42,9 +42,8 @@ class SegPredictor(VocabularyPredictor):
         background: BackgroundLike = None,
         resolved: ResolvedMethod | None = None,
     ) -> None:
-        super().__init__(text_encoder, info, background)
+        super().__init__(text_encoder, info, background, resolved)
         self.segmenter = segmenter
-        self.resolved = resolved
 
     def encode_batch(self, images: Sequence[np.ndarray]) -> list[ImageEmbeddings]:
         """Patch embeddings of each image; see :meth:`DenseSegmenter.encode_batch`."""
