@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ovperc.cli.exits import ExitCode, UsageError, complain, say
 from ovperc.cli.options import add_file_options, add_model_options, load_predictor
 from ovperc.cli.task_options import TaskOptions, collect
-from ovperc.core.atomic import staged_directory
+from ovperc.core.atomic import remove_leftovers, staged_directory
 from ovperc.core.progress import progress_bar
 from ovperc.io.writers.base import OutputSettings
 from ovperc.io.writers.table import FORMATS, choose_writers
@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     predictor = load_predictor(arguments, background=getattr(arguments, "background", None))
     request = task.request(predictor, arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(arguments.out)
     return _Run(task, request, writers, arguments).over([*unreadable, *sources])
 
 

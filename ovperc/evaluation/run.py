@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_rank, get_world_size, init_dist, is_distributed, is_main_process
 from torch.utils.data import DataLoader, Dataset
 
+from ovperc.core.atomic import remove_leftovers
 from ovperc.core.command_line import command_line
 from ovperc.core.config_files import parse_overrides
 from ovperc.core.progress import progress_bar
@@ -55,6 +56,8 @@ def run_evaluation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
     started = time.perf_counter()
     opened = _open(request, row)
     evaluation, work_dir, options = opened.evaluation, request.folder(row), request.options
+    if is_main_process():
+        remove_leftovers(work_dir, recursive=True)
     store = PartStore(work_dir / f"progress-{opened.digest[:12]}", options.save_every_s)
     indices = evaluation.select(request.limit)
     resumed = sum(index in store for index in indices)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ import numpy as np
 import onnx
 from PIL import Image
 
+from ovperc.core.atomic import remove_leftovers, temporary_folder
 from ovperc.core.version import __version__
 from ovperc.export.anomaly import AnomalyExport
 from ovperc.export.builder import OPSET
@@ -148,10 +148,16 @@ def replaced_folder(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not ours)):
         raise FileExistsError(f"{str(out)!r} exists and is no exported folder; choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:
-        folder = Path(parent) / "new"
+    remove_leftovers(out.parent)
+    with temporary_folder(out.parent) as parent:
+        folder, before = parent / "new", parent / "old"
         folder.mkdir()
         yield folder
         if out.exists():
-            os.replace(out, Path(parent) / "old")
-        os.replace(folder, out)
+            os.replace(out, before)
+        try:
+            os.replace(folder, out)
+        except BaseException:
+            if before.exists():
+                os.replace(before, out)
+            raise

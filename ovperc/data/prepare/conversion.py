@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from ovperc.core.atomic import atomic_write
+from ovperc.core.atomic import atomic_write, remove_leftovers
 from ovperc.core.checksum import lines_sha256
 
 _FOLDER = ".ovperc"
@@ -153,6 +153,7 @@ def run_conversion(conversion: Conversion, workers: int = 0, progress: bool = Tr
     Raises:
         ConversionError: a file could not be read or written; finished files are kept.
     """
+    remove_leftovers(conversion.root, recursive=True)
     jobs = conversion.jobs()
     journal = _Journal(conversion, jobs)
     todo = [job for job in jobs if not journal.holds(job)]
