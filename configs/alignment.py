@@ -1,7 +1,7 @@
 """Alignment of published towers with the recipe shared by CLIM and CLIPSelf: ``_base_ = "../alignment.py"``."""
 
 _base_ = "./runtime.py"
-model = dict(type="RegionAlignment", keep=0.7)
+model = dict(type="RegionAlignment", ensemble_ratio=0.7)
 train_dataloader = dict(
     dataset=dict(type="SeededDataset", dataset=dict(type="CaptionPictures", root="data/coco/train2017"), seed=0),
     num_workers=8,

@@ -41,7 +41,7 @@ def _part(name: str, *locations: str) -> PartRegistry:
 AFFINITIES = _part("affinity", "ovperc.affinity")
 READOUTS = _part("readout", "ovperc.readout")
 TILERS = _part("tiler", "ovperc.tiling", "ovperc.tiling.square")
-LOGIT_RULES = _part("score rule", "ovperc.text.logit_rules", "ovperc.text.foreground")
+LOGIT_RULES = _part("logit rule", "ovperc.text.logit_rules", "ovperc.text.foreground")
 REFINERS = _part("refiner", "ovperc.refine", "ovperc.refine.sam_prompt")
 AGGREGATORS = _part("aggregator", "ovperc.affinity.sam_correlation")
 GUIDES = _part("guide", "ovperc.backbones.guide")

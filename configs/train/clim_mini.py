@@ -14,14 +14,14 @@ model = dict(
     objective=dict(type="MosaicContrast", mosaic_px=112, sides=(2, 3), singles=False),
     trained_blocks=-1,
     reinitialised_blocks=3,
-    keep=1.0,
+    ensemble_ratio=1.0,
 )
 train_dataloader = dict(
     dataset=dict(
         type="WorldTiles",
         length=iterations,
         seed=100,
-        stages=[dict(windows=65, scenes=0)],
+        stages=[dict(crops=65, scenes=0)],
         even=True,
         recoloured=0.5,
     ),

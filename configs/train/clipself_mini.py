@@ -3,6 +3,6 @@
 _base_ = "../alignment_mini.py"
 model = dict(
     objective=dict(type="CropDistillation", most=4, regions=8),
-    keep=0.7,
+    ensemble_ratio=0.7,
 )
 custom_hooks = [dict(type="AveragedWeightsHook", name="clipself-mini")]

@@ -3,6 +3,6 @@
 _base_ = "../alignment_mini.py"
 model = dict(
     objective=dict(type="TokenContrast", channels=64),
-    keep=0.7,
+    ensemble_ratio=0.7,
 )
 custom_hooks = [dict(type="AveragedWeightsHook", name="filip-mini")]

@@ -3,6 +3,6 @@
 _base_ = "../alignment_mini.py"
 model = dict(
     objective=dict(type="MaskedReconstruction", sigma=1.0),
-    keep=1.0,
+    ensemble_ratio=1.0,
 )
 custom_hooks = [dict(type="AveragedWeightsHook", name="locality-mini")]

@@ -60,13 +60,14 @@ class RegionAlignment(BaseModel):
         objective: ``dict(type=NAME, ...)`` of ``ovperc.training.alignment_objectives``.
         trained_blocks: how many of the last blocks; -1 trains the whole tower.
         readout: how dense features are read; left out, the value path of the last block.
-        keep: share of the trained weights in what is exported, the rest are the original ones (CLIM 0.7,
+        ensemble_ratio: weight of the trained parameters in the exported ensemble with the original ones (CLIM 0.7,
             CLIPSelf 0.7 and 0.95).
         max_scale: bound of the learnt inverse temperature.
         reinitialised_blocks: so many of the last blocks start anew, to unlearn what they took for granted.
 
     Raises:
-        ValueError: the tower has fewer blocks, ``keep`` is not in 0..1, or fresh weights would be averaged with old.
+        ValueError: the tower has fewer blocks, ``ensemble_ratio`` is not in 0..1, or reinitialised blocks would be
+            averaged with the original ones.
     """
 
     def __init__(
@@ -75,20 +76,20 @@ class RegionAlignment(BaseModel):
         objective: dict[str, Any] | Objective,
         trained_blocks: int = 6,
         readout: dict[str, Any] | Readout | None = None,
-        keep: float = 0.7,
+        ensemble_ratio: float = 0.7,
         max_scale: float = 100.0,
         reinitialised_blocks: int = 0,
     ) -> None:
         super().__init__()
-        if not 0.0 <= keep <= 1.0:
-            raise ValueError(f"keep is the share of trained weights in 0..1; got {keep}")
-        if reinitialised_blocks and keep < 1.0:
-            raise ValueError(f"fresh blocks cannot be averaged with the old ones: use keep=1; got {keep}")
+        if not 0.0 <= ensemble_ratio <= 1.0:
+            raise ValueError(f"ensemble_ratio must be in 0..1; got {ensemble_ratio}")
+        if reinitialised_blocks and ensemble_ratio < 1.0:
+            raise ValueError(f"reinitialised blocks cannot be averaged: use ensemble_ratio=1; got {ensemble_ratio}")
         clip = load_clip(**clip) if isinstance(clip, dict) else clip
         self.tower: DenseBackbone = copy.deepcopy(clip.backbone)
         self.log_scale = nn.Parameter(torch.tensor(clip.log_scale))
         self.max_log_scale = math.log(max_scale)
-        self.keep = keep
+        self.ensemble_ratio = ensemble_ratio
         self.readout: Readout = READOUTS.build(readout or DENSE_READOUT)
         self.objective: Objective = TASK_UTILS.build(objective) if isinstance(objective, dict) else objective
         # in a tuple, so that torch does not take the frozen towers for parts of the model
@@ -208,11 +209,13 @@ class RegionAlignment(BaseModel):
         return self
 
     def averaged_visual(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """``keep`` of the trained tower in ``state`` and the rest of the original one, under the tower's own names."""
+        """Ensemble of the trained tower in ``state`` and the original one, under the tower's own names."""
         prefix = "tower.tower."
         original = self.teacher.tower.state_dict()
         return {
-            name: value if not value.is_floating_point() else value.lerp(state[prefix + name].to(value), self.keep)
+            name: value
+            if not value.is_floating_point()
+            else value.lerp(state[prefix + name].to(value), self.ensemble_ratio)
             for name, value in original.items()
         }
 

@@ -31,7 +31,7 @@ class AveragedWeightsHook(Hook):
     """Writes the average of trained and original weights when training ends.
 
     Training itself goes on with its own weights, so a resumed run is what an unbroken one would have been. The share
-    is the model's ``keep``. The file is ``WORK_DIR/NAME.pt``, or ``NAME.safetensors`` for clip-mini, packed.
+    is the model's ``ensemble_ratio``. The file is ``WORK_DIR/NAME.pt``, or ``NAME.safetensors`` for clip-mini, packed.
 
     Args:
         name: of the file, and of the catalogue row.

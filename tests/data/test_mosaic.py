@@ -113,7 +113,7 @@ def test_recoloured_pictures_show_no_held_out_pair():
 
 
 def test_tiles_of_the_world():
-    settings = {"stages": [{"windows": 13, "scenes": 0}], "style": {"bank_tiles": 1}}
+    settings = {"stages": [{"crops": 13, "scenes": 0}], "style": {"bank_tiles": 1}}
     world = WorldTiles(3, seed=1, recoloured=0.5, **settings)
     batch, again = world[1]["batch"], WorldTiles(3, seed=1, recoloured=0.5, **settings)[1]["batch"]
     assert torch.equal(batch.images, again.images)

@@ -228,7 +228,7 @@ def test_deviation_of_the_teacher() -> None:
 
 
 def test_what_is_kept_lies_between_old_and_new_weights() -> None:
-    model = task("clim", keep=0.7)
+    model = task("clim", ensemble_ratio=0.7)
     with torch.no_grad():
         for value in block_module(model.tower, -1).parameters():
             value.add_(1.0)
@@ -296,20 +296,20 @@ def test_saved_as_the_authors_do(tmp_path: Path) -> None:
 
 
 def test_fresh_blocks_start_anew() -> None:
-    model = task("clim", keep=1.0, reinitialised_blocks=1)
+    model = task("clim", ensemble_ratio=1.0, reinitialised_blocks=1)
     original = model.teacher.tower.state_dict()
     changed = {key for key, value in model.tower.tower.state_dict().items() if not torch.equal(value, original[key])}
     assert changed
     assert all("resblocks.2." in key for key in changed)
-    with pytest.raises(ValueError, match=r"use keep=1; got 0\.7"):
+    with pytest.raises(ValueError, match=r"use ensemble_ratio=1; got 0\.7"):
         task("clim", reinitialised_blocks=1)
 
 
 def test_wrong_settings() -> None:
     with pytest.raises(ValueError, match=r"trained_blocks must be -1 or in 1\.\.3"):
         task("clim", trained_blocks=4)
-    with pytest.raises(ValueError, match=r"share of trained weights in 0\.\.1; got 2"):
-        task("clim", keep=2)
+    with pytest.raises(ValueError, match=r"ensemble_ratio must be in 0\.\.1; got 2"):
+        task("clim", ensemble_ratio=2)
     with pytest.raises(ValueError, match="no transformer blocks"):
         RegionAlignment(tiny_clip("resnet"), MosaicContrast(96), trained_blocks=1)
     with pytest.raises(ValueError, match="does not fill one mosaic of each side"):

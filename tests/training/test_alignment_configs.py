@@ -21,7 +21,7 @@ SCENES = {
     **QUIET,
 }
 TILES = {
-    "train_dataloader.dataset.stages": [{"windows": 13, "scenes": 0}],
+    "train_dataloader.dataset.stages": [{"crops": 13, "scenes": 0}],
     "train_dataloader.dataset.style": {"bank_tiles": 1},
     "train_cfg.max_iters": 4,
     "default_hooks.checkpoint.interval": 2,
@@ -54,7 +54,7 @@ def test_clim_resumes_to_the_same_weights(tmp_path: Path) -> None:
 
 def test_schedules_of_the_papers() -> None:
     clim, clipself = (Config.fromfile(f"configs/train/{name}.py") for name in ("clim", "clipself"))
-    assert (clim.train_dataloader.batch_size, clim.model.trained_blocks, clim.model.keep) == (32, 6, 0.7)
+    assert (clim.train_dataloader.batch_size, clim.model.trained_blocks, clim.model.ensemble_ratio) == (32, 6, 0.7)
     assert clim.train_cfg.max_iters == 92411
     assert (clipself.train_dataloader.batch_size, clipself.model.trained_blocks) == (2, 12)
     for config in (clim, clipself):

@@ -19,7 +19,7 @@ from ovperc.training.contrastive import ContrastiveDualEncoder
 from ovperc.training.muon import MuonAdamW, MuonConstructor
 from ovperc.weights.token_table import TOKEN_ROWS, TOKEN_TABLE
 
-STAGE = {"windows": 6, "scenes": 2, "scene_every": 4}
+STAGE = {"crops": 6, "scenes": 2, "scene_every": 4}
 SMALL = {"length": 8, "stages": [STAGE], "style": {"bank_tiles": 1, "bank_seed": 3}}
 
 
@@ -47,7 +47,7 @@ def test_batches_depend_on_seed_and_index_only(world):
 
 
 def test_stages_change_what_batches_are_made_of():
-    late = {"begin": 6, "windows": 8, "scenes": 1, "few_looks": 1.0, "grey_share": 0.5, "grey_ground": 0.5}
+    late = {"begin": 6, "crops": 8, "scenes": 1, "few_looks": 1.0, "grey_share": 0.5, "grey_ground": 0.5}
     staged = WorldCaptions(**{**SMALL, "stages": [STAGE, late]})
     assert staged[4].texts == WorldCaptions(**SMALL)[4].texts
     batch = staged[7]

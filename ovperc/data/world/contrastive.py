@@ -1,4 +1,4 @@
-"""Training batches for image-text contrast: tight windows round objects, and whole scenes."""
+"""Training batches for image-text contrast: tight object crops, and full scenes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ovperc.data.world.scene import Scene, SceneStyle, make_scene
 from ovperc.data.world.vocabulary import COLOURS, PATTERNS
 from ovperc.registry import DATASETS, FUNCTIONS
 
-Window = tuple[int, int, int, int]
+CropBox = tuple[int, int, int, int]
 
 
 class CompactTokenizer:
@@ -81,23 +81,23 @@ class ContrastiveBatch:
 
 @dataclass(frozen=True)
 class Stage:
-    """What batches are made of, from a step on.
+    """Composition of batches from a step on.
 
     Attributes:
         begin: first step of the stage.
-        windows: tight windows in a batch.
-        grounds: windows without objects in a batch, most of them without colour, so that textures are learnt.
-        scenes: whole scenes in a batch.
-        scene_every: only every so many batches have whole scenes; words are learnt faster from windows.
-        grey_share: share of pictures without colour.
-        grey_ground: share of material regions without colour.
+        crops: tight object crops per batch.
+        grounds: crops without objects per batch, mostly grey, so that textures are learned.
+        scenes: full scenes per batch.
+        scene_every: interval of batches with full scenes; words are learned faster from crops.
+        grey_share: fraction of grey images.
+        grey_ground: fraction of grey material regions.
         grey_contrast: standard deviations of greys, as in `SceneStyle`.
-        few_looks: share of batches whose objects all have one of two colours, and half of the time one of two
-            patterns: what is left to tell images apart are shapes.
+        few_looks: fraction of batches whose objects have one of two colours and, half of the time, one of two
+            patterns, so that shapes distinguish images.
     """
 
     begin: int = 0
-    windows: int = 64
+    crops: int = 64
     grounds: int = 0
     scenes: int = 12
     scene_every: int = 1
@@ -116,7 +116,7 @@ class WorldCaptions(Dataset):
         seed: decides everything.
         stages: settings of `Stage`, by rising ``begin``; left out, one stage of the defaults.
         captions: captions per image.
-        window_px: side of a window after resizing.
+        crop_px: side of a crop after resizing.
         style: changes of the default `SceneStyle`.
     """
 
@@ -126,7 +126,7 @@ class WorldCaptions(Dataset):
         seed: int = 0,
         stages: Sequence[dict[str, Any]] = (),
         captions: int = 2,
-        window_px: int = 48,
+        crop_px: int = 48,
         style: dict[str, Any] | None = None,
     ) -> None:
         self.length = length
@@ -136,7 +136,7 @@ class WorldCaptions(Dataset):
         if begins[0] != 0 or begins != sorted(set(begins)):
             raise ValueError(f"stages must begin at step 0 and then at rising steps; got {begins}")
         self.captions = captions
-        self.window_px = window_px
+        self.crop_px = crop_px
         self.style = replace(SceneStyle(), **(style or {}))
         self.tokenizer = CompactTokenizer()
 
@@ -147,10 +147,10 @@ class WorldCaptions(Dataset):
         rng = np.random.default_rng((self.seed, index, 1))
         stage = [stage for stage in self.stages if stage.begin <= index][-1]
         style = self._style(rng, stage)
-        crops, views = self._windows(rng, (index, 3), stage.windows, style)
+        crops, views = self._crops(rng, (index, 3), stage.crops, style)
         if stage.grounds:
             bare = replace(style, objects=(0, 0), materials=(1, 2), grey_share=0.6)
-            more, seen = self._windows(rng, (index, 4), stage.grounds, bare)
+            more, seen = self._crops(rng, (index, 4), stage.grounds, bare)
             crops, views = crops + more, views + seen
         groups = [crops]
         if index % stage.scene_every == 0:
@@ -174,7 +174,7 @@ class WorldCaptions(Dataset):
             grey_contrast=stage.grey_contrast,
         )
 
-    def _windows(
+    def _crops(
         self, rng: np.random.Generator, stream: tuple[int, int], count: int, style: SceneStyle
     ) -> tuple[list[np.ndarray], list[View]]:
         crops: list[np.ndarray] = []
@@ -183,9 +183,9 @@ class WorldCaptions(Dataset):
         while len(crops) < count:
             scene = make_scene((self.seed, *stream, number), style)
             number += 1
-            for window in pick_windows(scene, rng)[: count - len(crops)]:
-                crops.append(_crop(scene.image, window, self.window_px))
-                views.append(look_at(scene, window))
+            for crop in pick_crops(scene, rng)[: count - len(crops)]:
+                crops.append(_crop(scene.image, crop, self.crop_px))
+                views.append(look_at(scene, crop))
         return crops, views
 
     def _batch(self, groups: list[list[np.ndarray]], views: list[View], said: list[Caption]) -> ContrastiveBatch:
@@ -200,32 +200,32 @@ class WorldCaptions(Dataset):
         )
 
 
-def pick_windows(scene: Scene, rng: np.random.Generator, most: int = 3) -> list[Window]:
-    """Square windows ``(x0, y0, x1, y1)``: tight round up to ``most`` objects, and now and then anywhere."""
+def pick_crops(scene: Scene, rng: np.random.Generator, most: int = 3) -> list[CropBox]:
+    """Square crops ``(x0, y0, x1, y1)``: tight round up to ``most`` objects, and now and then anywhere."""
     size = len(scene.image)
     seen = [item for item in scene.objects if item.area_px >= 80 * (size / 112) ** 2]
     rng.shuffle(seen)
-    windows = []
+    crops = []
     for item in seen[:most]:
         x0, y0, x1, y1 = item.box
         side = max(x1 - x0, y1 - y0) * rng.uniform(1.05, 1.75)
         centre = (x0 + x1) / 2, (y0 + y1) / 2
-        windows.append(_square(centre, side, 0.12, size, rng))
-    if not windows or rng.random() < 0.25:
+        crops.append(_square(centre, side, 0.12, size, rng))
+    if not crops or rng.random() < 0.25:
         place = rng.uniform(0, size, 2).tolist()
-        windows.append(_square((place[0], place[1]), size * rng.uniform(0.25, 0.8), 0.0, size, rng))
-    return windows
+        crops.append(_square((place[0], place[1]), size * rng.uniform(0.25, 0.8), 0.0, size, rng))
+    return crops
 
 
-def _square(centre: tuple[float, float], side: float, jitter: float, size: int, rng: np.random.Generator) -> Window:
+def _square(centre: tuple[float, float], side: float, jitter: float, size: int, rng: np.random.Generator) -> CropBox:
     side = int(np.clip(side, 0.2 * size, size))
     x, y = (round(c - side / 2 + side * rng.uniform(-jitter, jitter)) for c in centre)
     x, y = min(max(x, 0), size - side), min(max(y, 0), size - side)
     return x, y, x + side, y + side
 
 
-def _crop(image: np.ndarray, window: Window, size_px: int) -> np.ndarray:
-    x0, y0, x1, y1 = window
+def _crop(image: np.ndarray, crop: CropBox, size_px: int) -> np.ndarray:
+    x0, y0, x1, y1 = crop
     interpolation = cv2.INTER_AREA if x1 - x0 > size_px else cv2.INTER_CUBIC
     return cv2.resize(image[y0:y1, x0:x1], (size_px, size_px), interpolation=interpolation)
 

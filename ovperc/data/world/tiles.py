@@ -1,4 +1,4 @@
-"""Captioned windows of the world, to be tiled into mosaics."""
+"""Captioned crops of the world, to be tiled into mosaics."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ def _is_refused(look: Attributes) -> bool:
 
 @DATASETS.register_module()
 class WorldTiles(WorldCaptions):
-    """Windows of training scenes, one caption each, in an order that is random; base pairs only.
+    """Crops of training scenes in random order, with one caption each; base pairs only.
 
     An item is ``{"batch": RegionTextBatch}``, as wrappers of several processes hand keywords to the model.
 
     Args:
-        length, seed, stages, window_px, style: as for ``WorldCaptions``; stages have no whole scenes.
-        even: leave out looks whose colour tells the pattern, see :func:`even_looks`.
-        recoloured: share of windows in colours without words, whose captions name none.
+        length, seed, stages, crop_px, style: as for ``WorldCaptions``; stages have no full scenes.
+        even: skip combinations whose colour determines the pattern, see :func:`even_looks`.
+        recoloured: fraction of crops in unnamed colours, whose captions name no colour.
     """
 
     def __init__(
@@ -121,15 +121,15 @@ class WorldTiles(WorldCaptions):
     ) -> None:
         super().__init__(length, seed, captions=1, **settings)
         if any(stage.scenes for stage in self.stages):
-            raise ValueError("tiles are windows; set scenes=0 in every stage")
+            raise ValueError("tiles are crops; set scenes=0 in every stage")
         if even:
             self.style = replace(self.style, combinations=even_looks(self.style.combinations))
         self.recoloured = recoloured
 
-    def _windows(
+    def _crops(
         self, rng: np.random.Generator, stream: tuple[int, int], count: int, style: SceneStyle
     ) -> tuple[list[np.ndarray], list[View]]:
-        pictures, views = super()._windows(rng, stream, count, style)
+        pictures, views = super()._crops(rng, stream, count, style)
         for index, view in enumerate(views):
             if rng.random() < self.recoloured and not view.grey:
                 changed = recolour(pictures[index], [look_of(code) for code in view.true_codes], rng)
