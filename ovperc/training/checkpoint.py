@@ -17,7 +17,6 @@ from ovperc.weights.errors import READ_ERRORS
 from ovperc.weights.reading import read_checkpoint
 
 STEP_FILE = re.compile(r"^(?:iter|epoch)_(\d+)\.pth$")
-LEFTOVER_FILE = re.compile(r"^\..*-[0-9a-f]{32}\.pth$")  # the temporary names of ``atomic_write``
 
 
 def _history_attribute(owner: object, name: str) -> Any:
@@ -85,10 +84,3 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     """
     found = [(int(match[1]), path) for path in Path(work_dir).glob("*.pth") if (match := STEP_FILE.match(path.name))]
     return max(found)[1] if found else None
-
-
-def remove_leftovers(work_dir: str | Path) -> None:
-    """Deletes the temporary files that a killed run left in its work dir."""
-    for path in Path(work_dir).glob(".*.pth"):
-        if LEFTOVER_FILE.match(path.name):
-            path.unlink(missing_ok=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_rank, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 
+from ovperc.core.atomic import remove_leftovers
 from ovperc.core.progress import progress_bar
 from ovperc.core.random_state import RandomState
 from ovperc.registry import HOOKS
-from ovperc.training.checkpoint import remove_leftovers
 from ovperc.training.compat import ATOMIC_BACKEND
 
 
@@ -38,7 +39,7 @@ class ResumableCheckpointHook(CheckpointHook):
         """Clears what a killed run left behind."""
         super().before_train(runner)
         if is_main_process():
-            remove_leftovers(runner.work_dir)
+            remove_leftovers(Path(runner.work_dir))
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Adds the random states, one entry a process."""

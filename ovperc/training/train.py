@@ -13,7 +13,6 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from ovperc.core.atomic import remove_leftovers
 from ovperc.core.config_files import find_config, parse_overrides
 from ovperc.core.summary import RunSummary
 from ovperc.training.checkpoint import latest_checkpoint
@@ -51,8 +50,6 @@ def train(
     prepare_mmengine()
     settings = read_run_config(config, work_dir=work_dir, overrides=overrides, launcher=launcher, seed=seed)
     point_at_checkpoint(settings, resume)
-    if is_main_process():
-        remove_leftovers(Path(settings.work_dir))
     runner = Runner.from_cfg(settings)
     runner.train()
     summary = RunSummary(

@@ -6,6 +6,8 @@ import struct
 import zipfile
 import zlib
 
+from safetensors import SafetensorError
+
 
 class MissingWeightsError(FileNotFoundError):
     """Weights are not on this machine; says which file, where from, and where to put it."""
@@ -29,6 +31,7 @@ READ_ERRORS = (
     MemoryError,
     struct.error,
     zlib.error,
+    SafetensorError,
     zipfile.BadZipFile,
 )
 """What readers of damaged files raise: their unpicklers trust what they read."""

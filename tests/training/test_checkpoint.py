@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint, save_c
 from safetensors.torch import save_file
 from torch import nn
 
+from ovperc.core.atomic import atomic_write, remove_leftovers
 from ovperc.core.random_state import RandomState
-from ovperc.training.checkpoint import latest_checkpoint, read_run_checkpoint, remove_leftovers
+from ovperc.training.checkpoint import latest_checkpoint, read_run_checkpoint
 from ovperc.training.compat import ATOMIC_BACKEND, prepare_mmengine
 from ovperc.weights.reading import CheckpointError
 
@@ -144,7 +146,12 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatc
 
 def test_latest_checkpoint_goes_by_number_and_leftovers_go(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path) is None
-    leftover = tmp_path / f".iter_20000-{'a' * 32}.pth"
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    with atomic_write(tmp_path / "iter_20000.pth") as (temporary,):
+        temporary.touch()
+        leftover = temporary.with_name(temporary.name.replace(f"-{os.getpid()}-", f"-{killed.pid}-"))
+    (tmp_path / "iter_20000.pth").unlink()
     for name in ("iter_9000.pth", "iter_10000.pth", "best_mIoU_iter_11000.pth", leftover.name):
         (tmp_path / name).touch()
     assert latest_checkpoint(tmp_path) == tmp_path / "iter_10000.pth"
