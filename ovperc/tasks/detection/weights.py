@@ -16,7 +16,7 @@ from ovperc.core.naming import suggest
 from ovperc.tasks.detection.heads import DetectionHeads, HeadSettings
 from ovperc.tasks.detection.pyramid import ResNetBackbone
 from ovperc.weights.catalogue import CATALOGUE, resolve_weights
-from ovperc.weights.reading import CheckpointError
+from ovperc.weights.errors import READ_ERRORS, CheckpointError
 
 _HEADS, _RESNET = "heads.", "resnet."
 
@@ -95,10 +95,10 @@ def heads_of(state: Mapping[str, Tensor], metadata: Mapping[str, str], source: s
             resnet = ResNetBackbone(metadata["backbone"])
             resnet.load_state_dict(_under(state, _RESNET))
             resnet.eval().requires_grad_(False)
-    except (RuntimeError, TypeError, ValueError) as error:
+        words = frozenset(word.casefold() for word in json.loads(metadata["base_words"]))
+        compose = bool(json.loads(metadata["compose"]))
+    except READ_ERRORS as error:
         raise CheckpointError(f"the weights of {source} do not fit the sizes stored beside them: {error}") from error
-    words = frozenset(word.casefold() for word in json.loads(metadata["base_words"]))
-    compose = bool(json.loads(metadata["compose"]))
     return TrainedHeads(heads.eval().requires_grad_(False), resnet, words, compose, metadata["fingerprint"], source)
 
 
