@@ -74,7 +74,11 @@ class PhotoAlignment(BaseModel):
         shown = [index for index in range(len(classifier)) if index not in set(hidden_tags)]
         tags = [names[0].lower() for names in imagenet_names()]
         words = [*coco_names(), *tags]
-        rows = encode_words(words, self.text_state) if cache is None else torch.from_numpy(embed_texts(words, cache))
+        rows = (
+            encode_words(words, text_tower(self.text_state))
+            if cache is None
+            else torch.from_numpy(embed_texts(words, cache))
+        )
         classes = len(rows) - len(tags)
         for name, value in (
             ("class_rows", rows[:classes]),
@@ -199,13 +203,17 @@ def load_imagenet_body(body: nn.Module) -> Tensor:
     return classifier
 
 
-@torch.no_grad()
-def encode_words(words: Sequence[str], text_state: dict[str, Tensor]) -> Tensor:
-    """``(len(words), 384)`` unit rows by the text tower of ``photo_text.py``, averaged over photo-mini's templates."""
-    dim = text_state[TEXT_PROJECTION].shape[1]
-    clip = build_photo_mini(dim)
+def text_tower(text_state: dict[str, Tensor]) -> TextTower:
+    """The tower that ``photo_text.py`` writes, in its teacher's space of 384 channels."""
+    clip = build_photo_mini(text_state[TEXT_PROJECTION].shape[1])
     state = unpack_tokens(text_state, clip.vocab_size)
     clip.text.load_state_dict({name.removeprefix("text."): value for name, value in state.items()})
-    tower, templates = TextTower(clip, SimpleTokenizer()), get_templates("photo_mini")
+    return TextTower(clip, SimpleTokenizer())
+
+
+@torch.no_grad()
+def encode_words(words: Sequence[str], tower: TextTower) -> Tensor:
+    """``(len(words), 384)`` unit rows, averaged over photo-mini's templates."""
+    templates = get_templates("photo_mini")
     rows = [F.normalize(tower.encode_tokens(tower.tokenize(templates.expand(word))), dim=-1).mean(0) for word in words]
     return F.normalize(torch.stack(rows), dim=-1)
