@@ -63,7 +63,7 @@ def tags(arguments: argparse.Namespace) -> dict[str, float]:
     tiler, ranks = Tiler(short_side_px=256), []
     for place, index in enumerate(chosen):
         pixels = torch.from_numpy(np.ascontiguousarray(photos[index])).permute(2, 0, 1).float()
-        height, width = tiler.resized_hw(*pixels.shape[-2:])
+        height, width = tiler.resized_hw(tuple(pixels.shape[-2:]), clip.backbone.stride_px)
         pixels = F.interpolate(pixels[None], (height, width), mode="bicubic", antialias=True)
         with torch.inference_mode():
             scores = (F.normalize(clip.backbone.encode_pooled((pixels - mean) / std), dim=-1) @ words.T)[0]
@@ -95,10 +95,10 @@ def seconds(arguments: argparse.Namespace) -> dict[str, float]:
 
     torch.set_num_threads(1)
     predictor, image = ovperc.load(arguments.method, arguments.weights), np.zeros((448, 597, 3), np.uint8)
-    bank = predictor.encode(load_class_names("coco_panoptic").classes)
+    bank = predictor.bank(load_class_names("coco_panoptic").classes)
     bare = torch.zeros(1, 3, 448, 597)
     with torch.inference_mode():
-        tower = _median(lambda: predictor.clip.backbone.forward_dense(bare, ["-1.v"]))
+        tower = _median(lambda: predictor.segmenter.clip.backbone.forward_dense(bare, ["-1.v"]))
     whole = _median(lambda: predictor.predict(image, bank))
     return {"prediction_ms": round(1000 * whole), "tower_ms": round(1000 * tower), "ratio": round(whole / tower, 2)}
 
