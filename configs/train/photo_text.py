@@ -5,7 +5,7 @@ folder) and ``OVPERC_DATA`` for the class names of ``coco_sample``.
 """
 
 _base_ = "../world.py"
-iterations = 2000
+iterations = 1200
 cache = "work_dirs/sentence_embeddings"
 model = dict(type="TextDistillation", cache=cache)
 train_dataloader = dict(

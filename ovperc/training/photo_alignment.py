@@ -42,9 +42,8 @@ class PhotoAlignment(BaseModel):
     any image, the rows of that classifier in place of stride-32 features (each should be its own word).
 
     Args:
-        text: the text tower's weights, as ``configs/train/photo_text.py`` writes them.
-        cache: folder with the teacher's embeddings: words are compared by these, not by the text tower's; None takes
-            the text tower's.
+        text: the text tower's weights, as ``configs/train/photo_text.py`` writes them; they go into the exported file.
+        cache: folder with the teacher's embeddings, which words are compared by; None compares by the text tower's.
         trained_body: train EfficientNet's own weights, too; its batch norms stay as they are.
         drop_rate: share of the channels of each level that is dropped.
         tag_weight, teacher_weight, anchor_weight: of the losses; the dense one has 1.
@@ -55,7 +54,7 @@ class PhotoAlignment(BaseModel):
 
     def __init__(
         self,
-        text: str | Path | None,
+        text: str | Path,
         cache: str | Path | None = None,
         trained_body: bool = True,
         drop_rate: float = 0.1,
@@ -67,27 +66,23 @@ class PhotoAlignment(BaseModel):
         hidden_tags: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.text_state = {} if text is None else read_checkpoint(text)
+        self.text = Path(text)
         self.visual = build_photo_mini().visual
         self.trunk.drop.p = drop_rate
         classifier = load_imagenet_body(self.trunk.body)
         shown = [index for index in range(len(classifier)) if index not in set(hidden_tags)]
         tags = [names[0].lower() for names in imagenet_names()]
         words = [*coco_names(), *tags]
-        rows = (
-            encode_words(words, text_tower(self.text_state))
-            if cache is None
-            else torch.from_numpy(embed_texts(words, cache))
-        )
+        if cache is None:
+            rows = encode_words(words, text_tower(read_checkpoint(text)))
+        else:
+            rows = torch.from_numpy(embed_texts(words, cache))
         classes = len(rows) - len(tags)
         for name, value in (
             ("class_rows", rows[:classes]),
             ("tag_rows", rows[classes:][shown]),
             ("classifier", classifier[shown]),
-            (
-                "tag_places",
-                torch.full((len(classifier),), -1).scatter(0, torch.tensor(shown), torch.arange(len(shown))),
-            ),
+            ("tag_places", _positions(shown, len(classifier))),
             ("class_weights", class_frequencies().clamp(min=5e-5) ** -balance),
             ("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255),
             ("std", torch.tensor(STD).view(1, 3, 1, 1) * 255),
@@ -169,14 +164,22 @@ class PhotoAlignment(BaseModel):
 
     def export_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """photo-mini's tensors out of a checkpoint's ``state_dict``: the word map goes into the text projection."""
-        projection = self.text_state[TEXT_PROJECTION].float() @ state["word_map.weight"].float().T
+        text_state = read_checkpoint(self.text)
+        projection = text_state[TEXT_PROJECTION].float() @ state["word_map.weight"].float().T
         visual = {name: value for name, value in state.items() if name.startswith("visual.")}
         return {
-            **self.text_state,
+            **text_state,
             **visual,
             TEXT_PROJECTION: projection,
             "logit_scale": state["logit_scale"],
         }
+
+
+def _positions(chosen: Sequence[int], size: int) -> Tensor:
+    """Where each of ``0 .. size - 1`` stands among the chosen; -1 elsewhere; ``(size,)`` int64."""
+    places = torch.full((size,), -1)
+    places[list(chosen)] = torch.arange(len(chosen))
+    return places
 
 
 def load_imagenet_body(body: nn.Module) -> Tensor:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ovperc.backbones.dino import VisionModel, load_dino
 from ovperc.backbones.loading import ClipModel, load_clip
-from ovperc.backbones.mini_archs import ARCH as CLIP_MINI
 from ovperc.core.naming import suggest
 from ovperc.registry import TILERS
 from ovperc.tasks.anomaly.head import HEADS
@@ -102,7 +101,7 @@ def _is_vision(weights: str | Path | None, arch: str | None) -> bool:
     families = {entry.name: entry.family for entry in CATALOGUE}
     if str(weights) in families:
         return families[str(weights)] == "vision"
-    if arch is None or arch == CLIP_MINI or arch.startswith("hf-hub:"):
+    if arch is None or arch.startswith("hf-hub:") or any(row.arch == arch for row in CATALOGUE if row.family == "clip"):
         return False
     try:
         arch_config(arch)
