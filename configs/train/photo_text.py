@@ -5,7 +5,7 @@ folder) and ``OVPERC_DATA`` for the class names of ``coco_sample``.
 """
 
 _base_ = "../world.py"
-iterations = 1200
+iterations = 900
 cache = "work_dirs/sentence_embeddings"
 model = dict(type="TextDistillation", cache=cache)
 train_dataloader = dict(
@@ -18,11 +18,11 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type="CosineAnnealingLR", eta_min_ratio=0.01, by_epoch=False, begin=100, end=iterations),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=60),
+    dict(type="CosineAnnealingLR", eta_min_ratio=0.01, by_epoch=False, begin=60, end=iterations),
 ]
-default_hooks = dict(checkpoint=dict(interval=250))
+default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=20))
 custom_hooks = [
-    dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=5e-3),
+    dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=1e-2),
     dict(type="ExportWeightsHook", name="photo-text"),
 ]

@@ -38,8 +38,8 @@ class WordSpace:
 
 def make_word_space(
     wordnet: str | Path | None = None,
-    phrases: int = 6_000,
-    captions: int = 6_000,
+    phrases: int = 2_500,
+    captions: int = 3_000,
     held_words: int = 2000,
     held_phrases: int = 500,
     rare_step: int = 4,
