@@ -19,7 +19,7 @@ TEST_ENV := $(QUICK_MALLOC) OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
 .DEFAULT_GOAL := demo
 
 demo: env
-	$(QUICK_MALLOC) $(PY) demo/run_all.py --method clip_surgery --out outputs/demo
+	$(QUICK_MALLOC) $(PY) demo/run_all.py --out outputs/demo
 
 check: lint types test
 

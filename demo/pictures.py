@@ -1,4 +1,4 @@
-"""The images of ``make demo``: generated scenes, and freely licensed photographs from scikit-image."""
+"""The images of ``make demo``: freely licensed photographs from scikit-image, and generated scenes."""
 
 from __future__ import annotations
 
@@ -57,25 +57,20 @@ def mosaic_picture(size_px: int = 336) -> DemoPicture:
     return DemoPicture("mosaic", title, sample.image, RealTextures.classes, sample.labels)
 
 
-def demo_pictures() -> list[DemoPicture]:
-    """All images, generated ones first."""
-    seen = "a generated scene: combinations seen in training"
-    novel = "a generated scene: half of the combinations unseen in training"
-    return [
-        scene_picture("world-base", 0, seen),
-        scene_picture("world-novel", 0, novel),
-        mosaic_picture(),
-        *photographs(),
-    ]
+def world_pictures() -> list[DemoPicture]:
+    """A scene of the procedural world and a mosaic of real textures, with clip-mini's words."""
+    title = "a generated scene: half of the pairs of words were held out of training"
+    return [scene_picture("world-novel", 0, title), mosaic_picture()]
 
 
 def photographs() -> list[DemoPicture]:
-    """Photographs bundled with scikit-image, with words from the world's vocabulary."""
+    """Photographs inside scikit-image's wheel, with everyday words, some of which they do not show."""
     from skimage import data
 
-    coffee, rocket, cat = data.coffee(), data.rocket(), data.chelsea()
+    cat, coffee, rocket, astronaut = data.chelsea(), data.coffee(), data.rocket(), data.astronaut()
     return [
-        DemoPicture("coffee", "coffee on wood (R. Michetti, CC0)", coffee, ("white object", "red object", "wood")),
-        DemoPicture("rocket", "rocket under the sky (SpaceX, public domain)", rocket, ("sky", "lava", "asphalt")),
-        DemoPicture("cat", "Chelsea the cat (S. van der Walt, CC0)", cat, ("striped orange object", "carpet")),
+        DemoPicture("cat", "Chelsea the cat (S. van der Walt, CC0)", cat, ("cat", "dog", "blanket", "wall")),
+        DemoPicture("coffee", "coffee on wood (R. Michetti, CC0)", coffee, ("cup", "spoon", "table", "cat")),
+        DemoPicture("rocket", "a rocket (SpaceX, public domain)", rocket, ("rocket", "sky", "tree", "building")),
+        DemoPicture("astronaut", "E. Collins (NASA, public domain)", astronaut, ("person", "banner", "airplane")),
     ]

@@ -1,7 +1,8 @@
-"""``make demo``: segmentation, detection and anomaly localization on generated scenes and photographs.
+"""``make demo``: segmentation, detection and anomaly localization on photographs and generated scenes.
 
-Runs offline on the bundled weights. Choose others with ``--method``, ``--weights`` and ``--arch``; only segmentation is
-shown then, because the heads of the other tasks belong to the bundled weights.
+Runs offline on the bundled weights: photo-mini on photographs, clip-mini on the procedural world. Choose others with
+``--method``, ``--weights`` and ``--arch``; only photographs are segmented then, because the heads of the other tasks
+belong to the bundled weights.
 """
 
 from __future__ import annotations
@@ -62,12 +63,17 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs the demo."""
     from contact_sheet import Cell, contact_sheet
     from other_tasks import detect, find_anomalies
-    from pictures import demo_pictures
+    from pictures import photographs, world_pictures
 
-    predictor = load_predictor(arguments)
-    pictures = demo_pictures()
-    print(f"method {predictor.info.method}, weights {predictor.info.weights}, on {predictor.info.device}")
-    cells = [Cell(picture.title, picture.image, segment(predictor, picture, arguments.out)) for picture in pictures]
+    import ovperc
+
+    sets = [(load_predictor(arguments), photographs())]
+    if arguments.weights is None:
+        sets.append((ovperc.load("clip_surgery", "clip-mini"), world_pictures()))
+    cells = []
+    for predictor, pictures in sets:
+        print(f"\nmethod {predictor.info.method}, weights {predictor.info.weights}, on {predictor.info.device}")
+        cells += [Cell(picture.title, picture.image, segment(predictor, picture, arguments.out)) for picture in pictures]
     with staged_directory(arguments.out) as folder:
         contact_sheet(cells).save(folder / "demo.png", optimize=True)
     print(f"\ncontact sheet: {arguments.out / 'demo.png'}")

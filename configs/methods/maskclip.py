@@ -13,4 +13,5 @@ method = dict(
     tiler=dict(type="Tiler", short_side_px=512, pad="end"),
     templates="openai85",
     classifier=dict(logit_scale=100.0),
+    weights="photo-mini",
 )

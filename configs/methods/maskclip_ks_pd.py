@@ -7,6 +7,7 @@ cosine over channels, as in the paper (the released code normalises over tokens:
 _base_ = ["./maskclip.py"]
 
 method = dict(
+    weights=None,  # keys are an attention's: photo-mini has none
     logit_rule=dict(
         type="RuleChain",
         rules=[dict(type="PromptDenoising", threshold=0.5), dict(type="KeySmoothing", threshold=1.0)],

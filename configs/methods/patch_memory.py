@@ -11,5 +11,5 @@ method = dict(
     upsampler=dict(sigma_px=4.0),
     pos_embed="scale",
     resize="bicubic",
-    weights="dino-mini",
+    weights="photo-mini",
 )

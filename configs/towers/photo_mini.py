@@ -14,7 +14,7 @@ tower = dict(
     methods=dict(
         patch_memory=dict(
             head=dict(taps=(0, 1), keep=1000),
-            tiler=dict(short_side_px=224),
+            tiler=dict(short_side_px=320),
         ),
     ),
 )

@@ -68,6 +68,8 @@ class Benchmark:
         source: files; None for generated images.
         task: task of the methods it evaluates.
         evaluation: evaluation (a key of ``ovperc.evaluation.table.EVALUATIONS``), if it differs from the task.
+        weights: method -> weights of a run that names none, ``*`` for the methods not listed; the method's own default if
+            neither is given.
     """
 
     name: str
@@ -77,6 +79,11 @@ class Benchmark:
     source: Source | None = None
     task: str = "segmentation"
     evaluation: str = ""
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    def default_weights(self, method: str) -> str | None:
+        """Weights of a run of the method that names none; None leaves them to the method."""
+        return self.weights.get(method, self.weights.get("*"))
 
     @property
     def needs_data(self) -> bool:

@@ -13,12 +13,12 @@ from ovperc.data.panoptic.sets import PANOPTIC_SETS
 from ovperc.data.segmentation.benchmark import SegmentationBenchmark
 from ovperc.data.segmentation.sets import SEGMENTATION_SETS
 from ovperc.data.world.anomaly import WorldAnomaly
-from ovperc.data.world.benchmark import build_benchmark
+from ovperc.data.world.benchmark import WORLD_WEIGHTS, build_benchmark
 
 
 def _world(name: str, title: str, num_scenes: int = 200) -> SegmentationBenchmark:
     options = {"num_scenes": num_scenes, "size_px": 112, "seed": 0}
-    return SegmentationBenchmark(name, title, partial(build_benchmark, name), options)
+    return SegmentationBenchmark(name, title, partial(build_benchmark, name), options, weights=WORLD_WEIGHTS)
 
 
 _WORLD: tuple[Benchmark, ...] = (
@@ -33,6 +33,7 @@ _WORLD: tuple[Benchmark, ...] = (
         WorldAnomaly,
         {"split": "test", "good": 16, "per_kind": 6, "normal": 16, "size_px": 112, "seed": 0, "categories": None},
         task="anomaly",
+        weights={**WORLD_WEIGHTS, "patch_memory": "dino-mini"},
     ),
 )
 BENCHMARKS: Mapping[str, Benchmark] = {

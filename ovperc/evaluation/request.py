@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,12 @@ class EvaluationRequest:
         from ovperc.tasks.load import load
 
         return load(config or self.method, self.weights, self.arch, device=self.device, dtype=self.dtype)
+
+    def with_weights_of(self, row: Benchmark) -> EvaluationRequest:
+        """The request with the weights of the benchmark's row, where it names none of its own."""
+        if self.weights is not None or self.arch is not None:
+            return self
+        return replace(self, weights=row.default_weights(self.method_name))
 
     def folder(self, row: Benchmark) -> Path:
         """The work dir for a benchmark."""

@@ -54,6 +54,7 @@ def evaluate(method: str | Path, benchmark: str, **settings: Any) -> RunSummary:
 def run_evaluation(request: EvaluationRequest, row: Benchmark) -> RunSummary:
     """Runs a request on a benchmark, writes summary and reports, and returns the summary; see :func:`evaluate`."""
     started = time.perf_counter()
+    request = request.with_weights_of(row)
     opened = _open(request, row)
     evaluation, work_dir, options = opened.evaluation, request.folder(row), request.options
     if is_main_process():

@@ -20,7 +20,7 @@ from ovperc.tasks.segmentation.predictor import SegPredictor
 from ovperc.text.encoder import TextEncoder
 
 DEMO = Path(__file__).parents[2] / "demo"
-NAMES = ("cat", "coffee", "mosaic", "rocket", "scene-world-base", "scene-world-novel")
+NAMES = ("astronaut", "cat", "coffee", "rocket")
 
 pytest.importorskip("skimage", reason="the photographs are scikit-image's")
 
@@ -51,7 +51,6 @@ def test_writes_every_picture_and_the_sheet(run_all, no_network, tmp_path, monke
     assert SegPrediction.load(tmp_path / "coffee").size_hw == (400, 600)
     assert min(Image.open(tmp_path / "demo.png").size) > 600
     told = capsys.readouterr().out
-    assert told.count("of the pixels are correct") == 3
     assert str(tmp_path / "demo.png") in told
 
 

@@ -86,7 +86,8 @@ def test_origins():
     assert rows["guide.weights"] == ("dino-mini", "tower") and rows["guide.zoom"] == (1.5, "tower")
     assert rows["refiner"] == (None, "default")
     assert resolve_method("proxyclip", "clip-mini", as_published=True).tower is None
-    assert resolve_method("patch_memory").tower == "dino-mini"
+    assert resolve_method("patch_memory").tower == "photo-mini"
+    assert resolve_method("patch_memory", "dino-mini").tower == "dino-mini"
 
 
 def test_loading_applies_the_overlay_of_the_tower():

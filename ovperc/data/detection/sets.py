@@ -19,6 +19,7 @@ from ovperc.data.detection.voc import read_voc
 from ovperc.data.detection.yolo import read_yolo
 from ovperc.data.layout import LayoutError, contents_of, resolve_root
 from ovperc.data.segmentation.sets import COCO_SAMPLE
+from ovperc.data.world.benchmark import WORLD_WEIGHTS
 from ovperc.data.world.detection import WorldDetection
 from ovperc.data.world.regions import WorldRegions
 from ovperc.text.class_names import load_class_names
@@ -249,6 +250,7 @@ DETECTION_SETS: tuple[DetectionBenchmark, ...] = (
         "boxes of pattern x colour objects, half of them with pairs held out of training",
         WorldDetection,
         _SCENES,
+        weights=WORLD_WEIGHTS,
         protocol=DetectionEvalSettings(
             headline="AP50.novel",
             regions=True,
@@ -260,6 +262,7 @@ DETECTION_SETS: tuple[DetectionBenchmark, ...] = (
         "the same objects and their materials to be named, boxes and masks given",
         WorldRegions,
         _SCENES,
+        weights=WORLD_WEIGHTS,
         evaluation="regions",
     ),
     DetectionBenchmark(

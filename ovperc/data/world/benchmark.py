@@ -58,6 +58,9 @@ def _evenly(base: tuple, novel: tuple) -> tuple:
     return base + novel * max(1, len(base) // len(novel))
 
 
+WORLD_WEIGHTS: Mapping[str, str] = {"*": "clip-mini"}
+"""The world's benchmarks are for the dual encoder that was trained on it, where the user names no other."""
+
 WORLD_BENCHMARKS: tuple[str, ...] = ("world-materials", "world-base", "world-novel", "world-shapes", "world-real")
 
 

@@ -160,7 +160,8 @@ def test_methods_are_checked():
 
 def test_loading_by_name():
     predictor = ovperc.load("patch_memory", **{"head.keep": 50})
-    assert predictor.info.weights == "dino-mini" and predictor.head.keep == 50 and predictor.texts is None
+    assert predictor.info.weights == "photo-mini" and predictor.head.keep == 50 and predictor.texts is None
+    assert ovperc.load("patch_memory", "dino-mini").head.blocks == (1, 2, 3)
     on_clip = ovperc.load("patch_memory", "clip-mini")
     assert on_clip.info.arch == "clip-mini"
     anovl = ovperc.load("anovl_tta", **{"head.steps": 1})
