@@ -73,7 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
     cells = []
     for predictor, pictures in sets:
         print(f"\nmethod {predictor.info.method}, weights {predictor.info.weights}, on {predictor.info.device}")
-        cells += [Cell(picture.title, picture.image, segment(predictor, picture, arguments.out)) for picture in pictures]
+        shown = [(picture, segment(predictor, picture, arguments.out)) for picture in pictures]
+        cells += [Cell(picture.title, picture.image, prediction) for picture, prediction in shown]
     with staged_directory(arguments.out) as folder:
         contact_sheet(cells).save(folder / "demo.png", optimize=True)
     print(f"\ncontact sheet: {arguments.out / 'demo.png'}")

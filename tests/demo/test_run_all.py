@@ -54,6 +54,14 @@ def test_writes_every_picture_and_the_sheet(run_all, no_network, tmp_path, monke
     assert str(tmp_path / "demo.png") in told
 
 
+def test_the_world_is_shown_with_the_share_of_correct_pixels(run_all, no_network, tmp_path, capsys) -> None:
+    pictures = importlib.import_module("pictures").world_pictures()
+    predictor = loading.load("clip_surgery", "clip-mini")
+    for picture in pictures:
+        assert run_all.segment(predictor, picture, tmp_path).size_hw == picture.image.shape[:2]
+    assert capsys.readouterr().out.count("of the pixels are correct") == len(pictures) == 2
+
+
 def test_objects_and_anomalies_are_shown_too(run_all, no_network, tmp_path, capsys) -> None:
     tasks = importlib.import_module("other_tasks")
     for picture in (tasks.detect(tmp_path, scenes=1), tasks.find_anomalies(tmp_path)):

@@ -186,7 +186,8 @@ def test_regions_are_named_by_any_method_of_segmentation(tmp_path: Path) -> None
 
 def test_regions_of_coco(tmp_path: Path) -> None:
     make_panoptic(tmp_path / "coco")
-    summary = evaluate("maskclip", "coco_regions", weights="clip-mini", data_root=tmp_path / "coco", work_dir=tmp_path / "work")
+    folders = {"data_root": tmp_path / "coco", "work_dir": tmp_path / "work"}
+    summary = evaluate("maskclip", "coco_regions", weights="clip-mini", **folders)
     assert summary.metrics["mAcc5.mask.thing"] == 100, "there are two words"
 
 
