@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -108,13 +109,16 @@ class TextDistillation(BaseModel):
         """The tower out of a checkpoint's ``state_dict`` under open_clip's names, its token table packed."""
         tower = {name.removeprefix("tower."): value for name, value in state.items() if name.startswith("tower.")}
         table, mix = tower.pop("token_embedding.table"), tower.pop("token_embedding.mix.weight")
-        packed = pack_factorised(table, mix, torch.tensor(_latin_tokens()))
+        packed = pack_factorised(table, mix, torch.tensor(english_tokens()))
         return {**{f"text.{name}": value for name, value in tower.items()}, **packed}
 
 
-def _latin_tokens() -> list[int]:
-    """Numbers of the tokens written in ASCII, and of the start and end tokens: those that English texts are made of."""
-    return sorted(number for token, number in SimpleTokenizer().encoder.items() if token.isascii())
+_ENGLISH = re.compile(r"('?[a-z]+|[!-~])(</w>)?|<.*>")
+
+
+def english_tokens() -> list[int]:
+    """Numbers of the tokens that English texts are made of: letters, single signs, and the start and end tokens."""
+    return sorted(number for token, number in SimpleTokenizer().encoder.items() if _ENGLISH.fullmatch(token))
 
 
 def _token_embeddings(cache: str | Path | None) -> np.ndarray:

@@ -10,7 +10,6 @@ from torch import Tensor
 TOKEN_TABLE = "text.token_embedding.weight"
 TOKEN_ROWS = "text.token_embedding.rows"
 TOKEN_IDS = "text.token_embedding.ids"
-TOKEN_SCALES = "text.token_embedding.scales"
 TOKEN_MIX = "text.token_embedding.mix"
 
 
@@ -23,15 +22,14 @@ def pack_factorised(table: Tensor, mix: Tensor, ids: Tensor) -> dict[str, Tensor
         ids: ``(n,)`` int64 tokens whose rows are stored; the others will be zero.
 
     Returns:
-        Rows ``(n, r)`` int8 with a scale each ``(n,)`` float32, ids ``(n,)`` int32 and the matrix in float16.
+        Rows ``(n, r)`` int8, ids ``(n,)`` uint16 and the matrix in float16, which holds the scale of each channel.
     """
     rows = table.detach().float()[ids]
-    scales = rows.abs().amax(dim=1).clamp(min=1e-8) / 127
+    scales = rows.abs().amax(dim=0).clamp(min=1e-8) / 127
     return {
-        TOKEN_ROWS: (rows / scales[:, None]).round().to(torch.int8),
-        TOKEN_SCALES: scales,
-        TOKEN_IDS: ids.to(torch.int32),
-        TOKEN_MIX: mix.detach().to(torch.float16),
+        TOKEN_ROWS: (rows / scales).round().to(torch.int8),
+        TOKEN_IDS: ids.to(torch.uint16),
+        TOKEN_MIX: (mix.detach().float() * scales).to(torch.float16),
     }
 
 
@@ -49,8 +47,8 @@ def unpack_tokens(packed: Mapping[str, Tensor], vocab_size: int) -> dict[str, Te
         raise ValueError(f"the file names token {int(ids.max())}, but the model has a vocabulary of {vocab_size}")
     rows = packed[TOKEN_ROWS].float()
     if TOKEN_MIX in packed:
-        rows = (rows * packed[TOKEN_SCALES].float()[:, None]) @ packed[TOKEN_MIX].float().T
-    kept = (TOKEN_ROWS, TOKEN_IDS, TOKEN_SCALES, TOKEN_MIX)
+        rows = rows @ packed[TOKEN_MIX].float().T
+    kept = (TOKEN_ROWS, TOKEN_IDS, TOKEN_MIX)
     state = {
         name: value.float() if value.is_floating_point() else value
         for name, value in packed.items()
