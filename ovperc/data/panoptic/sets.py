@@ -8,6 +8,7 @@ from ovperc.data.benchmark import ON_DISK, Benchmark
 from ovperc.data.layout import resolve_root
 from ovperc.data.panoptic.files import PanopticFiles
 from ovperc.data.segmentation.sets import COCO_SAMPLE
+from ovperc.data.world.benchmark import WORLD_WEIGHTS
 from ovperc.data.world.panoptic import WorldPanoptic
 from ovperc.text.class_names import load_class_names
 
@@ -32,6 +33,7 @@ PANOPTIC_SETS: tuple[Benchmark, ...] = (
         WorldPanoptic,
         {"benchmark": "world-novel", "num_scenes": 100, "size_px": 112, "seed": 0},
         task=_TASK,
+        weights=WORLD_WEIGHTS,
     ),
     Benchmark(
         "coco-sample-panoptic",
