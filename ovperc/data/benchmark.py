@@ -68,8 +68,8 @@ class Benchmark:
         source: files; None for generated images.
         task: task of the methods it evaluates.
         evaluation: evaluation (a key of ``ovperc.evaluation.table.EVALUATIONS``), if it differs from the task.
-        weights: method -> weights of a run that names none, ``*`` for the methods not listed; the method's own default if
-            neither is given.
+        weights: method -> weights of a run that names none, ``*`` for the methods not listed; the method's own default
+            if neither is given.
     """
 
     name: str
