@@ -36,7 +36,7 @@ def load(
     Args:
         name: a method of :func:`ovperc.list_methods`, a path to a method config, or one that was read before.
         weights: a name of :func:`ovperc.list_weights`, an ``hf-hub:`` name, a checkpoint file, or
-            ``"random"``; left out, the shipped clip-mini.
+            ``"random"``; left out, the method's own (photo-mini where a convolutional tower serves), else clip-mini.
         arch: open_clip architecture, where the weights do not tell it.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"`` for a GPU where there is one.
         dtype: of the towers' weights: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
