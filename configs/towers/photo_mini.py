@@ -4,6 +4,7 @@ tower = dict(
     tasks=dict(
         segmentation=dict(
             templates="photo_mini",
+            classifier=dict(logit_scale=17.0),
             tiler=dict(_delete_=True, type="Tiler", short_side_px=448, whole_patches=True),
         ),
         detection=dict(
