@@ -39,6 +39,7 @@ EXTRAS = {
     "dev": [
         "pytest",
         "pytest-xdist",
+        "hypothesis>=6.100",
         "pre-commit>=4",
         "ruff>=0.17,<0.18",  # the version decides how files are formatted
         "mypy>=2.4,<2.5",
