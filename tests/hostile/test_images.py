@@ -185,3 +185,18 @@ def test_formats_that_cannot_be_read_are_told(tmp_path):
         (tmp_path / name).write_bytes(b"")
     with pytest.warns(UserWarning, match=r"2 images in formats .* left out: .*b\.heic"):
         assert [path.name for path in list_images(tmp_path)] == ["a.jfif"]
+
+
+def test_what_a_folder_of_parts_leaves_out_is_told(tmp_path):
+    names = ["good/0.png", "good/2024/1.png", "good/2024/2.png", "scratch/0.png", "scratch/1.png"]
+    masks = ["masks/scratch/0.png", "masks/scratch/mask_1.png"]
+    for name in (*names, *masks):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(GREY).save(tmp_path / name)
+    with pytest.warns(UserWarning) as told:
+        images = get_benchmark("anomaly_folder").images(root=tmp_path)
+    messages = "\n".join(str(entry.message) for entry in told)
+    assert "good: 2 images in subfolders are left out, such as" in messages
+    assert "scratch: 1 masks have no image of their name and are left out, such as mask_1.png" in messages
+    assert "scratch: 1 images have no mask and count for the image scores only, such as 1.png" in messages
+    assert len(images) == 3

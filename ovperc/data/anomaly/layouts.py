@@ -22,6 +22,7 @@ from ovperc.data.anomaly.scanning import (
     pair_masks,
     scan_kinds,
     scan_splits,
+    warn_of_omissions,
     with_masks,
 )
 from ovperc.data.layout import LayoutError, contents_of, relative_name
@@ -223,7 +224,9 @@ def _plain_category(folder: Path, category: str) -> list[FoundImage]:
         name = GOOD if is_normal(kind.name) else kind.name
         here = [FoundImage(path, category, name) for path in images_in(kind)]
         inner = child(truth, kind.name) if truth else None
-        found += with_masks(here, [inner] if inner else [])
+        paired = with_masks(here, [inner] if inner else [])
+        warn_of_omissions(kind, paired, inner)
+        found += paired
     learn = [*images_in(train), *images_in(child(train, *("good", "ok", "normal")) or train / "-")] if train else []
     return [*(FoundImage(path, category, train=True) for path in learn), *found]
 

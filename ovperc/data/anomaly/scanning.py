@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,6 +97,27 @@ def with_masks(found: Iterable[FoundImage], folders: Iterable[Path]) -> list[Fou
     masks = [mask for folder in folders for mask in images_in(folder)]
     pairs = pair_masks([item.image for item in found if item.anomalous], masks)
     return [replace(item, mask=pairs.get(item.image)) if item.anomalous else item for item in found]
+
+
+def warn_of_omissions(kind: Path, found: Sequence[FoundImage], masks: Path | None) -> None:
+    """Warns of what a folder holds and the test leaves out.
+
+    Args:
+        kind: folder of the images.
+        found: its images with their masks.
+        masks: folder of their masks, if there is one.
+    """
+    used = {item.mask for item in found}
+    unpaired = [path for path in images_in(masks) if path not in used] if masks else []
+    nested = [path for inner in folders_in(kind) for path in image_files(inner.rglob("*"))]
+    without = [item.image for item in found if item.anomalous and item.mask is None] if used != {None} else []
+    for files, what in (
+        (unpaired, "masks have no image of their name and are left out"),
+        (nested, "images in subfolders are left out"),
+        (without, "images have no mask and count for the image scores only"),
+    ):
+        if files:
+            warnings.warn(f"{kind}: {len(files)} {what}, such as {files[0].name}", stacklevel=2)
 
 
 def need_masks(found: Sequence[FoundImage], root: Path) -> Sequence[FoundImage]:
