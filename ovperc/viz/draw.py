@@ -34,11 +34,7 @@ def overlay(
     Returns:
         ``(H, W, 3)`` uint8.
     """
-    if image.shape != (*labels.shape, 3):
-        raise ValueError(
-            f"image and labels must have the same size; got image {image.shape} and labels {labels.shape} "
-            "(draw on the image the prediction was made from)"
-        )
+    _check_same_size(image, labels)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must lie in [0, 1]; got {alpha}")
     base = image.astype(np.float32)
@@ -49,6 +45,14 @@ def overlay(
         edge = _edges(labels, border_px)
         mixed[edge] = tint[edge]
     return mixed
+
+
+def _check_same_size(image: np.ndarray, labels: np.ndarray) -> None:
+    if image.shape != (*labels.shape, 3):
+        raise ValueError(
+            f"image and labels must have the same size; got image {image.shape} and labels {labels.shape} "
+            "(draw on the image the prediction was made from)"
+        )
 
 
 def draw_segmentation(
@@ -76,6 +80,7 @@ def draw_segmentation(
     """
     if max_classes < 1:
         raise ValueError(f"max_classes must be at least 1; got {max_classes}")
+    _check_same_size(image, labels)
     factor = _enlargement(labels.shape)
     enlarged = np.asarray(_enlarge(image, factor, Image.Resampling.BICUBIC))
     enlarged_labels = labels.repeat(factor, axis=0).repeat(factor, axis=1)

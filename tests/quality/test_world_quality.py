@@ -35,8 +35,9 @@ def _samples(benchmark: str):
 
 def _miou(method: str, benchmark: str) -> float:
     source, samples = _samples(benchmark)
-    predictor = ovperc.load(method)
-    bank = predictor.bank(get_benchmark(benchmark).vocabulary(source))
+    row = get_benchmark(benchmark)
+    predictor = ovperc.load(method, row.default_weights(method))
+    bank = predictor.bank(row.vocabulary(source))
     matrix = ConfusionMatrix(len(source.classes))
     for sample in samples:
         labels = predictor.segmenter.segment(predictor.encode(sample.image), bank).labels

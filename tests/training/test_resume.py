@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ovperc.core import atomic
 from ovperc.training.checkpoint import latest_checkpoint, read_run_checkpoint
 from ovperc.training.train import train
 
@@ -93,7 +95,7 @@ def test_sigkill_in_the_middle_then_resume(tiny_run: Path, tmp_path: Path) -> No
     reached = latest_checkpoint(broken)
     assert reached is not None and reached.name != "iter_20.pth"
     (broken / "last_checkpoint").write_text("")  # as a kill in the middle of mmengine's own note would leave it
-    leftover = broken / f".iter_10-{'0' * 32}.pth"
+    leftover = broken / atomic._temporary_name("iter_10.pth").replace(f"-{os.getpid()}-", f"-{process.pid}-")
     leftover.write_bytes(b"half a checkpoint")
     train(tiny_run, work_dir=broken, resume=True)
     assert_same_weights(tmp_path / "whole", broken)

@@ -160,7 +160,7 @@ def test_draw_gives_a_picture_and_checks_the_size():
     picture = make().draw(image)
     assert isinstance(picture, Image.Image) and picture.mode == "RGB"
     assert make().draw(Image.fromarray(image), legend=False).size == (17 * 26, 12 * 26)
-    with pytest.raises(ValueError, match="must have one size"):
+    with pytest.raises(ValueError, match="must have the same size"):
         make().draw(image[:5])
 
 
