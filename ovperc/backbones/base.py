@@ -109,7 +109,7 @@ class DenseBackbone(nn.Module, ABC):
 
 
 def resolve_taps(taps: Sequence[Tap | str], depth: int) -> frozenset[Tap]:
-    """Taps with layers counted from 0; raises ValueError where none is asked for."""
+    """Taps with layers counted from 0; raises ValueError for an empty request."""
     resolved = frozenset((Tap.parse(tap) if isinstance(tap, str) else tap).resolve(depth) for tap in taps)
     if not resolved:
         raise ValueError("forward_dense needs at least one tap, such as '-1.v'")

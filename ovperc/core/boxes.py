@@ -24,7 +24,7 @@ def as_boxes(boxes: Tensor | np.ndarray | Sequence[Sequence[float]], name: str =
     wrong = ~torch.isfinite(table).all(dim=1)
     if wrong.any():
         rows = wrong.nonzero().flatten().tolist()
-        raise ValueError(f"{name} must be finite; rows {rows[:8]} are not: remove them or mend them")
+        raise ValueError(f"{name} must be finite; rows {rows[:8]} are not: remove or correct them")
     wrong = (table[:, 2:] < table[:, :2]).any(dim=1)
     if wrong.any():
         row = int(wrong.nonzero()[0])

@@ -81,7 +81,7 @@ class Tap:
 
 @dataclass(frozen=True)
 class DenseFeatures:
-    """What a tower was asked for.
+    """The taps of a tower that were requested.
 
     Attributes:
         taps: resolved tap -> tokens ``(B, p + h*w, D)``, prefix tokens first, patches row-major; of ``dual`` the

@@ -78,7 +78,7 @@ class RunSummary:
     Attributes:
         kind: ``train`` or ``test``.
         metrics: name -> value; segmentation scores in percent.
-        settings: what was asked for.
+        settings: of the run.
         seconds: wall time.
         details: further results, such as scores by class.
         command: the command line.

@@ -85,7 +85,7 @@ class TextBank(Generic[Array]):
         """Reads a file written by :meth:`save`, as arrays; no pickle is loaded.
 
         Raises:
-            ValueError: the file is missing, damaged or of another format.
+            ValueError: the file is missing, corrupt or of another format.
         """
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -96,11 +96,11 @@ class QueryScores:
         scores = op("MatMul", op("Slice", self.text, begin, end, [2]), self.patches)
         if self.total is None:
             return scores, owners
-        chance = op("Div", op("Exp", op("Sub", scores, self.peak)), self.total)
+        probability = op("Div", op("Exp", op("Sub", scores, self.peak)), self.total)
         if self.background is not None:
             of_zero = graph.reshape(op("Equal", owners, 0), 1, 1, -1, 1)
-            chance = op("Where", op("And", self.background, of_zero), 1.0, chance)
-        return chance, owners
+            probability = op("Where", op("And", self.background, of_zero), 1.0, probability)
+        return probability, owners
 
 
 def prepare(graph: GraphBuilder, rule: LogitRule | None, maps: PatchMaps) -> QueryScores:

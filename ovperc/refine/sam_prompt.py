@@ -183,6 +183,6 @@ class SamPromptRefiner(LabelRefiner):
             if not good:
                 continue
             upscaled = self.prompter.upscale(image, mask[None], tuple(scores.shape[1:]))[0, 0]
-            chance = upscaled.sigmoid() * scores[region.label]
-            drawn[region.label] = torch.maximum(drawn[region.label], torch.where(upscaled > 0, chance, 0.0))
+            probability = upscaled.sigmoid() * scores[region.label]
+            drawn[region.label] = torch.maximum(drawn[region.label], torch.where(upscaled > 0, probability, 0.0))
         return drawn

@@ -41,14 +41,14 @@ class ExportedAnomaly(ExportedModel[int, AnomalyPrediction]):
             self.calibration = Calibration(**manifest.settings["calibration"])
             self.object_name, self._bounded = str(manifest.settings["object_name"]), bool(manifest.settings["bounded"])
         except (KeyError, TypeError, ValueError) as error:
-            raise FolderError(f"the manifest of {str(folder)!r} is damaged: {error}; export again") from error
+            raise FolderError(f"the manifest of {str(folder)!r} is corrupt: {error}; export again") from error
         self.inputs = read_inputs(folder)
         if not self.inputs:
             raise FolderError(f"{INPUTS_NAME} of {str(folder)!r} is empty; copy the whole folder again")
         try:
             self._check(self.inputs)
         except ValueError as error:
-            raise FolderError(f"{INPUTS_NAME} of {str(folder)!r} is damaged: {error}; export again") from error
+            raise FolderError(f"{INPUTS_NAME} of {str(folder)!r} is corrupt: {error}; export again") from error
 
     @classmethod
     def required_files(cls, manifest: Manifest) -> tuple[str, ...]:

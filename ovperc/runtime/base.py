@@ -46,7 +46,7 @@ class ExportedModel(ABC, Generic[Q, P]):
         """Opens a folder, after comparing its files with the manifest unless ``verify`` is False.
 
         Raises:
-            FolderError: the folder is incomplete or damaged.
+            FolderError: the folder is incomplete or corrupt.
         """
         if verify:
             manifest.verify(folder, cls.required_files(manifest))
@@ -123,7 +123,7 @@ def read_inputs(folder: Path) -> dict[str, np.ndarray]:
     """Constants beside a graph, from ``inputs.npz``.
 
     Raises:
-        FolderError: the file is missing or damaged.
+        FolderError: the file is missing or corrupt.
     """
     path = file_in(folder, INPUTS_NAME)
     try:

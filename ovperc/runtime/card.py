@@ -31,7 +31,7 @@ def convert_card(card: Mapping[str, Any]) -> dict[str, Any]:
             policy = {"words": fixed["background_words"], "threshold": fixed["background_threshold"]}
             fixed = {"names": fixed["names"], "background": policy}
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"it is damaged ({error!r}); export again") from error
+        raise ValueError(f"it is corrupt ({error!r}); export again") from error
     spec.pop("max_batch", None)
     if "keep" in settings:
         settings["max_detections"] = settings.pop("keep")

@@ -87,7 +87,7 @@ class ExportedDetector(ExportedTextModel[DetPrediction]):
         except FolderError:
             raise
         except (KeyError, TypeError, ValueError) as error:
-            raise FolderError(f"the manifest of {str(folder)!r} is damaged: {error}; export again") from error
+            raise FolderError(f"the manifest of {str(folder)!r} is corrupt: {error}; export again") from error
 
     @classmethod
     def required_files(cls, manifest: Manifest) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def load(
         :class:`ExportedSegmenter`, :class:`ExportedDetector` or :class:`ExportedAnomaly`, by the task of the folder.
 
     Raises:
-        FolderError: the folder is incomplete or damaged.
+        FolderError: the folder is incomplete or corrupt.
         ValueError: an unknown provider, or one that this ONNX Runtime lacks.
     """
     folder = Path(folder).expanduser()

@@ -30,7 +30,7 @@ _TEXT_LISTS = ("templates", "mass_nouns", "example_words")
 
 
 class FolderError(ValueError):
-    """An exported folder that is incomplete, damaged or of another version; the message names the file."""
+    """An exported folder that is incomplete, corrupt or of another version; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Manifest:
                 fixed = FixedVocabulary(tuple(fixed["names"]), Background(**_tuples(fixed["background"])))
             return cls(input_spec=spec, fixed=fixed, **_tuples(content))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise FolderError(f"the manifest of {str(folder)!r} is damaged: {error}; export again") from error
+            raise FolderError(f"the manifest of {str(folder)!r} is corrupt: {error}; export again") from error
 
     def verify(self, folder: Path, required: Iterable[str] = ()) -> None:
         """Compares every file of the manifest with its sha256.

@@ -103,7 +103,7 @@ class Prediction(ABC):
             path: ``folder/STEM``, with or without one of ``suffixes``.
 
         Raises:
-            ValueError: a file is missing or damaged, or is no such record; the message names it.
+            ValueError: a file is missing, corrupt, or not such a record; the message names it.
         """
         stem = _without(Path(path).expanduser(), cls.suffixes)
         record_path = stem.with_name(f"{stem.name}.json")

@@ -110,7 +110,7 @@ class Task(ABC):
 
 
 def add_vocabulary_arguments(group: argparse._ArgumentGroup) -> None:
-    """Adds the arguments of tasks that are asked with a vocabulary."""
+    """Adds the arguments of tasks that take a vocabulary."""
     group.add_argument(
         "--words",
         metavar="WORDS",

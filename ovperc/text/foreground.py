@@ -30,10 +30,10 @@ class _WithBackground(PatchScores):
 
     def compute(self, queries: slice) -> Tensor:
         scores = self._scores.compute(queries)
-        chance = (scores * self._scale - self._peak[:, None]).exp_().div_(self._total[:, None])
+        probability = (scores * self._scale - self._peak[:, None]).exp_().div_(self._total[:, None])
         if self._background is not None:
-            chance.masked_fill_(self._background[:, None] & self._of_zero[queries][:, None], 1.0)
-        return chance
+            probability.masked_fill_(self._background[:, None] & self._of_zero[queries][:, None], 1.0)
+        return probability
 
 
 @LOGIT_RULES.register_module()

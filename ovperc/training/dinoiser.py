@@ -79,10 +79,10 @@ class DinoiserTraining(BaseModel):
             taught = dino.backbone.forward_dense(normalized(pixels, dino), ["-1.v"])
             values = resize_tokens(taught.patches("-1.v"), taught.grid_hw, features.grid_hw)
             unit = F.normalize(values.float(), dim=-1)
-            chance = foreground(pixels).clone()
+            probability = foreground(pixels).clone()
         return {
             "loss_affinity": affinity_loss(similarity, unit @ unit.transpose(1, 2), self.threshold),
-            "loss_foreground": foreground_loss(logits, chance),
+            "loss_foreground": foreground_loss(logits, probability),
         }
 
     def train_step(self, data: ViewPairs | Tensor, optim_wrapper) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ def _settings_are_checked(folder) -> None:
     manifest = Manifest.read(folder)
     for name, value in (("nms_iou", -1), ("max_detections", 0), ("min_score", 2), ("fusion", {}), ("base_words", None)):
         changed = dataclasses.replace(manifest, settings={**manifest.settings, name: value})
-        with pytest.raises(FolderError, match="damaged"):
+        with pytest.raises(FolderError, match="corrupt"):
             ExportedDetector(folder, changed, SessionOptions(threads=1))
     classifier = {**manifest.settings["classifier"], "scale": float("nan")}
     with pytest.raises(FolderError, match="positive scale"):

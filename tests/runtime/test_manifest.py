@@ -116,7 +116,7 @@ def test_every_needed_file_must_be_listed(copy) -> None:
 @pytest.mark.parametrize("verify", [True, False])
 def test_values_out_of_range_are_refused(copy, fields, verify: bool) -> None:
     _rewrite(copy, **fields)
-    with pytest.raises(FolderError, match="damaged"):
+    with pytest.raises(FolderError, match="corrupt"):
         runtime.load(copy, verify=verify)
 
 
@@ -167,10 +167,10 @@ def test_folders_of_the_first_format_open(copy, model) -> None:
     ("fields", "message"),
     [
         ({"kind": "aot", "method": "sclip"}, r"torch program \(aot\).*ovperc\.load\('sclip'\)"),
-        ({"profile": None}, "damaged"),
+        ({"profile": None}, "corrupt"),
         ({"format": "other"}, "not a card"),
         ({"files": {}}, "does not list"),
-        ({"logit_scale": -50}, "damaged"),
+        ({"logit_scale": -50}, "corrupt"),
     ],
 )
 def test_cards_that_are_refused(copy, fields, message: str) -> None:

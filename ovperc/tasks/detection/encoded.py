@@ -1,4 +1,4 @@
-"""An image whose regions are described once, for any words to be asked of them."""
+"""Region embeddings of an image, computed once for any vocabulary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MASK_BATCH = 64
 
 
 class MaskSource(ABC):
-    """Makes masks of regions when they are asked for, so that none is made of regions that no word wins."""
+    """Decodes masks of regions on request, so that regions without a detection cost nothing."""
 
     @abstractmethod
     def codes(self, rows: Sequence[int]) -> tuple[dict[str, Any], ...]:
@@ -78,19 +78,19 @@ class HeadMasks(MaskSource):
         chosen = torch.as_tensor(rows, dtype=torch.int64, device=self.inputs.device)
         codes: list[dict[str, Any]] = []
         for part in chosen.split(_MASK_BATCH):
-            chance = self.heads.mask_logits(self.pyramid, [self.inputs[part]]).float().sigmoid().cpu().numpy()
-            for mask, box in zip(chance, self.boxes[part].cpu().numpy(), strict=True):
+            probs = self.heads.mask_logits(self.pyramid, [self.inputs[part]]).float().sigmoid().cpu().numpy()
+            for mask, box in zip(probs, self.boxes[part].cpu().numpy(), strict=True):
                 codes.append(encode_rle(paste_mask(mask, box, self.size_hw)))
         return tuple(codes)
 
 
-def paste_mask(chance: np.ndarray, box: np.ndarray, size_hw: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
+def paste_mask(probs: np.ndarray, box: np.ndarray, size_hw: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
     """A mask predicted inside a box, drawn at the size of the image.
 
     Bilinear between the centres of the mask's cells, falling to 0 over half a cell beyond its border.
 
     Args:
-        chance: ``(s, s)`` float32 in 0..1.
+        probs: ``(s, s)`` float32 in 0..1.
         box: ``(4,)`` xyxy in pixels.
         size_hw: of the image.
         threshold: from which a pixel is inside.
@@ -105,9 +105,9 @@ def paste_mask(chance: np.ndarray, box: np.ndarray, size_hw: tuple[int, int], th
     )
     if y1 <= y0 or x1 <= x0:
         return mask
-    rows = _hats(np.arange(y0, y1), box[1], box[3], chance.shape[0])
-    columns = _hats(np.arange(x0, x1), box[0], box[2], chance.shape[1])
-    mask[y0:y1, x0:x1] = rows @ chance @ columns.T >= threshold
+    rows = _hats(np.arange(y0, y1), box[1], box[3], probs.shape[0])
+    columns = _hats(np.arange(x0, x1), box[0], box[2], probs.shape[1])
+    mask[y0:y1, x0:x1] = rows @ probs @ columns.T >= threshold
     return mask
 
 

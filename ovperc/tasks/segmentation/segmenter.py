@@ -1,4 +1,4 @@
-"""Dense segmentation: an image is encoded once, and any words are then asked of its features."""
+"""Dense segmentation: an image is encoded once, then classified with any vocabulary."""
 
 from __future__ import annotations
 

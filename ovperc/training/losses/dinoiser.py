@@ -23,12 +23,12 @@ def affinity_loss(similarity: Tensor, taught: Tensor, threshold: float = 0.2) ->
     return F.binary_cross_entropy_with_logits(similarity.clamp(min=0), (taught >= threshold).to(similarity.dtype))
 
 
-def foreground_loss(logits: Tensor, chance: Tensor) -> Tensor:
-    """Binary cross-entropy against ``chance > 0.5``.
+def foreground_loss(logits: Tensor, probability: Tensor) -> Tensor:
+    """Binary cross-entropy against ``probability > 0.5``.
 
     Args:
         logits: ``(B, h, w)`` of the student.
-        chance: ``(B, H, W)`` probabilities of the teacher, brought to ``(h, w)`` without antialiasing.
+        probability: ``(B, H, W)`` probabilities of the teacher, brought to ``(h, w)`` without antialiasing.
     """
-    resized = F.interpolate(chance[:, None], logits.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    resized = F.interpolate(probability[:, None], logits.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     return F.binary_cross_entropy_with_logits(logits, (resized > 0.5).to(logits.dtype))

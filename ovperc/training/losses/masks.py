@@ -19,9 +19,9 @@ def mask_losses(logits: Tensor, target: Tensor) -> Tensor:
     """
     target = target.expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none").mean(dim=(2, 3))
-    chance = logits.float().sigmoid()
-    overlap = (chance * target).sum(dim=(2, 3))
-    dice = (2 * overlap + 1) / (chance.sum(dim=(2, 3)) + target.sum(dim=(2, 3)) + 1)
+    probability = logits.float().sigmoid()
+    overlap = (probability * target).sum(dim=(2, 3))
+    dice = (2 * overlap + 1) / (probability.sum(dim=(2, 3)) + target.sum(dim=(2, 3)) + 1)
     return 2 * entropy + 1 - dice
 
 
