@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModel
 from torch import Tensor
 
 from ovperc.backbones.loading import ClipModel, load_clip
@@ -14,11 +13,12 @@ from ovperc.registry import MODELS
 from ovperc.tasks.anomaly.april_gan import LinearAdapters
 from ovperc.tasks.anomaly.learned_prompts import LearnedPrompts
 from ovperc.tasks.anomaly.state_texts import ComposedTexts
+from ovperc.training.batch_model import BatchModel
 from ovperc.training.feature_cache import FeatureBatch
 from ovperc.training.losses.anomaly import dice_loss, focal_loss
 
 
-class HeadTraining(BaseModel):
+class HeadTraining(BatchModel):
     """A small part that learns beside frozen towers; a checkpoint holds that part alone.
 
     Args:
@@ -41,14 +41,6 @@ class HeadTraining(BaseModel):
     def losses(self, batch: FeatureBatch) -> dict[str, Tensor]:
         """Losses by name, scalars."""
         raise NotImplementedError
-
-    def train_step(self, data: FeatureBatch, optim_wrapper: Any) -> dict[str, Tensor]:
-        """One optimisation step; returns what is logged."""
-        with optim_wrapper.optim_context(self):
-            losses = self(data, mode="loss")
-        parsed, logs = self.parse_losses(losses)
-        optim_wrapper.update_params(parsed)
-        return logs
 
 
 @MODELS.register_module()

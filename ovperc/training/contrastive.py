@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
 from ovperc.backbones.mini_archs import MEAN, STD, build_clip_mini
 from ovperc.data.world.contrastive import CompactTokenizer, ContrastiveBatch
 from ovperc.registry import MODELS
+from ovperc.training.batch_model import BatchModel
 from ovperc.training.losses.contrastive import masked_contrastive_loss
 
 
 @MODELS.register_module()
-class ContrastiveDualEncoder(BaseModel):
+class ContrastiveDualEncoder(BatchModel):
     """clip-mini in training: compact token numbers, several image sizes in a step.
 
     Args:
@@ -74,14 +74,6 @@ class ContrastiveDualEncoder(BaseModel):
         true = true | F.one_hot(owners, images.shape[0]).bool()
         best = similarity.masked_fill(true, -2.0).amax(1)
         return {"accuracy": (own > best).float().mean(), "scale": self.clip.logit_scale.detach().exp()}
-
-    def train_step(self, data: ContrastiveBatch, optim_wrapper) -> dict[str, Tensor]:
-        """One optimisation step; returns what is logged."""
-        with optim_wrapper.optim_context(self):
-            losses = self(data, mode="loss")
-        parsed, logs = self.parse_losses(losses)
-        optim_wrapper.update_params(parsed)
-        return logs
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,12 +17,13 @@ from ovperc.data.world.views import ViewPairs
 from ovperc.readout.base import resize_tokens
 from ovperc.readout.dinoiser import DinoiserHeads
 from ovperc.registry import MODELS, TASK_UTILS
+from ovperc.training.batch_model import BatchModel
 from ovperc.training.losses.dinoiser import affinity_loss, foreground_loss
 from ovperc.training.teachers import normalized
 
 
 @MODELS.register_module()
-class DinoiserTraining(BaseModel):
+class DinoiserTraining(BatchModel):
     """Two heads on a frozen CLIP imitate frozen DINO (what belongs together) and a teacher of foreground.
 
     Frozen towers are no part of the state: a checkpoint holds the heads alone. CLIP runs only up to the block
@@ -84,14 +84,6 @@ class DinoiserTraining(BaseModel):
             "loss_affinity": affinity_loss(similarity, unit @ unit.transpose(1, 2), self.threshold),
             "loss_foreground": foreground_loss(logits, probability),
         }
-
-    def train_step(self, data: ViewPairs | Tensor, optim_wrapper) -> dict[str, Tensor]:
-        """One optimisation step; returns what is logged."""
-        with optim_wrapper.optim_context(self):
-            losses = self(data, mode="loss")
-        parsed, logs = self.parse_losses(losses)
-        optim_wrapper.update_params(parsed)
-        return logs
 
     def export_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The heads under the names of the released ``last.pt``."""

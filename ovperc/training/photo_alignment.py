@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.model import BaseModel
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +20,7 @@ from ovperc.data.photo.pictures import class_frequencies
 from ovperc.data.photo.views import IGNORED
 from ovperc.registry import MODELS
 from ovperc.text.templates import get_templates
+from ovperc.training.batch_model import BatchModel
 from ovperc.training.losses.distillation import soft_cross_entropy
 from ovperc.weights.reading import read_checkpoint
 from ovperc.weights.token_table import unpack_tokens
@@ -33,7 +33,7 @@ _ROW_LENGTH = 20.0
 
 
 @MODELS.register_module()
-class PhotoAlignment(BaseModel):
+class PhotoAlignment(BatchModel):
     """A pyramid over ImageNet's EfficientNet-Lite0 whose positions are compared with a linear map of the text space.
 
     Losses, each a cross-entropy over words by scaled cosines: the dense labels; the word of a tagged image, by its
@@ -147,14 +147,6 @@ class PhotoAlignment(BaseModel):
         lateral = self.trunk.laterals[-1]
         projected = F.linear(rows, lateral.weight.flatten(1), lateral.bias)
         return F.cross_entropy(self._logits(projected, self.tag_rows), chosen)
-
-    def train_step(self, data: PhotoBatch, optim_wrapper) -> dict[str, Tensor]:
-        """One optimisation step; returns what is logged."""
-        with optim_wrapper.optim_context(self):
-            losses = self(data, mode="loss")
-        parsed, logs = self.parse_losses(losses)
-        optim_wrapper.update_params(parsed)
-        return logs
 
     def export_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """photo-mini's tensors out of a checkpoint's ``state_dict``: the word map goes into the text projection."""

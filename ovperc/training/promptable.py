@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,6 +12,7 @@ from ovperc.backbones.sam import build_sam
 from ovperc.backbones.sam_prompts import Prompts, decode_masks
 from ovperc.data.world.prompts import PromptedRegions
 from ovperc.registry import MODELS
+from ovperc.training.batch_model import BatchModel
 from ovperc.training.losses.masks import mask_iou, promptable_loss
 
 PROMPT_KINDS = {"point": 0.45, "box": 0.25, "box+point": 0.1, "box+point+mask": 0.2}
@@ -20,7 +20,7 @@ PROMPT_KINDS = {"point": 0.45, "box": 0.25, "box+point": 0.1, "box+point+mask": 
 
 
 @MODELS.register_module()
-class PromptableSegmenter(BaseModel):
+class PromptableSegmenter(BatchModel):
     """SAM in training, in segment-anything's own classes.
 
     Args:
@@ -54,14 +54,6 @@ class PromptableSegmenter(BaseModel):
         target = F.adaptive_avg_pool2d(batch.masks.to(device).float(), logits.shape[-2:])
         losses = promptable_loss(logits, quality, target, ambiguous=kind == "point")
         return {**losses, "iou": mask_iou(logits[:, :1], target).mean()}
-
-    def train_step(self, data: PromptedRegions, optim_wrapper) -> dict[str, Tensor]:
-        """One optimisation step; returns what is logged."""
-        with optim_wrapper.optim_context(self):
-            losses = self(data, mode="loss")
-        parsed, logs = self.parse_losses(losses)
-        optim_wrapper.update_params(parsed)
-        return logs
 
     def _draw_kind(self) -> str:
         shares = torch.tensor(list(PROMPT_KINDS.values()))

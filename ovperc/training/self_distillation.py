@@ -5,19 +5,19 @@ from __future__ import annotations
 import copy
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovperc.backbones.dino import build_trunk
 from ovperc.data.world.views import ViewPairs
 from ovperc.registry import MODELS
+from ovperc.training.batch_model import BatchModel
 from ovperc.training.losses.distillation import balanced_assignments, soft_cross_entropy
 from ovperc.weights.entry import IMAGENET_MEAN, IMAGENET_STD
 
 
 @MODELS.register_module()
-class SelfDistillation(BaseModel):
+class SelfDistillation(BatchModel):
     """A student predicts what a slowly following teacher says of the same place in another view.
 
     DINO (Caron et al., ICCV 2021) with the loss on patches (iBOT, Zhou et al., ICLR 2022) and on the class token,
@@ -101,10 +101,7 @@ class SelfDistillation(BaseModel):
 
     def train_step(self, data: ViewPairs, optim_wrapper) -> dict[str, Tensor]:
         """One optimisation step, then the teacher follows the student."""
-        with optim_wrapper.optim_context(self):
-            losses = self(data, mode="loss")
-        parsed, logs = self.parse_losses(losses)
-        optim_wrapper.update_params(parsed)
+        logs = super().train_step(data, optim_wrapper)
         self._follow()
         return logs
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.model import BaseModel
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from ovperc.data.photo.sentence_teacher import embed_sentences
 from ovperc.data.photo.sentences import SentenceBatch
 from ovperc.registry import MODELS
+from ovperc.training.batch_model import BatchModel
 from ovperc.weights.token_table import pack_factorised
 
 TEACHER_DIM = 384
@@ -40,7 +40,7 @@ class FactorisedEmbedding(nn.Module):
 
 
 @MODELS.register_module()
-class TextDistillation(BaseModel):
+class TextDistillation(BatchModel):
     """CLIP's text tower, taught to give each text the teacher's centred embedding.
 
     The loss is one minus the cosine, and the cross-entropy of finding the text's own target among those of the batch.
@@ -96,14 +96,6 @@ class TextDistillation(BaseModel):
         own = torch.logsumexp((similarity / self.temperature).masked_fill(~same, -torch.inf), dim=1)
         contrast = (torch.logsumexp(similarity / self.temperature, dim=1) - own).mean()
         return {"loss_cosine": 1 - cosine, "loss_contrast": self.contrast * contrast, "cosine": cosine.detach()}
-
-    def train_step(self, data: SentenceBatch, optim_wrapper) -> dict[str, Tensor]:
-        """One optimisation step; returns what is logged."""
-        with optim_wrapper.optim_context(self):
-            losses = self(data, mode="loss")
-        parsed, logs = self.parse_losses(losses)
-        optim_wrapper.update_params(parsed)
-        return logs
 
     def export_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tower out of a checkpoint's ``state_dict`` under open_clip's names, its token table packed."""
